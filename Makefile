@@ -1,0 +1,109 @@
+# make demo       the main job: scikit-learn's digits from 5 labels per class (table and picture)
+# make test       the tests and the examples in docstrings
+# make install    only .venv, with skdgm in editable mode; every target below does it by itself
+# make lint       ruff (lint, format) and mypy
+# make format     let ruff mend what it can
+# make test-min   the tests with the lowest supported versions, in .venv-min
+# make doc        the documentation: doc/_build/html/index.html
+# make bench      examples/benchmarks, against other libraries
+# make replicate  examples/replication, the papers' tables; resumes where it stopped
+# make clean      remove what the targets made, except .venv
+#
+# Variables, e.g. `make test PYTHON=/usr/bin/python3.12`:
+#   PYTHON       the interpreter that .venv is made with (3.11 or newer)
+#   PYTHON_MIN   the same for .venv-min (3.11)
+#   PIP_EXTRA    more arguments for every `pip install`
+#   TORCH_INDEX  an index of wheels to take the old torch of test-min from. Without it pip takes torch from its
+#                default index, which on Linux brings gigabytes of CUDA libraries; PyTorch's CPU index avoids that.
+#   PYTEST_ARGS  e.g. PYTEST_ARGS="tests/test_display.py -x"
+#   SPHINXOPTS   e.g. SPHINXOPTS= to build the documentation in spite of warnings
+# Where wheels come from is pip's own configuration (pip.conf, PIP_INDEX_URL, PIP_FIND_LINKS).
+
+PYTHON ?= python3
+PYTHON_MIN ?= python3.11
+PIP_EXTRA ?=
+TORCH_INDEX ?=
+PYTEST_ARGS ?= -q -n auto --maxprocesses=8 --dist=worksteal
+SPHINXOPTS ?= -q -W --keep-going
+
+BIN := .venv/bin
+BIN_MIN := .venv-min/bin
+INSTALLED := .venv/.installed
+PIP_INSTALL = -m pip --disable-pip-version-check install -qq $(PIP_EXTRA)
+PYTEST = OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+# $(call check_python,INTERPRETER,WAY OUT): stop with a clear message unless it is Python 3.11 or newer
+check_python = $(1) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	|| { echo "skdgm needs Python 3.11 or newer, got $$($(1) --version 2>&1). $(2)" >&2; exit 1; }
+# $(call make_venv,FOLDER,INTERPRETER): a virtual environment, or nothing at all
+make_venv = $(2) -m venv $(1) || { rm -rf $(1); exit 1; }
+# $(call run_all,FOLDER): run its scripts in turn, up to the first that fails
+run_all = $(if $(wildcard $(1)/[a-z]*.py),,echo "$(1) holds no script yet";) \
+	set -e; for script in $(wildcard $(1)/[a-z]*.py); do echo "$$script"; $(BIN)/python "$$script"; done
+
+.PHONY: demo test install lint format test-min doc bench replicate clean
+
+demo: $(INSTALLED)
+	@MPLBACKEND=Agg $(BIN)/python examples/plot_digits_few_labels.py
+
+test: $(INSTALLED)
+	@$(PYTEST) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+install: $(INSTALLED)
+	@:
+
+lint: $(INSTALLED)
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/mypy --no-error-summary
+
+format: $(INSTALLED)
+	@$(BIN)/ruff check --quiet --fix --exit-zero
+	@$(BIN)/ruff format --quiet
+
+test-min: .venv-min/.installed
+	@$(PYTEST) $(BIN_MIN)/python -m pytest $(PYTEST_ARGS)
+
+doc: .venv/.installed-doc
+	@rm -rf doc/generated
+	@$(BIN)/python -m sphinx $(SPHINXOPTS) doc doc/_build/html
+	@echo "doc/_build/html/index.html"
+
+bench: .venv/.installed-bench
+	@$(call run_all,examples/benchmarks)
+
+replicate: $(INSTALLED)
+	@$(call run_all,examples/replication)
+
+clean:
+	@rm -rf .venv-min .mypy_cache .pytest_cache .ruff_cache build dist doc/_build doc/generated
+	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(call check_python,$(PYTHON),Name another one: make PYTHON=/path/to/python3.12)
+	@$(call make_venv,.venv,$(PYTHON))
+
+# torch first and under its pin, so that a CPU wheel that pip's configuration offers is taken and nothing replaces it.
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	@$(call check_python,$(BIN)/python,Remove .venv and call make again)
+	@echo "Installing into .venv (minutes on the first call: torch is large)"
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt torch
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt hatchling
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[test,lint,plot,progress]'
+	@touch $@
+
+.venv/.installed-%: $(INSTALLED)
+	@echo "Installing what 'make $*' needs into .venv"
+	@$(BIN)/python $(PIP_INSTALL) -c constraints.txt --no-build-isolation -e '.[$*]'
+	@touch $@
+
+$(BIN_MIN)/python:
+	@$(call check_python,$(PYTHON_MIN),Name a Python 3.11: make test-min PYTHON_MIN=/path/to/python3.11)
+	@$(call make_venv,.venv-min,$(PYTHON_MIN))
+
+.venv-min/.installed: pyproject.toml constraints-min.txt | $(BIN_MIN)/python
+	@echo "Installing into .venv-min"
+	@$(BIN_MIN)/python $(PIP_INSTALL) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) -c constraints-min.txt torch
+	@$(BIN_MIN)/python $(PIP_INSTALL) -c constraints-min.txt hatchling
+	@$(BIN_MIN)/python $(PIP_INSTALL) -c constraints-min.txt --no-build-isolation -e '.[test]'
+	@touch $@

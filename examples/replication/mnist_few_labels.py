@@ -1,0 +1,157 @@
+"""MNIST with few labels: M1+SVM, M1+TSVM, M2 and M1+M2, by the protocol of Kingma et al. 2014 (arXiv 1406.5298).
+
+50,000 training rows of which a few, balanced over the classes, keep their label; 10,000 for validation; the 10,000 test
+rows give the error. The seed of a run chooses its labels and initialises its model; one M1, fitted without labels, serves
+all runs. Hyper-parameters were chosen on the validation rows. The script resumes: kill it at any time, and call it again.
+
+    SKDGM_DATA=... python examples/replication/mnist_few_labels.py            # everything, hours on 2 cores
+    SKDGM_DATA=... python examples/replication/mnist_few_labels.py --methods M1M2Classifier --seeds 0
+    python examples/replication/mnist_few_labels.py --table                   # the table from the results file
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+import joblib
+import numpy as np
+from _runs import CACHE, finished, run_once
+from sklearn.frozen import FrozenEstimator
+from sklearn.svm import SVC
+
+from skdgm import VAE, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
+from skdgm.datasets import load_mnist, mask_labels
+
+EXPERIMENT = "mnist_few_labels"
+N_TRAIN = 50_000
+
+M1 = {
+    "n_components": 50,
+    "hidden_layer_sizes": (500, 500),
+    "likelihood": "bernoulli",
+    "warmup": 13,
+    "learning_rate_init": 1.5e-3,
+    "batch_size": 250,
+    "max_iter": 140,
+    "random_state": 0,
+}
+M1_SVM = {"C": 10.0}
+M1_N_DRAWS = 20
+M1_TSVM: dict[str, Any] = {}
+M2 = {
+    "n_components": 50,
+    "hidden_layer_sizes": (500,),
+    "likelihood": "bernoulli",
+    "alpha_normalization": "balanced",
+    "n_enumerated": 1,
+    "batch_size": 500,
+    "learning_rate_init": 1e-3,
+    "max_iter": 100,
+}
+M1M2 = {
+    "n_components": 50,
+    "hidden_layer_sizes": (500,),
+    "n_enumerated": 1,
+    "batch_size": 500,
+    "learning_rate_init": 3e-3,
+    "max_iter": 400,
+}
+
+PAPER = {
+    ("M1Classifier", "SVC", 600): 5.72,
+    ("M1Classifier", "SVC", 1000): 4.24,
+    ("M1Classifier", "TransductiveSVC", 100): 11.82,
+    ("M2Classifier", None, 100): 11.97,
+    ("M1M2Classifier", None, 100): 3.33,
+}
+
+
+def load() -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Training, validation and test rows."""
+    X, y = load_mnist(return_X_y=True)
+    return {"train": (X[:N_TRAIN], y[:N_TRAIN]), "valid": (X[N_TRAIN:60_000], y[N_TRAIN:60_000]), "test": (X[60_000:], y[60_000:])}
+
+
+def shared_m1(X: np.ndarray) -> VAE:
+    """The M1 of all runs, fitted once and kept in the cache."""
+    path = CACHE / f"m1_{joblib.hash(M1)}.joblib"
+    if path.exists():
+        return joblib.load(path)
+    start = time.perf_counter()
+    vae = VAE(**M1, verbose=1).fit(X)
+    CACHE.mkdir(exist_ok=True)
+    joblib.dump(vae, path)
+    print(f"M1: {time.perf_counter() - start:.0f} s, training bound {vae.history_['bound'][-1]:.2f} nats", flush=True)
+    return vae
+
+
+def make(method: str, estimator: str | None, seed: int, vae: VAE | None) -> Any:
+    """The classifier of a run."""
+    if method == "M2Classifier":
+        return M2Classifier(**M2, random_state=seed)
+    if method == "M1M2Classifier":
+        return M1M2Classifier(encoder=FrozenEstimator(vae), **M1M2, random_state=seed)
+    inner = SVC(**M1_SVM) if estimator == "SVC" else TransductiveSVC(**M1_TSVM, random_state=seed)
+    draws = {"n_draws": M1_N_DRAWS} if estimator == "SVC" else {}
+    return M1Classifier(inner, encoder=FrozenEstimator(vae), **draws, random_state=seed)
+
+
+def error_percent(model: Any, X: np.ndarray, y: np.ndarray) -> float:
+    """Rows classified wrongly, in percent."""
+    return round(100 * float(np.mean(model.predict(X) != y)), 3)
+
+
+def one_run(method: str, estimator: str | None, n_labeled: int, seed: int, data: dict, vae: VAE | None) -> None:
+    """Fit and test one classifier, unless it is in the results."""
+    model = make(method, estimator, seed, vae)
+    setting: dict[str, Any] = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
+
+    def work() -> tuple[float, dict[str, Any]]:
+        X, y = data["train"]
+        model.fit(X, mask_labels(y, n_labeled, random_state=seed))
+        return error_percent(model, *data["test"]), {"validation_error_percent": error_percent(model, *data["valid"])}
+
+    params = {"M2Classifier": M2, "M1M2Classifier": M1M2 | {"m1": M1}}.get(method)
+    if params is None:
+        params = (M1_SVM | {"n_draws": M1_N_DRAWS} if estimator == "SVC" else M1_TSVM) | {"m1": M1}
+    key = {"experiment": EXPERIMENT, "method": method, "setting": setting, "seed": seed, "metric": "test_error_percent"}
+    run_once(key, params, work)
+
+
+def table() -> str:
+    """The results as a Markdown table, the paper's values beside ours."""
+    rows = ["| method | labels | ours, % | seeds | seconds a run | paper, % |", "|---|---|---|---|---|---|"]
+    for (method, estimator, n_labeled), paper in PAPER.items():
+        setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
+        runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]
+        errors = [run["value"] for run in runs]
+        ours = f"{np.mean(errors):.2f} ± {np.std(errors):.2f}" if errors else "not run"
+        seconds = f"{np.mean([run['seconds'] for run in runs]):.0f}" if runs else ""
+        name = f"{method}({estimator})" if estimator else method
+        rows.append(f"| {name} | {n_labeled} | {ours} | {len(errors)} | {seconds} | {paper} |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Run what is asked for and not yet there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--methods", nargs="+", default=["M1Classifier", "M2Classifier", "M1M2Classifier"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--m1-only", action="store_true", help="fit and cache the shared M1, nothing else")
+    parser.add_argument("--table", action="store_true", help="print the table of the finished runs, nothing else")
+    args = parser.parse_args()
+    if args.table:
+        print(table())
+        return
+    data = load()
+    needs_m1 = args.m1_only or any(method != "M2Classifier" for method in args.methods)
+    vae = shared_m1(data["train"][0]) if needs_m1 else None
+    for (method, estimator, n_labeled) in () if args.m1_only else PAPER:
+        for seed in args.seeds if method in args.methods else ():
+            one_run(method, estimator, n_labeled, seed, data, vae)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,289 @@
+"""Which rows of y are labeled, and what their labels are as codes: the one reading of y that all of skdgm shares.
+
+Lives beside ``model_selection`` and ``datasets`` rather than under ``estimators``, because they need it without torch.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils import assert_all_finite, column_or_1d
+
+
+def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
+    """Tell which rows of `y` carry a label.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels; a list, array, pandas Series or torch tensor of numbers, booleans or strings. A list that mixes strings
+        and numbers is read as an object array, never as strings.
+    unlabeled_value : int, float, str or None, default=-1
+        The marker of an unlabeled row. None, NaN and pandas.NA count as unlabeled beside it. With
+        ``unlabeled_value=None`` nothing is read as unlabeled, missing values included.
+
+    Returns
+    -------
+    labeled : ndarray of shape (n_samples,), dtype bool
+        True where a row is labeled.
+
+    Raises
+    ------
+    ValueError
+        If `y` has more than one column, or its type cannot hold the marker and shows what became of it: the string
+        ``'-1'`` for -1, 255 in uint8 for -1, a truncated string.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdgm._labels import is_labeled
+    >>> is_labeled([0, -1, 1])
+    array([ True, False,  True])
+    >>> is_labeled(np.array(["cat", -1, None], dtype=object))
+    array([ True, False, False])
+    >>> is_labeled([0, -1, 1], unlabeled_value=None)
+    array([ True,  True,  True])
+    """
+    return _is_labeled(as_column(y), unlabeled_value)
+
+
+def labels_of(y: Any, unlabeled_value: Any = -1) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Split `y` into which rows are labeled and the labels of these rows.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels as :func:`is_labeled` reads them. A column of shape (n_samples, 1) is raveled with a
+        ``DataConversionWarning``.
+    unlabeled_value : int, float, str or None, default=-1
+        The marker of an unlabeled row.
+
+    Returns
+    -------
+    labeled : ndarray of shape (n_samples,), dtype bool
+        True where a row is labeled.
+    labels : ndarray of shape (n_labeled,)
+        The labels, without the marker. Numbers in an object array come in their own dtype, strings stay objects.
+
+    Raises
+    ------
+    ValueError
+        As :func:`is_labeled`, or if the labels mix strings and numbers, or hold missing or infinite values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdgm._labels import labels_of
+    >>> labels_of(np.array([2, None, 1], dtype=object))
+    (array([ True, False,  True]), array([2, 1]))
+    """
+    column = as_column(y, warn=True)
+    labeled = _is_labeled(column, unlabeled_value)
+    return labeled, _natural(column[labeled])
+
+
+def encode_labels(
+    y: Any, unlabeled_value: Any = -1, *, owner: str, require_labeled: bool = True
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Turn `y` into the sorted classes and one code per row.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels as :func:`is_labeled` reads them. A column of shape (n_samples, 1) is raveled with a
+        ``DataConversionWarning``.
+    unlabeled_value : int, float, str or None, default=-1
+        The marker of an unlabeled row; it is never among the classes.
+    owner : str
+        Name of the estimator or function that asks, for the error texts.
+    require_labeled : bool, default=True
+        Whether a `y` without any labeled row is an error. Otherwise `classes` is empty then.
+
+    Returns
+    -------
+    classes : ndarray of shape (n_classes,)
+        Sorted unique labels; ``classes[codes[labeled]]`` equals ``y[labeled]``. A single class is allowed.
+    codes : ndarray of shape (n_samples,), dtype int64
+        Position in `classes`, and -1 for an unlabeled row.
+
+    Raises
+    ------
+    ValueError
+        If `y` has more than one column, no labeled row, continuous values, or labels that :func:`labels_of` rejects.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdgm._labels import encode_labels
+    >>> encode_labels(np.array(["dog", -1, "cat"], dtype=object), owner="M2Classifier")
+    (array(['cat', 'dog'], dtype=object), array([ 1, -1,  0]))
+    """
+    labeled, labels = labels_of(y, unlabeled_value)
+    if require_labeled and not labeled.any():
+        raise ValueError(_no_labeled_row(len(labeled), labels, unlabeled_value, owner))
+    _check_discrete(labels)
+    classes, positions = np.unique(labels, return_inverse=True)
+    codes = np.full(len(labeled), -1, dtype=np.int64)
+    codes[labeled] = positions
+    return classes, codes
+
+
+def as_column(y: Any, *, warn: bool = False) -> NDArray[Any]:
+    """Return y as a 1-d array; a single column is raveled, anything wider is scikit-learn's error."""
+    return column_or_1d(_as_array(y), warn=warn)
+
+
+def _as_array(y: Any) -> NDArray[Any]:
+    if isinstance(y, list | tuple):
+        return _from_list(y)
+    if hasattr(y, "detach"):  # a torch tensor, perhaps on a GPU
+        y = y.detach().cpu().numpy()
+    # pandas makes floats of its nullable integers, which would turn class 1 into 1.0.
+    nullable = hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype | None)
+    array = np.asarray(y, dtype=object if nullable else None)
+    # NumPy 2's StringDType may hold missing values, so it is read item by item.
+    return array.astype(object) if array.dtype.kind == "T" else array
+
+
+def _from_list(y: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
+    """np.asarray, but without its habit of making strings of the numbers beside a string."""
+    array = np.asarray(y)
+    turned_to_strings = array.dtype.kind in "US" and not all(isinstance(value, str | bytes) for value in y)
+    return np.array(y, dtype=object) if turned_to_strings else array
+
+
+def _is_labeled(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
+    if marker is None:
+        return np.ones(len(column), dtype=bool)
+    _check_holds_marker(column, marker)
+    if column.dtype.kind == "O":
+        return np.array([not (_is_missing(value) or value == marker) for value in column], dtype=bool)
+    missing = np.isnan(column) if column.dtype.kind == "f" else False
+    return ~(_equals(column, marker) | missing)
+
+
+def _equals(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
+    """Compare without asking NumPy whether strings equal numbers: they don't, and its versions differ in saying so."""
+    comparable = (column.dtype.kind in "US") == isinstance(marker, str)
+    return np.asarray(column == marker) if comparable else np.zeros(len(column), dtype=bool)
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell None, NaN, NaT and pandas.NA, without importing pandas (NA refuses to compare, even with itself)."""
+    if isinstance(value, float | np.floating):
+        return bool(np.isnan(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
+
+
+def _check_holds_marker(column: NDArray[Any], marker: Any) -> None:
+    """Raise if the marker was written into a type that could not hold it, and became something else."""
+    if not isinstance(marker, str):
+        _check_no_string_marker(column, marker)
+    if column.dtype.kind in "iu" and isinstance(marker, numbers.Integral):
+        _check_not_wrapped(column, int(marker))
+    if column.dtype.kind == "U" and isinstance(marker, str):
+        _check_not_truncated(column, marker)
+
+
+def _check_no_string_marker(column: NDArray[Any], marker: Any) -> None:
+    text = str(marker)
+    wanted = text.encode() if column.dtype.kind == "S" else text
+    if column.dtype.kind in "USO" and any(isinstance(value, str | bytes) and value == wanted for value in column):
+        raise ValueError(
+            f"y (dtype {column.dtype}) holds the string {text!r}, but unlabeled_value={marker!r} is no string. Write "
+            f"unlabeled rows into an object array, np.array(['a', {marker!r}], dtype=object), or pass "
+            f"unlabeled_value={text!r}. If {text!r} is a class, pass unlabeled_value=None or another marker."
+        )
+
+
+def _check_not_wrapped(column: NDArray[Any], marker: int) -> None:
+    limits = np.iinfo(column.dtype)
+    wrapped = marker % 2**limits.bits
+    wrapped -= 2**limits.bits if wrapped > limits.max else 0
+    if wrapped != marker and (column == wrapped).any():
+        raise ValueError(
+            f"y has dtype {column.dtype}, which cannot hold unlabeled_value={marker}, and holds {wrapped}, which "
+            f"{marker} becomes in that type. Use y.astype(int) before you write {marker}; if {wrapped} is a class, "
+            "y.astype(int) is enough."
+        )
+
+
+def _check_not_truncated(column: NDArray[Any], marker: str) -> None:
+    width = column.dtype.itemsize // np.dtype("U1").itemsize
+    if width < len(marker) and (column == marker[:width]).any():
+        raise ValueError(
+            f"y has dtype {column.dtype}, which cannot hold unlabeled_value={marker!r}, and holds "
+            f"{marker[:width]!r}, which {marker!r} is cut to in that type. Use y.astype(object) before you write "
+            f"{marker!r}; if {marker[:width]!r} is a class, y.astype(object) is enough."
+        )
+
+
+def _natural(labels: NDArray[Any]) -> NDArray[Any]:
+    """Labels out of an object array in their own dtype; strings stay objects, as scikit-learn keeps them."""
+    if labels.dtype.kind == "f":
+        assert_all_finite(labels, input_name="y")
+    if labels.dtype.kind != "O":
+        return labels
+    _check_none_missing(labels)
+    strings = sum(isinstance(label, str) for label in labels)
+    if 0 < strings < len(labels):
+        raise ValueError(_mixed_labels(labels))
+    return labels if strings == len(labels) else _natural_numbers(labels)
+
+
+def _natural_numbers(labels: NDArray[Any]) -> NDArray[Any]:
+    """Objects as NumPy would have typed them; what it has no type for stays an object."""
+    array = np.array(labels.tolist())
+    if array.dtype.kind == "O" or array.ndim != 1:
+        return labels
+    return _natural(array)
+
+
+def _check_none_missing(labels: NDArray[Any]) -> None:
+    # Only reached with unlabeled_value=None: otherwise a missing value is an unlabeled row.
+    if any(_is_missing(label) for label in labels):
+        raise ValueError(
+            "Input y contains NaN, None or pandas.NA, and unlabeled_value=None reads every row as labeled. Drop these "
+            "rows, or pass another unlabeled_value (such as -1): missing labels are then unlabeled rows."
+        )
+
+
+def _mixed_labels(labels: NDArray[Any]) -> str:
+    types = sorted({type(label).__name__ for label in labels})
+    return (
+        f"y mixes labels of the types {', '.join(types)}; labels must be all strings or all numbers. Convert them, "
+        "for example with y.astype(str) on the labeled rows, or pass unlabeled_value if one of them marks unlabeled "
+        "rows."
+    )
+
+
+def _check_discrete(labels: NDArray[Any]) -> None:
+    """Refuse what scikit-learn's check_classification_targets refuses, in its words.
+
+    That function itself also warns where more than half of the labels differ, which one label per class does by design.
+    """
+    kind = _kind_of_trouble(labels)
+    if kind:
+        raise ValueError(
+            f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes "
+            "(integers, strings, booleans), on a regression target with continuous values."
+        )
+
+
+def _kind_of_trouble(labels: NDArray[Any]) -> str:
+    if labels.dtype.kind == "f" and (labels != np.rint(labels)).any():
+        return "continuous"
+    if labels.dtype.kind == "S":
+        return "bytes"
+    return "unknown" if labels.dtype.kind == "O" and not all(isinstance(label, str) for label in labels) else ""
+
+
+def _no_labeled_row(n_samples: int, labels: NDArray[Any], marker: Any, owner: str) -> str:
+    or_missing = " or missing" if labels.dtype.kind in "fO" else ""
+    return (
+        f"y has no labeled row: all {n_samples} entries are {marker!r}{or_missing}. {owner} needs at least one labeled "
+        "row per class; for unlabeled data use skdgm.VAE."
+    )

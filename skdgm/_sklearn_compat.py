@@ -1,0 +1,62 @@
+"""Every private or version-dependent name of scikit-learn, in one place to mend when one moves.
+
+Below scikit-learn 1.9 there are no callbacks; an estimator then behaves as one without any.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import Any
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Hidden, HasMethods, Interval, Options, StrOptions
+from sklearn.utils.validation import validate_data
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn < 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Stands in where scikit-learn has no callbacks: its contexts call nobody and never stop a fit."""
+
+        def _init_callback_context(self, **kwargs: Any) -> NoCallbacks:
+            return NoCallbacks()
+
+    def with_callbacks(method):  # type: ignore[no-untyped-def, misc]
+        """Leave the method as it is."""
+        return method
+
+
+class NoCallbacks:
+    """A callback context without callbacks."""
+
+    def subcontext(self, **kwargs: Any) -> NoCallbacks:
+        """Return a context of the same kind."""
+        return self
+
+    def call_on_fit_task_begin(self, **kwargs: Any) -> NoCallbacks:
+        """Call nobody."""
+        return self
+
+    def call_on_fit_task_end(self, **kwargs: Any) -> bool:
+        """Call nobody, and do not ask to stop."""
+        return False
+
+    @contextmanager
+    def propagate_callback_context(self, sub_estimator: Any):  # type: ignore[no-untyped-def]
+        """Run the body as it is."""
+        yield
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "HasMethods",
+    "Hidden",
+    "Interval",
+    "NoCallbacks",
+    "Options",
+    "StrOptions",
+    "_fit_context",
+    "validate_data",
+    "with_callbacks",
+]

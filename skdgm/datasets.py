@@ -1,0 +1,419 @@
+"""Hide labels to make semi-supervised problems, and load the data sets of the papers as scikit-learn's loaders do."""
+
+from __future__ import annotations
+
+import numbers
+import os
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.datasets import fetch_openml
+from sklearn.utils import Bunch, check_random_state
+
+from skdgm._labels import as_column, encode_labels, is_labeled
+
+__all__ = ["load_binarized_mnist", "load_cifar_patches", "load_frey_faces", "load_mnist", "mask_labels"]
+
+# ---------------------------------------------------------------------------------------------------- hiding labels
+
+
+def mask_labels(
+    y: Any,
+    n_labeled: int,
+    *,
+    stratify: bool = True,
+    random_state: int | np.random.RandomState | None = None,
+    unlabeled_value: Any = -1,
+) -> NDArray[Any]:
+    """Keep the labels of `n_labeled` rows and mark the other rows as unlabeled.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Labels. Rows that are unlabeled already stay so and are never chosen.
+    n_labeled : int
+        How many rows keep their label, at least 1; with ``stratify=True`` at least the number of classes.
+    stratify : bool, default=True
+        If True, every class keeps the same number of labels, as in [1]_, whatever its proportion in `y`. Where that
+        does not come out even, classes drawn at random keep one more; a class with too few rows keeps all it has, and
+        the others keep more. If False, rows are drawn from all labeled rows alike, and a class may be left without
+        labels.
+    random_state : int, RandomState instance or None, default=None
+        Which rows are drawn. Pass an int for the same rows at every call.
+    unlabeled_value : int, float or str, default=-1
+        The marker to write into the other rows.
+
+    Returns
+    -------
+    y_masked : ndarray of shape (n_samples,)
+        A copy of `y`, in the same dtype where that can hold the marker. Otherwise booleans and unsigned integers become
+        int64, integers become float64 for NaN, and strings become an object array.
+
+    Raises
+    ------
+    ValueError
+        If `n_labeled` is more than the labeled rows of `y` or, with ``stratify=True``, less than the number of classes,
+        or if ``unlabeled_value=None``, which marks no row.
+    TypeError
+        If `n_labeled` is not an integer.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, "Semi-supervised Learning with Deep Generative Models",
+       NIPS 2014. arXiv:1406.5298
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdgm.datasets import mask_labels
+    >>> _, y = load_digits(return_X_y=True)
+    >>> y_masked = mask_labels(y, 50, random_state=0)
+    >>> [int((y_masked == label).sum()) for label in range(-1, 10)]
+    [1747, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]
+    """
+    if unlabeled_value is None:
+        raise ValueError(
+            "unlabeled_value=None reads every row as labeled, so it cannot mark one. Pass a marker, such as -1."
+        )
+    column = as_column(y)
+    strata = _strata(column, unlabeled_value, stratify=stratify)
+    _check_n_labeled(n_labeled, n_available=int((strata >= 0).sum()), n_strata=int(strata.max(initial=-1)) + 1)
+    masked = column.astype(_dtype_holding(column.dtype, unlabeled_value))
+    hidden = np.ones(len(masked), dtype=bool)
+    hidden[_draw(strata, n_labeled, check_random_state(random_state))] = False
+    masked[hidden] = unlabeled_value
+    return masked
+
+
+def _strata(column: NDArray[Any], marker: Any, *, stratify: bool) -> NDArray[np.int64]:
+    """Return the group of each row, -1 if it may not be drawn. Groups are drawn from evenly: classes, or one of all."""
+    if stratify:
+        return encode_labels(column, marker, owner="mask_labels", require_labeled=False)[1]
+    return is_labeled(column, marker).astype(np.int64) - 1
+
+
+def _check_n_labeled(n_labeled: int, *, n_available: int, n_strata: int) -> None:
+    if not _is_int(n_labeled):
+        raise TypeError(f"n_labeled must be an int, the number of rows that keep their label; got {n_labeled!r}.")
+    if n_labeled < 1:
+        raise ValueError(f"n_labeled must be at least 1, got {n_labeled}.")
+    if n_labeled > n_available:
+        raise ValueError(
+            f"n_labeled={n_labeled} is more than the {n_available} labeled rows of y. Use n_labeled <= {n_available}."
+        )
+    if n_labeled < n_strata:
+        raise ValueError(
+            f"n_labeled={n_labeled} is less than the {n_strata} classes of y, and stratify=True keeps a label of each. "
+            f"Use n_labeled >= {n_strata}, or stratify=False."
+        )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def _draw(strata: NDArray[np.int64], n: int, rng: np.random.RandomState) -> NDArray[np.int64]:
+    """Draw n rows without replacement, evenly from all strata."""
+    counts = _even_counts(np.bincount(strata[strata >= 0]), n, rng)
+    rows = [rng.choice(np.flatnonzero(strata == k), size=count, replace=False) for k, count in enumerate(counts)]
+    return np.concatenate(rows)
+
+
+def _even_counts(available: NDArray[Any], total: int, rng: np.random.RandomState) -> NDArray[Any]:
+    """Split total into counts <= available, as even as these allow; who gets one more is drawn."""
+    counts = np.zeros_like(available)
+    while left := total - counts.sum():
+        open_ = np.flatnonzero(counts < available)
+        share = left // len(open_)
+        chosen = open_ if share else rng.choice(open_, size=left, replace=False)
+        counts[chosen] = np.minimum(counts[chosen] + max(share, 1), available[chosen])
+    return counts
+
+
+def _dtype_holding(dtype: np.dtype[Any], marker: Any) -> np.dtype[Any]:
+    """Find the type for labels of dtype beside the marker."""
+    if isinstance(marker, str):
+        return np.result_type(dtype, np.array(marker)) if dtype.kind == "U" else np.dtype(object)
+    if dtype.kind not in "buif":
+        return np.dtype(object)
+    # Unsigned types next to a negative number would end in float64 for uint64.
+    signed = np.dtype(np.int64) if dtype.kind in "bu" else dtype
+    return np.result_type(signed, np.min_scalar_type(marker))
+
+
+# ------------------------------------------------------------------------------------------------------- data sets
+
+_MNIST_DESCR = """\
+MNIST: 70,000 handwritten digits, 28 x 28 grey pixels scaled to [0, 1], row by row.
+The first 60,000 rows are the training set and the last 10,000 the test set, both in their original order.
+Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998 (from NIST Special Databases 1 and 3).
+"""
+
+_BINARIZED_MNIST_DESCR = """\
+The fixed binarization of MNIST: 50,000 training, 10,000 validation and 10,000 test images of 28 x 28 pixels, 0 or 1.
+The original has no labels; target and source were recovered by matching each image to its most likely grey image.
+source gives the row of MNIST's training set (training and validation rows) or of its test set (test rows).
+Beware: the test rows are sorted by class, so the first of them are no sample.
+R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", ICML 2008;
+H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AISTATS 2011.
+"""
+
+_FREY_FACES_DESCR = """\
+Frey faces: 1,965 frames of a video of one face, 28 rows x 20 columns of grey pixels scaled to [0, 1], row by row.
+Beware: neighboring rows are neighboring frames, so a random split leaks; cut held-out rows in blocks.
+B. Frey, from Sam Roweis's data page (frey_rawface.mat).
+"""
+
+_CIFAR_PATCHES_DESCR = """\
+Random square patches of CIFAR-10 images, colors scaled to [0, 1]; a row runs over pixel rows, columns, then R, G, B.
+They are drawn from the first 4,000 training or the first 1,000 test images, not from the whole of CIFAR-10.
+A. Krizhevsky, "Learning multiple layers of features from tiny images", technical report, 2009.
+"""
+
+_N_MNIST_TRAIN = 60_000
+
+
+def load_mnist(
+    *, return_X_y: bool = False, subset: str = "all", data_home: str | os.PathLike[str] | None = None
+) -> Bunch | tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Load MNIST, from the folder that SKDGM_DATA names or else from OpenML.
+
+    Parameters
+    ----------
+    return_X_y : bool, default=False
+        If True, return ``(data, target)`` instead of a Bunch.
+    subset : {"all", "train", "test"}, default="all"
+        The 60,000 training rows, the 10,000 test rows, or both in this order.
+    data_home : str or path-like, default=None
+        Where :func:`sklearn.datasets.fetch_openml` keeps what it downloads; unused if the file ``mnist.npz`` lies in
+        the folder that the environment variable SKDGM_DATA names.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With ``data``, float32 of shape (n_samples, 784) in [0, 1]; ``target``, int64 of shape (n_samples,) in 0 to 9;
+        ``images``, the data seen as (n_samples, 28, 28); and ``DESCR``.
+    (data, target) : tuple if ``return_X_y`` is True
+
+    Raises
+    ------
+    OSError
+        If the file is not at hand and OpenML cannot be reached.
+
+    Examples
+    --------
+    >>> from skdgm.datasets import load_mnist
+    >>> X, y = load_mnist(return_X_y=True, subset="test")  # doctest: +SKIP
+    >>> X.shape, y[:4]  # doctest: +SKIP
+    ((10000, 784), array([7, 2, 1, 0]))
+    """
+    parts = _parts(subset, ("train", "test"))
+    path = _find("mnist.npz")
+    arrays = _read(path) if path else _fetch_mnist(data_home)
+    return _labeled_images(arrays, parts, return_X_y, scale=255, DESCR=_MNIST_DESCR)
+
+
+def load_binarized_mnist(
+    *, return_X_y: bool = False, subset: str = "train"
+) -> Bunch | tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Load the fixed binarization of MNIST, on which log-likelihoods are compared, from the folder SKDGM_DATA names.
+
+    Parameters
+    ----------
+    return_X_y : bool, default=False
+        If True, return ``(data, target)`` instead of a Bunch.
+    subset : {"train", "valid", "test", "all"}, default="train"
+        The 50,000 training rows, the 10,000 validation rows, the 10,000 test rows, or all in this order. The test rows
+        are sorted by class.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With ``data``, float32 of shape (n_samples, 784), 0 or 1; ``target``, int64 of shape (n_samples,) in 0 to 9;
+        ``source``, int64 of shape (n_samples,), the row of MNIST's training or test set; ``images``, the data seen as
+        (n_samples, 28, 28); and ``DESCR``.
+    (data, target) : tuple if ``return_X_y`` is True
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``mnist_binarized_fixed.npz`` is not in the folder that SKDGM_DATA names.
+
+    Examples
+    --------
+    >>> from skdgm.datasets import load_binarized_mnist
+    >>> load_binarized_mnist(subset="valid").data.shape  # doctest: +SKIP
+    (10000, 784)
+    """
+    parts = _parts(subset, ("train", "valid", "test"))
+    arrays = _read(_require("mnist_binarized_fixed.npz", _BINARIZED_MNIST_FILE))
+    source = _joined(arrays, "source", parts).astype(np.int64)
+    return _labeled_images(arrays, parts, return_X_y, scale=1, source=source, DESCR=_BINARIZED_MNIST_DESCR)
+
+
+def load_frey_faces() -> Bunch:
+    """Load the Frey faces, 1,965 video frames of one face, from the folder that SKDGM_DATA names.
+
+    Neighboring rows are neighboring frames: cut held-out rows in blocks, a random split leaks.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With ``data``, float32 of shape (1965, 560) in [0, 1]; ``images``, the data seen as (1965, 28, 20); and
+        ``DESCR``. There are no labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``frey_faces.npz`` is not in the folder that SKDGM_DATA names.
+
+    Examples
+    --------
+    >>> from skdgm.datasets import load_frey_faces
+    >>> load_frey_faces().data.shape  # doctest: +SKIP
+    (1965, 560)
+    """
+    data = _scaled(_read(_require("frey_faces.npz", _FREY_FACES_FILE))["x"], 255)
+    return Bunch(data=data, images=data.reshape(-1, 28, 20), DESCR=_FREY_FACES_DESCR)
+
+
+def load_cifar_patches(
+    n_patches: int = 10_000,
+    patch_size: int = 8,
+    *,
+    subset: str = "train",
+    random_state: int | np.random.RandomState | None = None,
+) -> Bunch:
+    """Draw random square patches of CIFAR-10 images, from the folder that SKDGM_DATA names.
+
+    Parameters
+    ----------
+    n_patches : int, default=10000
+        How many patches to draw, at least 1; image and place are drawn with replacement.
+    patch_size : int, default=8
+        Width and height of a patch, 1 to 32 (the whole image).
+    subset : {"train", "test", "all"}, default="train"
+        Which images to draw from: 4,000 training images, 1,000 test images, or both.
+    random_state : int, RandomState instance or None, default=None
+        Which patches are drawn. Pass an int for the same patches at every call.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With ``data``, float32 of shape (n_patches, 3 * patch_size**2) in [0, 1]; ``images``, the data seen as
+        (n_patches, patch_size, patch_size, 3); and ``DESCR``. There are no labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``cifar10_subset.npz`` is not in the folder that SKDGM_DATA names.
+    ValueError
+        If `n_patches` or `patch_size` is out of its range.
+
+    Examples
+    --------
+    >>> from skdgm.datasets import load_cifar_patches
+    >>> load_cifar_patches(100, patch_size=6, random_state=0).data.shape  # doctest: +SKIP
+    (100, 108)
+    """
+    parts = _parts(subset, ("train", "test"))
+    _check_count("n_patches", n_patches)
+    _check_count("patch_size", patch_size, 32)
+    images = _joined(_read(_require("cifar10_subset.npz", _CIFAR_FILE)), "x", parts)
+    patches = _scaled(_random_patches(images, n_patches, patch_size, check_random_state(random_state)), 255)
+    return Bunch(data=patches.reshape(n_patches, -1), images=patches, DESCR=_CIFAR_PATCHES_DESCR)
+
+
+_BINARIZED_MNIST_FILE = (
+    "uint8 arrays x_train (50000, 784), x_valid, x_test (10000, 784) of 0 and 1, made from the three .amat files of "
+    "Larochelle and Murray (2011), with y_* (labels) and source_* (rows of MNIST)"
+)
+_FREY_FACES_FILE = "the uint8 array x (1965, 560), made from frey_rawface.mat of Sam Roweis's data page"
+_CIFAR_FILE = "uint8 arrays x_train and x_test (n, 32, 32, 3), made from images of CIFAR-10 (A. Krizhevsky)"
+
+
+def _find(name: str) -> Path | None:
+    folder = os.environ.get("SKDGM_DATA")
+    path = Path(folder, name) if folder else None
+    return path if path and path.is_file() else None
+
+
+def _require(name: str, contents: str) -> Path:
+    path = _find(name)
+    if path is None:
+        folder = os.environ.get("SKDGM_DATA")
+        where = f"in SKDGM_DATA={folder!r}" if folder else "as the environment variable SKDGM_DATA is not set"
+        raise FileNotFoundError(
+            f"{name} was not found {where}. Set SKDGM_DATA to a folder that holds this file: a NumPy archive with "
+            f"{contents}."
+        )
+    return path
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as archive:
+        return dict(archive)
+
+
+def _fetch_mnist(data_home: str | os.PathLike[str] | None) -> dict[str, NDArray[Any]]:
+    # The pandas parser is quick, the other needs a minute but nothing installed.
+    parser = "pandas" if find_spec("pandas") else "liac-arff"
+    try:
+        X, y = fetch_openml("mnist_784", version=1, data_home=data_home, return_X_y=True, as_frame=False, parser=parser)
+    except OSError as error:
+        raise OSError(
+            f"MNIST could not be fetched from OpenML ({error}), and mnist.npz was not found in "
+            f"SKDGM_DATA={os.environ.get('SKDGM_DATA')!r}. Go online, or set SKDGM_DATA to a folder that holds it: "
+            "a NumPy archive with uint8 arrays x_train (60000, 784), y_train, x_test (10000, 784), y_test."
+        ) from error
+    return _cut_mnist(X, y.astype(np.int64))
+
+
+def _cut_mnist(X: NDArray[Any], y: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    train, test = slice(None, _N_MNIST_TRAIN), slice(_N_MNIST_TRAIN, None)
+    return {"x_train": X[train], "y_train": y[train], "x_test": X[test], "y_test": y[test]}
+
+
+def _parts(subset: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the parts that make up a subset, in their order."""
+    if subset == "all":
+        return known
+    if subset in known:
+        return (subset,)
+    raise ValueError(f"subset={subset!r} is unknown. Use one of {(*known, 'all')}.")
+
+
+def _joined(arrays: Mapping[str, NDArray[Any]], name: str, parts: tuple[str, ...]) -> NDArray[Any]:
+    return np.concatenate([arrays[f"{name}_{part}"] for part in parts])
+
+
+def _scaled(pixels: NDArray[Any], scale: int) -> NDArray[np.float32]:
+    return pixels.astype(np.float32) / np.float32(scale)
+
+
+def _labeled_images(
+    arrays: Mapping[str, NDArray[Any]], parts: tuple[str, ...], return_X_y: bool, *, scale: int, **others: Any
+) -> Bunch | tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """MNIST-like images and labels in the form that scikit-learn's loaders return."""
+    data = _scaled(_joined(arrays, "x", parts), scale)
+    target = _joined(arrays, "y", parts).astype(np.int64)
+    if return_X_y:
+        return data, target
+    return Bunch(data=data, target=target, images=data.reshape(-1, 28, 28), **others)
+
+
+def _check_count(name: str, value: int, largest: int | None = None) -> None:
+    if not _is_int(value) or value < 1 or (largest is not None and value > largest):
+        upper = "" if largest is None else f" and at most {largest}"
+        raise ValueError(f"{name} must be an int, at least 1{upper}; got {value!r}.")
+
+
+def _random_patches(images: NDArray[Any], n_patches: int, size: int, rng: np.random.RandomState) -> NDArray[Any]:
+    """Draw patches of shape (n_patches, size, size, 3) from images of shape (n_images, height, width, 3)."""
+    windows = np.lib.stride_tricks.sliding_window_view(images, (size, size), axis=(1, 2))
+    chosen = tuple(rng.randint(count, size=n_patches) for count in windows.shape[:3])
+    return np.moveaxis(windows[chosen], 1, -1)

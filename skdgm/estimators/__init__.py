@@ -1,0 +1,1 @@
+"""The faces that users see: one estimator per file."""

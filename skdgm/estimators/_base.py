@@ -1,0 +1,431 @@
+"""What all faces share: arrays become tensors here and nowhere else, seeds, devices, state, and the way to the engine."""
+
+from __future__ import annotations
+
+import functools
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Generator, Tensor, nn
+
+from skdgm import training
+from skdgm._sklearn_compat import CallbackSupportMixin, Interval, StrOptions, _fit_context, validate_data
+from skdgm.distributions import RowNoise
+from skdgm.likelihoods import LIKELIHOODS
+from skdgm.networks import ACTIVATIONS
+from skdgm.sources import OnDisk, Resident, SampledBinary, Source
+
+# Rows are predicted in zero-padded chunks of one size: float32 products depend on a batch's shape in the last bits, and
+# a row's result must not depend on its neighbours.
+CHUNK = 512
+# Importance-weighted bounds hold n_importance_samples draws per row at once.
+MAX_DRAWS_PER_CHUNK = 4096
+NOISE_TAPE = 1 << 20
+# Rows that take more float32 bytes than this are read from where they lie, block by block.
+RESIDENT_BYTES = 4 << 30
+# Standardised values are cut here, so that their squares stay finite in float32.
+MAX_STANDARDIZED = 1e6
+ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
+
+
+def fitting(method: Callable) -> Callable:
+    """Decorate ``fit``: parameters are validated, callbacks torn down, and a failure leaves the estimator as it was."""
+
+    @functools.wraps(method)
+    def fit(self: DeepGenerative, *args: Any, **kwargs: Any) -> DeepGenerative:
+        with unchanged_on_error(self):
+            return method(self, *args, **kwargs)
+
+    return _fit_context(prefer_skip_nested_validation=True)(fit)
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator):  # type: ignore[no-untyped-def]
+    """Give an estimator its old attributes back when the body fails."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        callbacks = {name: value for name, value in vars(estimator).items() if "callback" in name}
+        vars(estimator).clear()
+        vars(estimator).update(before | callbacks)  # scikit-learn still has to tear its callbacks down
+        raise
+
+
+def like_input(method: Callable) -> Callable:
+    """Decorate a method of X: for a tensor it answers with a tensor on that tensor's device."""
+
+    @functools.wraps(method)
+    def answer(self: DeepGenerative, X: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, as_host_array(X), *args, **kwargs)
+        if isinstance(X, Tensor) and isinstance(result, np.ndarray) and result.dtype.kind in "fiub":
+            return torch.as_tensor(result, device=X.device)
+        return result
+
+    return answer
+
+
+def as_host_array(X: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+
+
+class DeepGenerative(CallbackSupportMixin, BaseEstimator):
+    """Abstract base of the estimators that train a module.
+
+    A face says which module it wants (``_build``), and gives the engine terms; all else about arrays, devices, seeds
+    and state is here.
+    """
+
+    _doc_link_module = "skdgm"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "likelihood": [StrOptions(set(ALL_LIKELIHOODS))],
+        "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
+        "warmup": [Interval(Integral, 0, None, closed="left")],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "device": [str],
+        "precision": [StrOptions({"auto", "float32", "bfloat16"})],
+        "random_state": ["random_state"],
+        "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    # --- abstract -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> nn.Module:
+        """Make the module from plain values; used by ``fit`` and when a pickle opens."""
+
+    # --- X is an array, x is a tensor ---------------------------------------------------------------------------
+
+    def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
+        """Validate X; float32 stays, all else becomes float64."""
+        return validate_data(self, as_host_array(X), reset=reset, dtype=[np.float64, np.float32])
+
+    def _choose_likelihood(self, X: np.ndarray) -> None:
+        """Set ``likelihood_`` and the units that go with it; a warm start keeps those of the first fit."""
+        if self.warm_start and hasattr(self, "module_"):
+            self._columns.check_density_range(X)
+            return
+        self.likelihood_ = resolve_likelihood(self.likelihood, X)
+        self._columns = Columns.of(X, self.likelihood_)
+
+    def _to_tensor(self, X: np.ndarray) -> Tensor:
+        """Rows as the module reads them, on the device."""
+        return torch.from_numpy(self._columns.inside(X)).to(self.device_)
+
+    def _source(self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None) -> Source:
+        """Training rows: on the device where they fit, else read from where they lie."""
+        if X.size * 4 <= RESIDENT_BYTES:
+            return self._sampled(Resident(self._to_tensor(X), None, y, weight))
+        return self._sampled(OnDisk(X, self._to_tensor, torch.device(self.device_), y, weight))
+
+    def _sampled(self, source: Source) -> Source:
+        return SampledBinary(source) if self.binarize and self.likelihood_ == "bernoulli" else source
+
+    # --- from the engine's side ---------------------------------------------------------------------------------
+
+    def _start(self) -> np.random.RandomState:
+        """Choose the device, and the seed that everything random in this fit comes from."""
+        self.device_ = resolve_device(self.device)
+        return check_random_state(self.random_state)
+
+    def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
+        return Generator(device or self.device_).manual_seed(int(random.randint(np.iinfo(np.int32).max)))
+
+    def _new_module(self, architecture: dict[str, Any], random: np.random.RandomState) -> nn.Module:
+        """Make the module, or go on from the last fit's weights under ``warm_start``."""
+        previous = getattr(self, "module_", None) if self.warm_start else None
+        rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
+        module = self._build(architecture, rng).to(self.device_)
+        if previous is not None:
+            check_same_architecture(self._architecture, architecture, type(self).__name__)
+            module.load_state_dict(previous.state_dict())
+        self._architecture = architecture
+        self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
+        return module
+
+    def _settings(self, n_rows: int) -> training.Settings:
+        return training.Settings(
+            max_iter=self.max_iter,
+            learning_rate_init=self.learning_rate_init,
+            learning_rate=self.learning_rate,
+            warmup=self.warmup,
+            weight_prior=self.weight_prior,
+            n_rows=n_rows,
+            precision="float32" if self.precision == "auto" else self.precision,
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+        )
+
+    def _batch_size(self, n_rows: int) -> int:
+        """Rows per step; "auto" takes some 20 steps per epoch, of 16 to 500 rows."""
+        auto = min(500, max(16, n_rows // 20))
+        return min(n_rows, auto if self.batch_size == "auto" else self.batch_size)
+
+    def _train(
+        self,
+        terms: Sequence[training.Term],
+        random: np.random.RandomState,
+        n_rows: int,
+        on_epoch: Callable[[int, training.History], bool],
+        watched: training.Term | None = None,
+    ) -> None:
+        """Run the engine on ``module_`` and keep what it leaves."""
+        self.module_.train().requires_grad_(True)
+        try:
+            history = training.train(
+                self.module_, terms, self._settings(n_rows), self._generator(random), watched=watched, on_epoch=on_epoch
+            )
+        except training.NonFiniteError as error:
+            raise ValueError(
+                f"{type(self).__name__}: {error}, likelihood={self.likelihood_!r}, after {training.MAX_ROLLBACKS} "
+                "restarts at half the rate. Lower learning_rate_init, or scale X (StandardScaler)."
+            ) from error
+        self.module_.eval().requires_grad_(False)
+        self.history_ = history.epochs
+        self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
+        self.validation_scores_ = history.validation or None
+        self.n_iter_ = len(self.loss_curve_)
+
+    def _split_validation(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the rows to train on and of those to watch, both sorted; nothing is watched without early_stopping."""
+        if not self.early_stopping or n_rows < 2:
+            return np.arange(n_rows), np.arange(0)
+        n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
+        shuffled = random.permutation(n_rows)
+        return np.sort(shuffled[n_watched:]), np.sort(shuffled[:n_watched])
+
+    def _epoch_hook(self, context: Any, X: Any, y: Any = None) -> Callable[[int, training.History], bool]:
+        """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
+        epochs = iter(range(self.max_iter))
+
+        def begin() -> Any:
+            if next(epochs, None) is None:
+                return None
+            return context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+        current = begin()
+
+        def on_epoch(epoch: int, history: training.History) -> bool:
+            nonlocal current
+            self._print_progress(epoch, history)
+            stop = current.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
+            current = None if stop else begin()
+            return stop
+
+        return on_epoch
+
+    def _print_progress(self, epoch: int, history: training.History) -> None:
+        if self.verbose:
+            watched = f", watched bound {history.validation[-1]:.4f}" if history.validation else ""
+            bound = history.epochs["bound"][-1]
+            print(f"{type(self).__name__} epoch {epoch + 1}/{self.max_iter}: bound {bound:.4f}{watched}")
+
+    # --- prediction ---------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _apply(self, function: Callable[[Tensor], Tensor], X: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
+        """Apply a function of rows chunk by chunk; each row's result is the same in every company, to the bit."""
+        parts = []
+        for start in range(0, len(X), chunk):
+            x = self._to_tensor(X[start : start + chunk])
+            padded = torch.cat([x, x.new_zeros(chunk - len(x), x.shape[1])])
+            parts.append(function(padded)[: len(x)].cpu().numpy())
+        return np.concatenate(parts)
+
+    def _apply_with_noise(self, function: Callable[[Tensor, RowNoise], Tensor], X: np.ndarray, n_draws: int) -> np.ndarray:
+        """As ``_apply``, for a function that draws: each row's noise is fixed by the fit's seed and the row's bytes."""
+        tape = torch.randn(NOISE_TAPE, generator=Generator().manual_seed(self._noise_seed)).to(self.device_)
+        chunk = max(16, min(CHUNK, MAX_DRAWS_PER_CHUNK // n_draws))
+        return self._apply(lambda x: function(x, RowNoise(tape, x)), X, chunk)
+
+    def _feature_dtype(self, X: np.ndarray) -> type:
+        return np.float32 if X.dtype == np.float32 else np.float64
+
+    def _densities(self, X: Any, function: Callable[[Tensor, RowNoise], Tensor], n_draws: int) -> np.ndarray:
+        """Log-densities of X in its own units, from those of the standardised rows."""
+        X = self._columns.check_density_range(self._read(X))
+        return self._apply_with_noise(function, X, n_draws).astype(np.float64) - self._columns.log_scale
+
+    def _read_codes(self, Z: Any) -> np.ndarray:
+        """Validate codes: as many columns as ``transform`` gives."""
+        Z = check_array(as_host_array(Z), dtype=[np.float64, np.float32], input_name="Z")
+        if Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Z has {Z.shape[1]} columns, {type(self).__name__} has codes of {self._n_features_out}. Give codes as "
+                "transform returns them."
+            )
+        return Z
+
+    @torch.no_grad()
+    def _decode(self, Z: np.ndarray, function: Callable[..., Tensor], *labels: np.ndarray) -> np.ndarray:
+        """Decode codes, chunk by chunk, to rows in the units of X; ``labels`` run along."""
+        parts = []
+        for start in range(0, len(Z), CHUNK):
+            part = slice(start, start + CHUNK)
+            z = torch.from_numpy(Z[part].astype(np.float32)).to(self.device_)
+            rest = (torch.from_numpy(label[part]).to(self.device_) for label in labels)
+            parts.append(function(z, *rest).cpu().numpy())
+        return self._columns.outside(np.concatenate(parts)).astype(self._feature_dtype(Z))
+
+    @torch.no_grad()
+    def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:
+        """Rows that the module draws, in the units of X."""
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}.")
+        return self._columns.outside(function().cpu().numpy().astype(np.float64))
+
+    # --- state --------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Weights as numpy arrays: a pickle holds no torch object and no device."""
+        state = dict(super().__getstate__())
+        if "module_" in state:
+            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "module_" in state:
+            self.device_ = available_device(self.device)
+            module = self._build(self._architecture, None)
+            module.load_state_dict({name: torch.tensor(value) for name, value in state["module_"].items()})
+            self.module_ = module.to(self.device_).eval().requires_grad_(False)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "module_")
+
+    def _check_fitted(self) -> None:
+        check_is_fitted(self)
+
+
+def resolve_likelihood(likelihood: str, X: np.ndarray) -> str:
+    """Choose for "auto": bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1."""
+    if likelihood != "auto":
+        return likelihood
+    in_range = X.min() >= 0 and X.max() <= 1
+    return "bernoulli" if in_range and np.isin(X, (0, 1)).mean() >= 1 / 3 else "gaussian"
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The units of X: how a row looks inside a module, and back.
+
+    Attributes
+    ----------
+    likelihood : str
+    center, scale : ndarray of float64 of shape (n_columns,), or None
+        None where the likelihood takes X as it is.
+    """
+
+    likelihood: str
+    center: np.ndarray | None = None
+    scale: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, X: np.ndarray, likelihood: str) -> Columns:
+        """Units of training rows; raises where they lie outside the likelihood's range."""
+        if LIKELIHOODS[likelihood].standardize:
+            return cls(likelihood, *center_and_scale(X))
+        units = cls(likelihood)
+        units.check_density_range(X)
+        return units
+
+    def check_density_range(self, X: np.ndarray) -> np.ndarray:
+        """Give X back if it has a density here. Recognition alone takes any finite row."""
+        low, high = X.min(), X.max()
+        if self.center is None and (low < 0 or high > 1):
+            raise ValueError(
+                f"likelihood={self.likelihood!r} needs X in [0, 1], got values in [{low:.4g}, {high:.4g}]. Scale X "
+                "(MinMaxScaler(clip=True)) or use likelihood='gaussian'."
+            )
+        return X
+
+    def inside(self, X: np.ndarray) -> np.ndarray:
+        """Rows as a module reads them: standardised in float64, then float32."""
+        x = X if self.center is None else (X - self.center) / self.scale
+        return np.array(np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED), dtype=np.float32)
+
+    def outside(self, x: np.ndarray) -> np.ndarray:
+        """Decoded rows in the units of X."""
+        return x if self.center is None or self.scale is None else x * self.scale + self.center
+
+    @property
+    def log_scale(self) -> float:
+        """What standardising adds to a row's log-density: log p(X) = log p(x) - log_scale."""
+        return 0.0 if self.scale is None else float(np.log(self.scale).sum())
+
+
+def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of the columns in float64; 1 for a column that never varies."""
+    X = X.astype(np.float64, copy=False)
+    center = X.mean(0)
+    spread = np.abs(X - center).max(0)
+    still = spread <= 10 * np.finfo(np.float64).eps * np.abs(center)
+    spread = np.where(still, 1.0, spread)
+    scale = spread * np.sqrt((((X - center) / spread) ** 2).mean(0))  # by the spread first: squares of 1e200 overflow
+    return center, np.where(still, 1.0, scale)
+
+
+def resolve_device(device: str) -> str:
+    """The device that a parameter names; "auto" is the first GPU, else the CPU."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} is not available here ({str(error).splitlines()[0]}). Use device='cpu', or 'auto' for "
+            "a GPU where there is one."
+        ) from error
+    return str(torch.device(device))
+
+
+def available_device(device: str) -> str:
+    """As ``resolve_device``, and the CPU where there is no such device: a model from a GPU opens anywhere."""
+    try:
+        return resolve_device(device)
+    except ValueError:
+        return "cpu"
+
+
+def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:
+    """Raise unless a warm start finds the module it left."""
+    changed = [key for key in new if old.get(key) != new[key]]
+    if changed:
+        raise ValueError(
+            f"warm_start=True goes on from the last fit, but {', '.join(changed)} changed since: {name} had "
+            f"{[old.get(key) for key in changed]}, wanted {[new[key] for key in changed]}. Use warm_start=False."
+        )
+
+
+def layer_sizes(hidden_layer_sizes: Any) -> list[int]:
+    """Hidden layer sizes as a list; an int is one layer."""
+    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object))
+    if sizes.size == 0:
+        return []
+    bad = [size for size in sizes.ravel() if not isinstance(size, Integral) or size < 1]
+    if bad:
+        raise ValueError(f"hidden_layer_sizes must hold integers >= 1, got {bad[0]!r}. Use for example (500,) or 500.")
+    return [int(size) for size in sizes.ravel()]

@@ -1,0 +1,430 @@
+"""What the classifiers of the M2 family share: labels to terms of the bound, and all prediction."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy.special import log_softmax
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.validation import check_consistent_length
+from torch import Generator, Tensor
+
+from skdgm._labels import encode_labels, labels_of
+from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm.estimators._base import DeepGenerative, as_host_array, fitting, layer_sizes, like_input
+from skdgm.models.m2 import M2Module
+from skdgm.sources import Source, Subset
+from skdgm.training import Term
+
+AUTO_LABELED_BATCH = 100
+
+
+class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, DeepGenerative):
+    """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on codes of rows.
+
+    A face gives the training source (``_training_source``) and the module that predicts (``_model``).
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepGenerative._parameter_constraints,
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha_normalization": [StrOptions({"paper", "balanced"})],
+        "class_prior": [StrOptions({"uniform", "empirical"}), "array-like", dict],
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "labeled_batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_enumerated": [Interval(Integral, 1, None, closed="left"), None],
+        "proba_method": [StrOptions({"classifier", "bayes"})],
+        "unlabeled_value": [Integral, Real, str, None],
+    }
+
+    # --- abstract -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _training_source(
+        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+    ) -> tuple[Source, int, str]:
+        """What the M2 is trained on: its rows, the number of their columns, and their likelihood."""
+
+    @abstractmethod
+    def _epoch_context(self, context: Any) -> Any:
+        """The callback context whose subtasks are the M2's epochs."""
+
+    @property
+    @abstractmethod
+    def _model(self) -> Any:
+        """The module that predicts from X: it has q_y, code, decode, sample, log_joint, log_likelihood, elbo."""
+
+    @property
+    @abstractmethod
+    def _n_fit_tasks(self) -> int:
+        """Number of subtasks of ``fit``'s callback context."""
+
+    # --- fit ----------------------------------------------------------------------------------------------------
+
+    @fitting
+    def fit(self, X, y):
+        """Fit to labeled and unlabeled rows.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Finite values; in [0, 1] under ``likelihood="bernoulli"``.
+        y : array-like of shape (n_samples,)
+            Labels: integers, or strings in an object array. ``unlabeled_value``, None and NaN mark unlabeled rows. At
+            least one row must be labeled; all may be.
+
+        Returns
+        -------
+        self : estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For X that is not finite or outside the likelihood's range; for y without a label, of a type that cannot hold
+            the marker, or with several columns; for a class prior or device that does not fit. The estimator is then as
+            it was before.
+        """
+        context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows, codes = self._read_labeled(X, y)
+        prior = self._class_prior(codes)
+        random = self._start()
+        labels, weight = self._label_tensors(codes)
+        source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
+        self.module_ = self._new_module(self._plan(n_columns, likelihood, prior), random)
+        terms, watched = self._terms(source, codes, random)
+        self._train(terms, random, len(rows), self._epoch_hook(self._epoch_context(context), X, y), watched)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None. Mark unlabeled rows by "
+                f"{self.unlabeled_value!r}."
+            )
+        rows = self._read(X, reset=True)
+        self.classes_, codes = encode_labels(as_host_array(y), self.unlabeled_value, owner=type(self).__name__)
+        check_consistent_length(rows, codes)
+        return rows, codes
+
+    def _class_prior(self, codes: np.ndarray) -> list[float]:
+        """p(y) by the parameter ``class_prior``, in the order of ``classes_``."""
+        n_classes = len(self.classes_)
+        if isinstance(self.class_prior, str):
+            counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+            return ((counts / counts.sum()) if self.class_prior == "empirical" else np.full(n_classes, 1 / n_classes)).tolist()
+        given = self._prior_in_order() if isinstance(self.class_prior, dict) else np.asarray(self.class_prior, dtype=float)
+        if given.shape != (n_classes,) or not np.all(given > 0) or not np.isclose(given.sum(), 1):
+            raise ValueError(
+                f"class_prior must hold {n_classes} positive probabilities that sum to 1, one for each of the classes "
+                f"{self.classes_.tolist()}, got {self.class_prior!r}. Use 'uniform', 'empirical', or a dict by label."
+            )
+        return (given / given.sum()).tolist()
+
+    def _prior_in_order(self) -> np.ndarray:
+        strangers = [label for label in self.class_prior if label not in self.classes_.tolist()]
+        if strangers:
+            raise ValueError(
+                f"class_prior names classes without labels: {strangers}; y has labels of {self.classes_.tolist()}. Label "
+                "at least one row of each class, or leave them out."
+            )
+        return np.array([self.class_prior.get(label, np.nan) for label in self.classes_.tolist()], dtype=float)
+
+    def _label_tensors(self, codes: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Class indices and row weights on the device; an unlabeled row weighs 1."""
+        y = torch.from_numpy(codes).to(self.device_)
+        if self.class_weight is None:
+            return y, None
+        labels = self.classes_[codes[codes >= 0]]
+        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+        weight = np.where(codes >= 0, by_class[codes], 1.0)
+        return y, torch.from_numpy(weight.astype(np.float32)).to(self.device_)
+
+    def _plan(self, n_columns: int, likelihood: str, prior: list[float]) -> dict[str, Any]:
+        return {
+            "n_columns": n_columns,
+            "n_latent": int(self.n_components),
+            "hidden": layer_sizes(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "likelihood": likelihood,
+            "class_prior": prior,
+        }
+
+    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> M2Module:
+        return M2Module(**architecture, rng=rng)
+
+    def _terms(self, source: Source, codes: np.ndarray, random: np.random.RandomState) -> tuple[list[Term], Term | None]:
+        """The parts of J^alpha, eqs. (8) and (9), and the held-out rows to watch."""
+        unlabeled, labeled = np.flatnonzero(codes < 0), np.flatnonzero(codes >= 0)
+        if len(unlabeled):
+            unlabeled, held_out = self._hold_out(unlabeled, random)
+        else:
+            labeled, held_out = self._hold_out(labeled, random)
+        weights = self._term_weights(len(unlabeled), len(labeled))
+        terms = self._labeled_terms(self._subset(source, labeled), weights, leads=not len(unlabeled))
+        if len(unlabeled):
+            terms.insert(0, self._unlabeled_term("unlabeled", self._subset(source, unlabeled), weights["unlabeled"]))
+        return terms, self._unlabeled_term("", self._subset(source, held_out), 1.0) if len(held_out) else None
+
+    def _hold_out(self, places: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        trained, watched = self._split_validation(len(places), random)
+        return places[trained], places[watched]
+
+    def _term_weights(self, n_unlabeled: int, n_labeled: int) -> dict[str, float]:
+        """Weights of the mean -U, -L and log q(y | x).
+
+        "paper": J^alpha / N literally, the extra term being alpha N times the mean over labels. "balanced": both bounds
+        count alike whatever the numbers of rows, and each label's log q(y | x) keeps its weight against its bound.
+        """
+        n_rows = n_unlabeled + n_labeled
+        if self.alpha_normalization == "paper":
+            return {"unlabeled": n_unlabeled / n_rows, "labeled": n_labeled / n_rows, "classification": self.alpha}
+        return {"unlabeled": 1.0, "labeled": 1.0, "classification": self.alpha * n_rows / n_labeled}
+
+    def _unlabeled_term(self, name: str, source: Source, weight: float) -> Term:
+        module, n_enumerated = self.module_, self.n_enumerated
+
+        def objective(batch, rng):  # type: ignore[no-untyped-def]
+            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated)
+
+        return Term(name, source, objective, weight, self._batch_size(source.n_rows))
+
+    def _labeled_terms(self, source: Source, weights: dict[str, float], *, leads: bool) -> list[Term]:
+        module = self.module_
+        auto = self._batch_size(source.n_rows) if leads else min(source.n_rows, AUTO_LABELED_BATCH)
+        size = auto if self.labeled_batch_size == "auto" else min(source.n_rows, self.labeled_batch_size)
+
+        def bound(batch, rng):  # type: ignore[no-untyped-def]
+            return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
+
+        def log_q_y(batch, rng):  # type: ignore[no-untyped-def]
+            return module.log_q_y(batch.x, batch.y, batch.observed)
+
+        return [
+            Term("labeled", source, bound, weights["labeled"], size),
+            Term("classification", source, log_q_y, weights["classification"], size),
+        ]
+
+    def _subset(self, source: Source, places: np.ndarray) -> Subset:
+        return Subset(source, torch.from_numpy(places).to(self.device_))
+
+    # --- classifier ---------------------------------------------------------------------------------------------
+
+    @like_input
+    def predict(self, X):
+        """The most probable class of each row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Any finite values; in [0, 1] for the Bernoulli likelihood with ``proba_method="bayes"``.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Entries of ``classes_``.
+        """
+        self._check_fitted()
+        best = self._log_proba(X).argmax(1)
+        return self.classes_[best]
+
+    @like_input
+    def predict_proba(self, X):
+        """Class probabilities: q(y | x), or p(y | x) by importance weights under ``proba_method="bayes"``.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``; each row sums to 1.
+        """
+        self._check_fitted()
+        return np.exp(self._log_proba(X))
+
+    @like_input
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        self._check_fitted()
+        return self._log_proba(X)
+
+    def _log_proba(self, X: Any) -> np.ndarray:
+        rows, model = self._read(X), self._model
+        if self.proba_method == "bayes":
+            log_joint = self._with_noise(lambda x, noise: model.log_joint(x, noise, self.n_importance_samples), rows)
+            return log_softmax(log_joint.astype(np.float64), axis=1)
+        return log_softmax(self._apply(lambda x: model.q_y(x).log_probs, rows).astype(np.float64), axis=1)
+
+    def _with_noise(self, function: Callable[..., Tensor], rows: np.ndarray) -> np.ndarray:
+        self._columns.check_density_range(rows)
+        return self._apply_with_noise(function, rows, self._draws_per_row)
+
+    @property
+    def _draws_per_row(self) -> int:
+        return self.n_importance_samples * len(self.classes_)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy over the labeled rows of y.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Rows marked as unlabeled do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+        """
+        return score_labeled(self, X, y, sample_weight)
+
+    # --- transformer and density --------------------------------------------------------------------------------
+
+    @like_input
+    def transform(self, X):
+        """Posterior means of the code, averaged over q(y | x).
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Any finite values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            float32 for float32 X, else float64.
+        """
+        self._check_fitted()
+        rows, model = self._read(X), self._model
+        return self._apply(model.code, rows).astype(self._feature_dtype(rows))
+
+    @like_input
+    def inverse_transform(self, Z, y=None):
+        """Decode codes to the decoder's mean, in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like or torch.Tensor of shape (n_samples, n_components)
+        y : label or array-like of shape (n_samples,), default=None
+            The class to decode each code as: ``inverse_transform(transform(X), y)`` shows X in the manner of class y.
+            None averages over p(y).
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        self._check_fitted()
+        codes, model = self._read_codes(Z), self._model
+        return self._decode(codes, model.decode, *([] if y is None else [self._class_indices(y, len(codes))]))
+
+    @like_input
+    def score_samples(self, X):
+        """Importance-weighted lower bound (in expectation) on log p(x), the label summed out, in nats per row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        self._check_fitted()
+        model, draws = self._model, self.n_importance_samples
+        return self._densities(X, lambda x, noise: model.log_likelihood(x, noise, draws), self._draws_per_row)
+
+    @like_input
+    def elbo_samples(self, X):
+        """The bound -U(x) on log p(x), its expectation by ``n_importance_samples`` draws, in nats per row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        self._check_fitted()
+        model, draws = self._model, self.n_importance_samples
+        return self._densities(X, lambda x, noise: model.elbo(x, noise, draws), self._draws_per_row)
+
+    def sample(self, n_samples=1, y=None, random_state=None):
+        """Draw rows and their labels.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        y : label or array-like of shape (n_samples,), default=None
+            The class of each row; None draws it from p(y).
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        y : ndarray of shape (n_samples,)
+        """
+        self._check_fitted()
+        random = check_random_state(random_state)
+        if y is None:
+            indices = random.choice(len(self.classes_), size=n_samples, p=np.array(self._architecture["class_prior"]))
+        else:
+            indices = self._class_indices(y, n_samples)
+        rng, model = self._generator(random), self._model
+        rows = self._draw(n_samples, lambda: model.sample(torch.from_numpy(indices).to(self.device_), rng))
+        return rows, self.classes_[indices]
+
+    def _class_indices(self, y: Any, n: int) -> np.ndarray:
+        """Indices in ``classes_`` of one label for all rows, or of one label each."""
+        labels = np.asarray(as_host_array(y), dtype=None if not isinstance(y, (list, tuple)) else object).ravel()
+        places = {label: place for place, label in enumerate(self.classes_.tolist())}
+        strangers = [label for label in labels.tolist() if label not in places]
+        if strangers:
+            raise ValueError(f"y has {strangers[0]!r}, which is not among the classes {self.classes_.tolist()}.")
+        if len(labels) not in (1, n):
+            raise ValueError(f"y has {len(labels)} labels for {n} rows. Give one label, or one for each row.")
+        return np.broadcast_to([places[label] for label in labels.tolist()], n).astype(np.int64)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._architecture["n_latent"]
+
+
+def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Accuracy of a classifier over the rows of y that carry a label."""
+    labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
+    if not labeled.any():
+        raise ValueError(
+            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. Score labeled "
+            "rows: cross-validate with skdgm.model_selection.LabeledStratifiedKFold, whose test folds hold no others."
+        )
+    predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
+    return float(accuracy_score(labels, predicted, sample_weight=None if sample_weight is None else np.asarray(sample_weight)[labeled]))

@@ -1,0 +1,323 @@
+"""The face of M1+M2: a semi-supervised classifier on the codes of a variational auto-encoder."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from skdgm._sklearn_compat import StrOptions, Interval
+from skdgm.estimators._semi_supervised import SemiSupervised
+from skdgm.estimators.vae import VAE
+from skdgm.models.m1m2 import M1M2Module
+from skdgm.sources import Codes, Source
+
+
+class M1M2Classifier(SemiSupervised):
+    r"""Semi-supervised classifier by an M2 on the codes of a VAE (M1+M2).
+
+    The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
+    :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows; its codes then train an M2, whose rows they are. The steps that
+    the paper's own code hides are parameters here, with its values as defaults: only active code dimensions are modeled,
+    codes are drawn anew from :math:`q(z_1 | x)` at each visit, and prediction takes their means.
+
+    Parameters
+    ----------
+    n_components : int, default=50
+        Dimensions of the upper code z2, at least 1. What they hold is what the class does not tell (style). Too many cost time more
+        than quality.
+
+    encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
+        The lower layer, cloned and fitted on all rows. A ``FrozenEstimator(vae)`` is used as it is: a search then does not
+        fit it again. None is ``VAE(n_components=50)`` on the same device, seeded from ``random_state``.
+
+    hidden_layer_sizes : int or sequence of int, default=(300,)
+        Hidden layers of q(y | .), q(z2 | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
+        take longer.
+
+    activation : {"softplus", "relu", "tanh", "silu"}, default="softplus"
+        Applied after each hidden layer.
+
+    likelihood : {"gaussian_heteroscedastic", "gaussian"}, default="gaussian_heteroscedastic"
+        p(z1 | y, z2): the variance of each code dimension given by the upper decoder, or one learned number each.
+
+    active_threshold : float, default=0.1
+        Code dimensions whose posterior means have a standard deviation above this are modeled, in [0, inf); the others
+        carry nothing. They are 0 in ``inverse_transform``, N(0, 1) in ``sample`` and ``score_samples``. If none is above,
+        all are kept.
+
+    resample_codes : bool, default=True
+        Draw the codes anew at each visit. False trains on their means, which overfits sooner.
+
+    alpha : float, default=0.1
+        Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the labels
+        directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2 penalty that
+        MLPClassifier calls alpha: that is ``weight_prior`` here.)
+
+    alpha_normalization : {"paper", "balanced"}, default="paper"
+        "paper" is J^alpha literally: each row's bound counts once, and the labels' mean log q(y | x) counts alpha times
+        the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled rows the same weight, and raises
+        that of the labels alike: it holds on to few labels where the bound of a row is large (images).
+
+    class_prior : {"uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="uniform"
+        p(y). "empirical" takes the labeled rows' shares; an array gives it in the order of ``classes_``, a dict by label.
+
+    class_weight : dict, "balanced" or None, default=None
+        Weights of labeled rows by class, as everywhere in scikit-learn.
+
+    labeled_batch_size : int or "auto", default="auto"
+        Labeled rows per step, beside the unlabeled ones; "auto" takes all up to 100.
+
+    n_enumerated : int or None, default=None
+        None sums unlabeled rows' labels over all classes, exactly. An integer sums over that many most probable classes
+        and draws one of the rest: unbiased, noisier, and cheaper by about n_classes / (n_enumerated + 1).
+
+    proba_method : {"classifier", "bayes"}, default="classifier"
+        "classifier" predicts by q(y | x), fast. "bayes" by p(y | x) from importance-weighted p(x | y) p(y): some
+        ``n_importance_samples`` times slower, often better calibrated.
+
+    unlabeled_value : int, float, str or None, default=-1
+        Marks unlabeled rows in y; None, NaN and pandas.NA do beside it. None: every row is labeled.
+
+    weight_prior : float or None, default=1.0
+        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+
+    warmup : int, default=0
+        Epochs over which the weight of the KL climbs linearly to 1. More of them keep more code dimensions alive.
+
+    learning_rate_init : float, default=0.003
+        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
+
+    learning_rate : {"falling", "cosine", "constant"}, default="falling"
+        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
+
+    batch_size : int or "auto", default="auto"
+        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 16 and 500. Larger is faster per epoch and makes
+        fewer steps.
+
+    max_iter : int, default=100
+        Epochs, at least 1. Reaching it is the normal end.
+
+    tol : float, default=1e-4
+        Least gain of the watched bound, in nats per row, that counts; used with ``early_stopping``.
+
+    n_iter_no_change : int, default=10
+        Epochs without such a gain before training stops; used with ``early_stopping``.
+
+    early_stopping : bool, default=False
+        Hold ``validation_fraction`` of the unlabeled rows out (of the labeled ones where there are no others), watch their
+        bound, stop when it no longer grows and restore the best weights.
+
+    validation_fraction : float, default=0.1
+        Share of rows held out, in (0, 1).
+
+    warm_start : bool, default=False
+        Go on from the last fit's weights (and scale) instead of new ones.
+
+    verbose : int or bool, default=False
+        Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
+
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the linear layers while training; all else is float32. "auto" is float32.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+
+    n_importance_samples : int, default=50
+        Draws per row and class in ``score_samples`` and for ``proba_method="bayes"``. More tighten the bound and take proportionally longer.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted; never the marker.
+    module_ : torch.nn.Module
+        The upper layer, in evaluation mode; the lower one is ``encoder_.module_``.
+    likelihood_ : str
+        Likelihood p(x | z1) of the encoder.
+    device_ : str
+        Where the module lies.
+    n_iter_ : int
+        Epochs run.
+    history_ : dict of str to list of float
+        Per epoch: "bound" (minus the loss, per row) and the means of its terms in nats, "unlabeled_reconstruction",
+        "unlabeled_kl", "unlabeled_label", the same for "labeled", and "classification", the mean log q(y | x).
+    loss_curve_ : list of float
+        Minus the bound per epoch.
+    validation_scores_ : list of float or None
+        Watched bound per epoch under ``early_stopping``.
+    encoder_ : VAE
+        The fitted lower layer.
+    active_ : ndarray of shape (n_active,)
+        Places of the code dimensions that are modeled.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    See Also
+    --------
+    M2Classifier : The same model directly on the rows.
+    VAE : The lower layer.
+
+    Notes
+    -----
+    The hyper-parameters of the lower layer are the encoder's own, ``encoder__max_iter`` and so on where an encoder is given.
+    Log-likelihoods are in nats per row. Cross-validate as for M2Classifier.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, "Semi-supervised learning with deep generative models",
+       NIPS 2014. arXiv:1406.5298
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdgm import M1M2Classifier, VAE
+    >>> from skdgm.datasets import mask_labels
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = M1M2Classifier(encoder=VAE(max_iter=5), n_components=5, max_iter=5, random_state=0)
+    >>> model.fit(X[:500] / 16, mask_labels(y[:500], 50, random_state=0)).predict(X[500:] / 16).shape
+    (1297,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **SemiSupervised._parameter_constraints,
+        "encoder": [VAE, FrozenEstimator, None],
+        "likelihood": [StrOptions({"gaussian", "gaussian_heteroscedastic"})],
+        "active_threshold": [Interval(Real, 0, None, closed="left")],
+        "resample_codes": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components=50,
+        *,
+        encoder=None,
+        hidden_layer_sizes=(300,),
+        activation="softplus",
+        likelihood="gaussian_heteroscedastic",
+        active_threshold=0.1,
+        resample_codes=True,
+        alpha=0.1,
+        alpha_normalization="paper",
+        class_prior="uniform",
+        class_weight=None,
+        labeled_batch_size="auto",
+        n_enumerated=None,
+        proba_method="classifier",
+        unlabeled_value=-1,
+        weight_prior=1.0,
+        warmup=0,
+        learning_rate_init=3e-3,
+        learning_rate="falling",
+        batch_size="auto",
+        max_iter=100,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping=False,
+        validation_fraction=0.1,
+        warm_start=False,
+        verbose=False,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        n_importance_samples=50,
+    ):
+        self.n_components = n_components
+        self.encoder = encoder
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.likelihood = likelihood
+        self.active_threshold = active_threshold
+        self.resample_codes = resample_codes
+        self.alpha = alpha
+        self.alpha_normalization = alpha_normalization
+        self.class_prior = class_prior
+        self.class_weight = class_weight
+        self.labeled_batch_size = labeled_batch_size
+        self.n_enumerated = n_enumerated
+        self.proba_method = proba_method
+        self.unlabeled_value = unlabeled_value
+        self.weight_prior = weight_prior
+        self.warmup = warmup
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.n_importance_samples = n_importance_samples
+
+    def _training_source(
+        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+    ) -> tuple[Source, int, str]:
+        self.encoder_ = self._fit_encoder(rows, random, context)
+        self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
+        mean, sd = self._codes(rows)
+        self.active_ = active_dimensions(mean, self.active_threshold)
+        mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
+        source = Codes(torch.from_numpy(mean).to(self.device_), torch.from_numpy(sd).to(self.device_), y, weight)
+        return source, mean.shape[1], self.likelihood
+
+    def _fit_encoder(self, rows: np.ndarray, random: np.random.RandomState, context: Any) -> VAE:
+        """The fitted lower layer: the frozen one, or a clone of the encoder trained on all rows."""
+        if isinstance(self.encoder, FrozenEstimator):
+            return frozen_vae(self.encoder, rows.shape[1])
+        encoder = VAE(n_components=50, device=self.device) if self.encoder is None else clone(self.encoder)
+        if encoder.random_state is None:
+            encoder.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
+        with context.subcontext(task_name="fit-encoder").propagate_callback_context(encoder):
+            return encoder.fit(rows)
+
+    def _codes(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of q(z1 | x), float32."""
+        q_z = self.encoder_.module_.q_z
+        both = self.encoder_._apply(lambda x: torch.cat([q_z(x).mean, q_z(x).log_var.mul(0.5).exp()], 1), rows)
+        mean, sd = np.split(both, 2, axis=1)
+        return mean, sd
+
+    def _epoch_context(self, context: Any) -> Any:
+        return context.subcontext(task_name="fit-classifier", max_subtasks=self.max_iter)
+
+    @property
+    def _n_fit_tasks(self) -> int:
+        return 1 if isinstance(self.encoder, FrozenEstimator) else 2
+
+    @property
+    def _model(self) -> M1M2Module:
+        active = torch.from_numpy(self.active_).to(self.device_)
+        return M1M2Module(self.encoder_.module_, self.module_, active).to(self.device_)
+
+
+def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
+    """Places of the code dimensions whose means vary by more than ``threshold``; all of them if none does."""
+    active = np.flatnonzero(mean.std(0) > threshold)
+    return active if len(active) else np.arange(mean.shape[1])
+
+
+def frozen_vae(frozen: FrozenEstimator, n_columns: int) -> VAE:
+    """The fitted VAE within a FrozenEstimator."""
+    vae = frozen.estimator
+    if not isinstance(vae, VAE):
+        raise ValueError(f"encoder must freeze a fitted skdgm.VAE, got FrozenEstimator of {type(vae).__name__}.")
+    check_is_fitted(vae)
+    if vae.n_features_in_ != n_columns:
+        raise ValueError(
+            f"the frozen encoder was fitted on {vae.n_features_in_} columns, X has {n_columns}. Fit the VAE on the same "
+            "columns."
+        )
+    return vae

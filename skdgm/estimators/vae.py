@@ -1,0 +1,359 @@
+"""The face of M1: a variational auto-encoder as transformer and density."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from torch import Generator
+
+from skdgm.estimators._base import DeepGenerative, fitting, layer_sizes, like_input
+from skdgm.models.vae import VAEModule
+from skdgm.training import Term
+
+
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
+    r"""Variational auto-encoder (M1): a deep latent Gaussian density and its codes.
+
+    The model draws a code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`; recognition is
+    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximises, over all rows, the bound
+
+    .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x | z)] - KL(q(z | x) \,\|\, p(z)).
+
+    Parameters
+    ----------
+    n_components : int, default=20
+        Dimensions of the code z, at least 1. Those that the data do not need fall silent (their posterior stays at the
+        prior), so too many cost time, not quality.
+
+    hidden_layer_sizes : int or sequence of int, default=(300,)
+        Hidden layers of the encoder from X upward; the decoder mirrors them. Larger layers fit finer structure, take
+        longer, and overfit small data sooner.
+
+    activation : {"softplus", "relu", "tanh", "silu"}, default="softplus"
+        Applied after each hidden layer.
+
+    likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
+        p(x | z). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one variance
+        per column, "gaussian_heteroscedastic" has the decoder give it; X is standardised inside for both. "auto" is
+        bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1, else gaussian.
+
+    binarize : bool, default=False
+        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact expectation
+        over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition too, as the
+        original authors did; noisier steps, a mild regulariser.
+
+    weight_prior : float or None, default=1.0
+        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+
+    warmup : int, default=0
+        Epochs over which the weight of the KL climbs linearly to 1. More of them keep more code dimensions alive.
+
+    learning_rate_init : float, default=0.001
+        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
+
+    learning_rate : {"falling", "cosine", "constant"}, default="falling"
+        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
+
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" takes a twentieth of the rows, between 16 and 500. Larger is faster per epoch and makes
+        fewer steps.
+
+    max_iter : int, default=100
+        Epochs, at least 1. Reaching it is the normal end.
+
+    tol : float, default=1e-4
+        Least gain of the watched bound, in nats per row, that counts; used with ``early_stopping``.
+
+    n_iter_no_change : int, default=10
+        Epochs without such a gain before training stops; used with ``early_stopping``.
+
+    early_stopping : bool, default=False
+        Hold ``validation_fraction`` of the rows out, watch their bound, stop when it no longer grows and restore the
+        best weights.
+
+    validation_fraction : float, default=0.1
+        Share of rows held out, in (0, 1).
+
+    warm_start : bool, default=False
+        Go on from the last fit's weights (and scale) instead of new ones.
+
+    verbose : int or bool, default=False
+        Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
+
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the linear layers while training; all else is float32. "auto" is float32.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+
+    n_importance_samples : int, default=50
+        Draws per row in ``score_samples``. More tighten the bound and take proportionally longer.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained networks, in evaluation mode.
+    likelihood_ : str
+        What "auto" chose.
+    device_ : str
+        Where the module lies.
+    n_iter_ : int
+        Epochs run.
+    history_ : dict of str to list of float
+        Per epoch, in nats per row: "bound" and its terms "reconstruction" and "kl" (the bound is their difference).
+    loss_curve_ : list of float
+        Minus the bound per epoch.
+    validation_scores_ : list of float or None
+        Watched bound per epoch under ``early_stopping``.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    See Also
+    --------
+    M1Classifier : A classifier on the codes of a VAE.
+    M2Classifier : A model that knows about labels.
+
+    Notes
+    -----
+    Log-likelihoods are in nats per row. Grey rows under the Bernoulli likelihood have no density: quote a negative
+    log-likelihood for 0/1 rows only. An epoch is linear in rows, columns and weights. Prediction draws nothing at
+    random; ``score_samples`` uses noise fixed by the fit's seed and each row's content.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, "Semi-supervised learning with deep generative models",
+       NIPS 2014. arXiv:1406.5298
+    .. [2] D. P. Kingma, M. Welling, "Auto-encoding variational Bayes", ICLR 2014. arXiv:1312.6114
+    .. [3] Y. Burda, R. Grosse, R. Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. arXiv:1509.00519
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from skdgm import VAE
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> vae = VAE(n_components=2, hidden_layer_sizes=(32,), max_iter=20, random_state=0).fit(X)
+    >>> vae.transform(X).shape
+    (150, 2)
+    >>> vae.score_samples(X).shape
+    (150,)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepGenerative._parameter_constraints,
+        "binarize": ["boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components=20,
+        *,
+        hidden_layer_sizes=(300,),
+        activation="softplus",
+        likelihood="auto",
+        binarize=False,
+        weight_prior=1.0,
+        warmup=0,
+        learning_rate_init=1e-3,
+        learning_rate="falling",
+        batch_size="auto",
+        max_iter=100,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping=False,
+        validation_fraction=0.1,
+        warm_start=False,
+        verbose=False,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        n_importance_samples=50,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.likelihood = likelihood
+        self.binarize = binarize
+        self.weight_prior = weight_prior
+        self.warmup = warmup
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.n_importance_samples = n_importance_samples
+
+    @fitting
+    def fit(self, X, y=None):
+        """Fit the model to all rows.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Finite values; in [0, 1] under ``likelihood="bernoulli"``.
+        y : Ignored
+            There for the API.
+
+        Returns
+        -------
+        VAE
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For values that are not finite or outside the likelihood's range, a device that is not there, or a bound that
+            stays non-finite; the estimator is then as it was before.
+        """
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows = self._read(X, reset=True)
+        random = self._start()
+        self._choose_likelihood(rows)
+        self.module_ = self._new_module(self._plan(rows), random)
+        trained, watched = self._split_validation(len(rows), random)
+        term = self._term(rows[trained] if len(watched) else rows)
+        held_out = self._term(rows[watched]) if len(watched) else None
+        self._train([term], random, len(rows), self._epoch_hook(context, X), held_out)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _plan(self, rows: np.ndarray) -> dict[str, Any]:
+        return {
+            "n_columns": rows.shape[1],
+            "n_latent": int(self.n_components),
+            "hidden": layer_sizes(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "likelihood": self.likelihood_,
+        }
+
+    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
+        return VAEModule(**architecture, rng=rng)
+
+    def _term(self, rows: np.ndarray) -> Term:
+        source = self._source(rows)
+        module = self.module_
+        return Term(
+            name="",
+            source=source,
+            objective=lambda batch, rng: module.bound(batch.x, rng, batch.observed),
+            weight=1.0,
+            batch_size=self._batch_size(source.n_rows),
+        )
+
+    @like_input
+    def transform(self, X):
+        """Posterior means E_q[z | x].
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Any finite values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            float32 for float32 X, else float64; a tensor for a tensor.
+        """
+        self._check_fitted()
+        X = self._read(X)
+        return self._apply(lambda x: self.module_.q_z(x).mean, X).astype(self._feature_dtype(X))
+
+    @like_input
+    def inverse_transform(self, Z):
+        """Decode codes: E[x | z], in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like or torch.Tensor of shape (n_samples, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        self._check_fitted()
+        return self._decode(self._read_codes(Z), lambda z: self.module_.p_x(z).mean)
+
+    @like_input
+    def score_samples(self, X):
+        """Importance-weighted lower bound (in expectation) on log p(x), in nats per row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The density of X in its own units: the standardisation inside is accounted for.
+        """
+        self._check_fitted()
+        draws = self.n_importance_samples
+        return self._densities(X, lambda x, noise: self.module_.log_likelihood(x, noise, draws), draws)
+
+    @like_input
+    def elbo_samples(self, X):
+        """The bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Below ``score_samples`` in expectation; the expectation is a mean of ``n_importance_samples`` draws.
+        """
+        self._check_fitted()
+        draws = self.n_importance_samples
+        return self._densities(X, lambda x, noise: self.module_.elbo(x, noise, draws), draws)
+
+    def score(self, X, y=None):
+        """Mean of ``score_samples`` over the rows, in nats; higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from p(x).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows of 0 and 1 under the Bernoulli likelihood. For the smooth image behind each draw, decode codes:
+            ``inverse_transform(rng.standard_normal((n_samples, n_components)))``.
+        """
+        self._check_fitted()
+        rng = self._generator(check_random_state(random_state))
+        return self._draw(n_samples, lambda: self.module_.sample(n_samples, rng))
+
+    @property
+    def _n_features_out(self) -> int:
+        return self._architecture["n_latent"]

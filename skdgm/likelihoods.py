@@ -1,0 +1,86 @@
+"""Likelihoods p(x | z): from a decoder's output to a distribution over rows.
+
+A likelihood says how many outputs the decoder needs per column, how many learned numbers per column it shares among
+all rows, where the decoder's last bias should start, and which distribution they make. To add one: write a class
+here and name it in ``LIKELIHOODS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from skdgm.distributions import Bernoulli, Normal
+
+# Columns are standardised, so these bound a column's sd between 0.01 and 1,000 of its spread over the data: without
+# the floor a column that never varies has an unbounded density.
+MIN_LOG_VAR = -9.21
+MAX_LOG_VAR = 13.8
+
+
+def bounded(log_var: Tensor, low: float = MIN_LOG_VAR, high: float = MAX_LOG_VAR) -> Tensor:
+    """Keep a log-variance within [low, high]."""
+    return log_var.clamp(low, high)
+
+
+@dataclass(frozen=True)
+class BernoulliLikelihood:
+    """Each column is 0 or 1 with the decoder's probability; a grey value in [0, 1] is itself a probability."""
+
+    standardize = False
+    outputs_per_column = 1
+    shared_per_column = 0
+
+    def initial_bias(self, mean: Tensor) -> Tensor:
+        """The logits of the columns' means: the best that a decoder without a code can do."""
+        return torch.logit(mean.clamp(0.01, 0.99))
+
+    def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Bernoulli:
+        """p(x | z) from ``outputs`` of shape (..., n, n_columns)."""
+        return Bernoulli(outputs, observed)
+
+
+@dataclass(frozen=True)
+class GaussianLikelihood:
+    """The decoder gives the mean; each column has one learned variance."""
+
+    standardize = True
+    outputs_per_column = 1
+    shared_per_column = 1
+
+    def initial_bias(self, mean: Tensor) -> Tensor:
+        """The columns' means."""
+        return mean
+
+    def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Normal:
+        """p(x | z) from ``outputs`` (..., n, n_columns) and ``shared`` log-variances (n_columns,)."""
+        return Normal(outputs, bounded(shared).expand_as(outputs), observed)
+
+
+@dataclass(frozen=True)
+class HeteroscedasticGaussianLikelihood:
+    """The decoder gives both the mean and the log-variance of each column."""
+
+    standardize = True
+    outputs_per_column = 2
+    shared_per_column = 0
+
+    def initial_bias(self, mean: Tensor) -> Tensor:
+        """The columns' means, and variance 1."""
+        return torch.cat([mean, torch.zeros_like(mean)])
+
+    def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Normal:
+        """p(x | z) from ``outputs`` of shape (..., n, 2 n_columns): means, then log-variances."""
+        mean, log_var = outputs.chunk(2, -1)
+        return Normal(mean, bounded(log_var), observed)
+
+
+Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    "bernoulli": BernoulliLikelihood(),
+    "gaussian": GaussianLikelihood(),
+    "gaussian_heteroscedastic": HeteroscedasticGaussianLikelihood(),
+}

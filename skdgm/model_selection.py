@@ -1,0 +1,302 @@
+"""Cross-validation and scores that count labeled rows only, where scikit-learn takes -1 for one more class."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from inspect import Parameter, signature
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import get_scorer, make_scorer
+from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
+from sklearn.utils import indexable
+from sklearn.utils.metadata_routing import get_routing_for_object
+
+from skdgm._labels import encode_labels, labels_of
+
+__all__ = ["LabeledStratifiedKFold", "make_labeled_scorer"]
+
+
+class LabeledStratifiedKFold(BaseCrossValidator):
+    """Stratified K-fold over the labeled rows; unlabeled rows are in every training set.
+
+    The labeled rows are cut into test folds as :class:`~sklearn.model_selection.StratifiedKFold` would cut them if
+    they were all there is. Unlabeled rows are never tested on, as nothing is known to test against, and always trained
+    on. scikit-learn's own splitters take the marker of unlabeled rows for one more class, so that a score counts
+    every prediction for such a row as wrong.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2. Each needs a labeled row to test on, so at least one class must have `n_splits`
+        labeled rows.
+    shuffle : bool, default=False
+        Whether to shuffle each class before it is cut. Without it, folds take the labeled rows in their order.
+    random_state : int, RandomState instance or None, default=None
+        The order of shuffled rows; must be None without `shuffle`. Pass an int for the same folds at every call.
+    unlabeled_value : int, float, str or None, default=-1
+        The marker of an unlabeled row in `y`; None, NaN and pandas.NA are unlabeled beside it. With None every row is
+        labeled, and this is a StratifiedKFold.
+
+    See Also
+    --------
+    make_labeled_scorer : A scorer that skips unlabeled rows, for other splitters and for training scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdgm.model_selection import LabeledStratifiedKFold
+    >>> y = np.array([0, -1, 1, 0, -1, 1])
+    >>> cv = LabeledStratifiedKFold(n_splits=2)
+    >>> for train, test in cv.split(np.zeros((6, 1)), y):
+    ...     print(train, test)
+    [1 3 4 5] [0 2]
+    [0 1 2 4] [3 5]
+
+    As ``cv=`` in a search or a cross-validation:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklearn.semi_supervised import LabelSpreading
+    >>> from skdgm.datasets import mask_labels
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y = mask_labels(y, 180, random_state=0)
+    >>> model = LabelSpreading(kernel="knn")
+    >>> float(cross_val_score(model, X, y).mean().round(2))  # -1 counts as a class
+    0.1
+    >>> float(cross_val_score(model, X, y, cv=cv).mean().round(2))
+    0.95
+    """
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        unlabeled_value: Any = -1,
+    ) -> None:
+        StratifiedKFold(n_splits, shuffle=shuffle, random_state=random_state)  # raises for values out of range
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.unlabeled_value = unlabeled_value
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of folds.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored, present for API consistency.
+
+        Returns
+        -------
+        n_splits : int
+            The parameter `n_splits`.
+        """
+        return self.n_splits
+
+    def _iter_test_indices(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[NDArray[np.intp]]:
+        if groups is not None:
+            warnings.warn("The groups parameter is ignored by LabeledStratifiedKFold", UserWarning, stacklevel=4)
+        codes = self._codes(y)
+        labeled = np.flatnonzero(codes >= 0)
+        folds = StratifiedKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
+        for _, test in folds.split(labeled, codes[labeled]):
+            yield labeled[test]
+
+    def _codes(self, y: Any) -> NDArray[np.int64]:
+        """Class codes of y, -1 where unlabeled, once it is sure that they can be cut into n_splits folds."""
+        if y is None:
+            raise ValueError("LabeledStratifiedKFold needs y to tell labeled rows, got None. Use KFold without labels.")
+        _, codes = encode_labels(y, self.unlabeled_value, owner="LabeledStratifiedKFold", require_labeled=False)
+        largest = np.bincount(codes + 1)[1:].max(initial=0)
+        if largest < self.n_splits:
+            raise ValueError(
+                f"LabeledStratifiedKFold(n_splits={self.n_splits}) needs a class with at least {self.n_splits} labeled "
+                f"rows, but y has {(codes >= 0).sum()} labeled among {len(codes)} rows, at most {largest} in a class. "
+                "Use fewer splits, label more rows, or use KFold if there are no labels."
+            )
+        return codes
+
+
+def make_labeled_scorer(
+    metric: str | Callable[..., Any] = "accuracy", *, unlabeled_value: Any = -1, **kwargs: Any
+) -> Callable[..., Any]:
+    """Make a scorer that scores the labeled rows and skips the others.
+
+    Pass it as ``scoring=``, alone or in a dict. Without it, ``scoring="accuracy"`` and the like count every prediction
+    for an unlabeled row as wrong, since no classifier predicts the marker.
+
+    Parameters
+    ----------
+    metric : str, metric function or scorer, default="accuracy"
+        A name from :func:`sklearn.metrics.get_scorer_names`; a metric function ``metric(y_true, y_pred)``, such as
+        :func:`~sklearn.metrics.f1_score`; or a scorer, which is what :func:`~sklearn.metrics.make_scorer` returns or
+        any callable ``scorer(estimator, X, y)`` (told by its three required arguments, or the name of the first).
+    unlabeled_value : int, float, str or None, default=-1
+        The marker of an unlabeled row in `y`; None, NaN and pandas.NA are unlabeled beside it. With None every row is
+        labeled.
+    **kwargs : dict
+        With a metric function only: arguments of :func:`~sklearn.metrics.make_scorer` (``response_method``,
+        ``greater_is_better``) and of the metric (such as ``average="macro"``).
+
+    Returns
+    -------
+    scorer : callable
+        ``scorer(estimator, X, y)`` returns what `metric` says of the labeled rows; greater is better. Further arguments
+        with one entry per row, such as ``sample_weight``, are cut to the labeled rows too. It can be pickled if the
+        metric can.
+
+    Raises
+    ------
+    TypeError
+        If `kwargs` are given with a name or a scorer, or `metric` is no callable.
+    ValueError
+        If the name is unknown, and by the scorer if no row is labeled.
+
+    See Also
+    --------
+    LabeledStratifiedKFold : Test folds of labeled rows only, so that no fold lacks them.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.metrics import f1_score
+    >>> from sklearn.semi_supervised import LabelSpreading
+    >>> from skdgm.datasets import mask_labels
+    >>> from skdgm.model_selection import make_labeled_scorer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = LabelSpreading(kernel="knn").fit(X[:1000], mask_labels(y[:1000], 100, random_state=0))
+    >>> y_few = mask_labels(y[1000:], 200, random_state=0)
+    >>> round(model.score(X[1000:], y_few), 2)  # 597 unlabeled rows count as wrong
+    0.24
+    >>> scorer = make_labeled_scorer(f1_score, average="macro")
+    >>> round(float(scorer(model, X[1000:], y_few)), 2)
+    0.95
+    """
+    return _LabeledScorer(_as_scorer(metric, kwargs), unlabeled_value)
+
+
+class _LabeledScorer:
+    """Hand the labeled rows on to a scorer."""
+
+    def __init__(self, scorer: Callable[..., Any], unlabeled_value: Any) -> None:
+        self._scorer = scorer
+        self._unlabeled_value = unlabeled_value
+
+    def __call__(self, estimator: Any, X: Any, y: Any, **kwargs: Any) -> Any:
+        """Score the predictions of estimator for the labeled rows of X.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator.
+        X : array-like, sparse matrix, DataFrame, list or tensor of shape (n_samples, n_features)
+            Rows to predict for.
+        y : array-like of shape (n_samples,)
+            Labels, with the marker in unlabeled rows.
+        **kwargs : dict
+            Further arguments of the scorer; those with one entry per row are cut to the labeled rows.
+
+        Returns
+        -------
+        score : float
+            What the scorer says.
+        """
+        labeled, labels = labels_of(y, self._unlabeled_value)
+        rows = np.flatnonzero(labeled)
+        self._check_any(rows, len(labeled))
+        kwargs = {name: _cut(value, rows, len(labeled)) for name, value in kwargs.items()}
+        return self._scorer(estimator, _take(X, rows), labels, **kwargs)
+
+    def _check_any(self, rows: NDArray[np.intp], n_samples: int) -> None:
+        if not len(rows):
+            raise ValueError(
+                f"y has no labeled row to score: all {n_samples} entries are {self._unlabeled_value!r} or missing. Use "
+                "cv=skdgm.model_selection.LabeledStratifiedKFold(), whose test folds hold labeled rows only."
+            )
+
+    def __repr__(self) -> str:
+        name = getattr(self._scorer, "__name__", None) or repr(self._scorer)
+        marker = "" if self._unlabeled_value == -1 else f", unlabeled_value={self._unlabeled_value!r}"
+        return f"make_labeled_scorer({name}{marker})"
+
+    def set_score_request(self, **kwargs: Any) -> _LabeledScorer:
+        """Say which metadata the scorer wants, as :func:`~sklearn.metrics.make_scorer`'s scorers do.
+
+        Parameters
+        ----------
+        **kwargs : dict
+            ``name=True``, False, None or an alias, for each argument of the metric.
+
+        Returns
+        -------
+        self : object
+            This scorer.
+        """
+        self._scorer.set_score_request(**kwargs)  # type: ignore[attr-defined]
+        return self
+
+    def get_metadata_routing(self) -> Any:
+        """Return the requests of the scorer within.
+
+        Returns
+        -------
+        routing : MetadataRequest or MetadataRouter
+            What the scorer within asks for; nothing if it is a plain function.
+        """
+        return get_routing_for_object(self._scorer)
+
+    def _accept_sample_weight(self) -> bool:
+        # scikit-learn's searches ask scorers this before they hand on sample_weight.
+        asked = getattr(self._scorer, "_accept_sample_weight", None)
+        return bool(asked()) if asked else "sample_weight" in signature(self._scorer).parameters
+
+
+def _as_scorer(metric: str | Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
+    if not isinstance(metric, str) and not callable(metric):
+        raise TypeError(f"metric must be a scorer's name, a metric function or a scorer, got {metric!r}.")
+    if not isinstance(metric, str) and not _is_scorer(metric, kwargs):
+        return make_scorer(metric, **kwargs)
+    if kwargs:
+        raise TypeError(
+            f"{', '.join(kwargs)} can only be passed with a metric function, but metric={metric!r} is a scorer. Pass "
+            "the function, such as sklearn.metrics.f1_score, or give the arguments to sklearn.metrics.make_scorer."
+        )
+    return get_scorer(metric)
+
+
+def _is_scorer(metric: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
+    """Tell scorer(estimator, X, y) from metric(y_true, y_pred)."""
+    if hasattr(metric, "get_metadata_routing"):
+        return True
+    try:
+        parameters = signature(metric).parameters.values()
+    except ValueError:  # a builtin without a signature
+        return False
+    positional = [p for p in parameters if p.kind in (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)]
+    required = [p.name for p in positional if p.default is Parameter.empty and p.name not in kwargs]
+    return len(required) >= 3 or required[:1] == ["estimator"]
+
+
+def _take(X: Any, rows: NDArray[np.intp]) -> Any:
+    """Rows of X by their positions, in the container that X is."""
+    if hasattr(X, "iloc"):
+        return X.iloc[rows]
+    (X,) = indexable(X)  # sparse formats without rows become CSR
+    return X[rows] if hasattr(X, "shape") else [X[row] for row in rows]
+
+
+def _cut(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
+    """Rows of a metadata value that has one entry per row; anything else as it is."""
+    return _take(value, rows) if _length(value) == n_samples else value
+
+
+def _length(value: Any) -> int | None:
+    if getattr(value, "shape", ()):
+        return int(value.shape[0])
+    return len(value) if isinstance(value, list | tuple) else None

@@ -1,0 +1,1 @@
+"""The models, in pure torch: one file each, one bound per row each."""

@@ -1,0 +1,104 @@
+"""The stack M1+M2 of Kingma et al. 2014 (arXiv 1406.5298): an M2 on the codes of a trained VAE."""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skdgm.distributions import Categorical, Normal, Rng, log_mean_exp, standard_normal
+from skdgm.models.m2 import M2Module
+from skdgm.models.vae import VAEModule
+
+
+class M1M2Module(nn.Module):
+    """p(x, y, z1, z2) = p(y) p(z2) p(z1 | y, z2) p(x | z1), for prediction: both layers are trained before.
+
+    The upper layer models the ``active`` dimensions of z1; the others stay at their prior N(0, 1).
+
+    Parameters
+    ----------
+    lower : VAEModule
+    upper : M2Module
+        Its columns are the active dimensions.
+    active : Tensor of int of shape (n_active,)
+        Places of the active dimensions in z1.
+    """
+
+    active: Tensor
+
+    def __init__(self, lower: VAEModule, upper: M2Module, active: Tensor) -> None:
+        super().__init__()
+        self.lower, self.upper = lower, upper
+        self.register_buffer("active", active)
+
+    @property
+    def p_y(self) -> Categorical:
+        """p(y), the class prior."""
+        return self.upper.p_y
+
+    def q_z1(self, x: Tensor, observed: Tensor | None = None) -> Normal:
+        """q(z1 | x) of the active dimensions; (n, n_active)."""
+        q_z = self.lower.q_z(x, observed)
+        return Normal(q_z.mean[..., self.active], q_z.log_var[..., self.active])
+
+    def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
+        """q(y | E_q[z1 | x]); (n, n_classes)."""
+        return self.upper.q_y(self.q_z1(x, observed).mean)
+
+    def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """E_q[z2 | E_q[z1 | x]]; (n, n_latent)."""
+        return self.upper.code(self.q_z1(x, observed).mean)
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The mean of x at the mean of z1 at (y, z2), averaged over p(y) where y is None; (n, n_columns)."""
+        if y is not None:
+            z1 = self.upper.decode(z, y)
+            return self.lower.p_x(self.completed(z1, torch.zeros_like)).mean
+        each = torch.stack([self.decode(z, y.expand(len(z))) for y in self.upper.every_class])
+        return torch.einsum("y,ynd->nd", self.p_y.probs, each)
+
+    def completed(self, z1: Tensor, dropped) -> Tensor:
+        """z1 with its silent dimensions filled in, by a function that makes values like its argument."""
+        full = dropped(z1.new_empty(*z1.shape[:-1], self.lower.n_latent))
+        return full.index_copy(-1, self.active, z1)
+
+    def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """Importance-weighted bound on log p(x, y) of every class, one z2 to each of ``n_draws`` z1; (n, n_classes)."""
+        return log_mean_exp(torch.stack([self.log_joint_weight(x, rng, observed) for _ in range(n_draws)]))
+
+    def log_joint_weight(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
+        """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw, z2 drawn within; (n, n_classes)."""
+        q_z, z = self.draw_z1(x, rng, observed)
+        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_silent(z) - q_z.log_prob(z)
+        return below[:, None] + self.upper.log_joint(z[..., self.active], rng, 1)
+
+    def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """Importance-weighted bound on log p(x); (n,)."""
+        return torch.logsumexp(self.log_joint(x, rng, n_draws, observed), -1)
+
+    def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """E_q[log p(x | z1) - log q(z1 | x) - U(z1)] by ``n_draws`` draws; (n,)."""
+        return torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)]).mean(0)
+
+    def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
+        """One draw of the bound on log p(x); (n,)."""
+        q_z, z = self.draw_z1(x, rng, observed)
+        above = self.upper.unlabeled_bound(z[..., self.active], rng).total() + self.log_p_silent(z)
+        return self.lower.p_x(z, observed).log_prob(x) + above - q_z.log_prob(z)
+
+    def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Normal, Tensor]:
+        """q(z1 | x) of all dimensions, and a draw from it."""
+        q_z = self.lower.q_z(x, observed)
+        return q_z, q_z.rsample(rng)
+
+    def log_p_silent(self, z: Tensor) -> Tensor:
+        """log N(z1; 0, I) of the silent dimensions; (n,)."""
+        silent = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
+        silent_z = z[..., silent]
+        zeros = torch.zeros_like(silent_z)
+        return Normal(zeros, zeros).log_prob(silent_z)
+
+    def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
+        """Rows drawn from p(x | y), one for each entry of y."""
+        z1 = self.upper.sample(y, rng)
+        return self.lower.p_x(self.completed(z1, lambda z: standard_normal(z.shape, rng, z))).rsample(rng)

@@ -1,0 +1,158 @@
+"""The generative semi-supervised model: M2 of Kingma et al. 2014 (arXiv 1406.5298)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skdgm.distributions import (
+    Categorical,
+    Distribution,
+    Normal,
+    Rng,
+    kl_to_standard,
+    log_mean_exp,
+    standard,
+    standard_normal,
+)
+from skdgm.models.bound import Bound
+from skdgm.networks import CategoricalNetwork, DecoderNetwork, MaskedInput, NormalNetwork
+
+
+class M2Module(nn.Module):
+    """p(x, y, z) = p(y) p(z) p(x | y, z), eq. (2); q(y, z | x) = q(y | x) q(z | x, y), eq. (4).
+
+    Labels are class indices. A y of shape (n_classes, 1) against rows of shape (n, n_columns) evaluates every class.
+    """
+
+    log_p_y: Tensor
+
+    def __init__(
+        self,
+        n_columns: int,
+        n_latent: int,
+        hidden: Sequence[int],
+        activation: str,
+        likelihood: str,
+        class_prior: Sequence[float],
+        rng: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
+        self.n_latent, self.n_classes = n_latent, n_classes
+        self.register_buffer("log_p_y", torch.log(torch.tensor(class_prior, dtype=torch.float32)))
+        self.seen = MaskedInput()
+        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng)
+        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes)
+        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, n_classes)
+
+    @property
+    def p_y(self) -> Categorical:
+        """p(y), the class prior."""
+        return Categorical(self.log_p_y)
+
+    def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
+        """q(y | x), (n, n_classes)."""
+        return self.classifier(self.seen(x, observed))
+
+    def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
+        """q(z | x, y), rows of shape (..., n, n_latent)."""
+        return self.encoder(self.seen(x, observed), y)
+
+    def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
+        """p(x | y, z), rows of shape (..., n, n_columns)."""
+        return self.decoder(z, y, observed)
+
+    @property
+    def every_class(self) -> Tensor:
+        """Each class against any number of rows: indices of shape (n_classes, 1)."""
+        return torch.arange(self.n_classes, device=self.log_p_y.device)[:, None]
+
+    def labeled_bound(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> Bound:
+        """-L(x, y), eq. (6), by one draw of z: a bound on log p(x, y); shape of y against the rows."""
+        q_z = self.q_z(x, y, observed)
+        z = q_z.rsample(rng)
+        kl = kl_to_standard(q_z)
+        return Bound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
+
+    def unlabeled_bound(
+        self, x: Tensor, rng: Rng, observed: Tensor | None = None, n_enumerated: int | None = None
+    ) -> Bound:
+        """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,)."""
+        q_y = self.q_y(x, observed)
+        if n_enumerated is None or n_enumerated >= self.n_classes - 1:
+            bound = self.labeled_bound(x, self.every_class, rng, observed)
+            reconstruction, kl, label = ((q_y.probs.T * term).sum(0) for term in bound)
+        else:
+            y, weight = most_probable(q_y, n_enumerated, rng)
+            bound = self.labeled_bound(x, y, rng, observed)
+            reconstruction, kl, label = ((weight * term).sum(0) for term in bound)
+            label = label + baseline(bound.total().detach(), weight)
+        return Bound(reconstruction, kl, label + q_y.entropy())
+
+    def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """The bound of eq. (7), its expectation by ``n_draws`` draws of z per class; (n,)."""
+        return torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)]).mean(0)
+
+    def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log q(y | x) of the given labels, the term that eq. (9) weighs by alpha; (n,)."""
+        return self.q_y(x, observed).log_prob(y)
+
+    def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
+        y = self.every_class
+        q_z = self.q_z(x, y, observed).expand(n_draws)
+        z = q_z.rsample(rng)
+        log_w = self.p_x(y, z, observed).log_prob(x) + standard(q_z).log_prob(z) - q_z.log_prob(z)
+        return (log_mean_exp(log_w) + self.log_p_y[:, None]).T
+
+    def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """Importance-weighted bound on log p(x), the label summed out; (n,)."""
+        return torch.logsumexp(self.log_joint(x, rng, n_draws, observed), -1)
+
+    def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """E_q[z | x] = sum_y q(y | x) E_q[z | x, y]; (n, n_latent)."""
+        means = self.q_z(x, self.every_class, observed).mean
+        return torch.einsum("ny,ynd->nd", self.q_y(x, observed).probs, means)
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """E[x | y, z], averaged over p(y) where y is None; (n, n_columns)."""
+        if y is not None:
+            return self.p_x(y, z).mean
+        return torch.einsum("y,ynd->nd", self.p_y.probs, self.p_x(self.every_class, z).mean)
+
+    def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
+        """Rows drawn from p(x | y), one for each entry of y."""
+        z = standard_normal((len(y), self.n_latent), rng, like=self.log_p_y)
+        return self.p_x(y, z).rsample(rng)
+
+
+def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:
+    """The k most probable classes of each row and one drawn from the rest, with weights that keep the sum unbiased.
+
+    Returns
+    -------
+    y, weight : Tensor of shape (k + 1, n)
+        Classes and weights. The drawn one weighs the whole rest; its gradient is that of the rest's score function.
+    """
+    top = q_y.log_probs.detach().topk(k, dim=-1).indices
+    rest = Categorical(q_y.log_probs.detach().scatter(-1, top, -torch.inf))
+    drawn = rest.sample(rng if isinstance(rng, Generator) else None)
+    p_top = q_y.probs.gather(-1, top)
+    p_rest = (1 - p_top.detach().sum(-1)).clamp(min=0)
+    log_p_drawn = q_y.log_prob(drawn)
+    w_drawn = p_rest * torch.exp(log_p_drawn - log_p_drawn.detach())
+    return torch.cat([top, drawn[:, None]], 1).T, torch.cat([p_top, w_drawn[:, None]], 1).T
+
+
+def baseline(bound: Tensor, weight: Tensor) -> Tensor:
+    """Zero in value; its gradient lowers the noise that the drawn class brings into q(y | x); (n,).
+
+    Probabilities sum to one, so a constant taken from every class's bound leaves the expected gradient as it is. The
+    constant is the mean bound of the classes that were summed: the last row of ``bound`` is the drawn one.
+    """
+    held = weight.detach()
+    constant = (held[:-1] * bound[:-1]).sum(0) / held[:-1].sum(0)
+    return -constant * (weight - held).sum(0)

@@ -1,0 +1,165 @@
+"""Where training rows come from: ``rows(indices, rng)`` gives a batch on the device, whatever lies behind it.
+
+``Resident`` gathers from tensors that lie on the device once. ``OnDisk`` reads arrays too large for that block by block.
+``SampledBinary`` and ``Codes`` draw their rows anew at each visit; ``Subset`` shows some rows of another source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+
+class Batch(NamedTuple):
+    """Rows of a training step.
+
+    Attributes
+    ----------
+    x : Tensor of shape (n, n_columns)
+    observed : Tensor of bool of shape (n, n_columns) or None
+        Cells that are not missing; None means all.
+    y : Tensor of int of shape (n,) or None
+        Class indices.
+    weight : Tensor of shape (n,) or None
+        How much each row counts; None means 1.
+    """
+
+    x: Tensor
+    observed: Tensor | None = None
+    y: Tensor | None = None
+    weight: Tensor | None = None
+
+
+class Source(Protocol):
+    """Rows by index."""
+
+    n_rows: int
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Give the rows of ``indices``; a source that samples draws from ``rng``."""
+        ...
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give all indices in the order of an epoch."""
+        ...
+
+
+class Resident:
+    """Rows in tensors on the device."""
+
+    def __init__(
+        self, x: Tensor, observed: Tensor | None = None, y: Tensor | None = None, weight: Tensor | None = None
+    ) -> None:
+        self.n_rows = len(x)
+        self.columns = Batch(x, observed, y, weight)
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Gather the rows."""
+        return Batch(*(None if column is None else column[indices] for column in self.columns))
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give a random permutation."""
+        return torch.randperm(self.n_rows, generator=rng, device=self.columns.x.device)
+
+
+class OnDisk:
+    """Rows of an array that stays where it is (a memmap, say) and is read in shuffled blocks.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n_rows, n_columns)
+    prepare : callable
+        Turns a block of rows into a tensor on the device.
+    device : torch.device
+    block : int, default=256
+        Neighbouring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix less.
+    """
+
+    def __init__(
+        self,
+        array: np.ndarray,
+        prepare: Callable[[np.ndarray], Tensor],
+        device: torch.device,
+        y: Tensor | None = None,
+        weight: Tensor | None = None,
+        block: int = 256,
+    ) -> None:
+        self.n_rows = len(array)
+        self.array, self.prepare, self.device, self.block = array, prepare, device, block
+        self.y, self.weight = y, weight
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Read the rows, in the array's order for the disk's sake, and give them in the order asked for."""
+        place = indices.cpu().numpy()
+        ascending = np.argsort(place, kind="stable")
+        block = self.array[place[ascending]]
+        back = np.empty_like(ascending)
+        back[ascending] = np.arange(len(place))
+        y = None if self.y is None else self.y[indices]
+        weight = None if self.weight is None else self.weight[indices]
+        return Batch(self.prepare(block[back]), None, y, weight)
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Shuffle the blocks, then the rows within every 64 blocks in a row."""
+        blocks = torch.arange(self.n_rows, device=self.device).split(self.block)
+        shuffled = torch.cat([blocks[i] for i in torch.randperm(len(blocks), generator=rng, device=self.device).tolist()])
+        pools = shuffled.split(64 * self.block)
+        return torch.cat([pool[torch.randperm(len(pool), generator=rng, device=self.device)] for pool in pools])
+
+
+class SampledBinary:
+    """Rows of grey values in [0, 1], drawn as 0/1 anew at each visit."""
+
+    def __init__(self, source: Source) -> None:
+        self.n_rows, self.source = source.n_rows, source
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Draw each cell with its grey value as probability."""
+        batch = self.source.rows(indices, rng)
+        return batch._replace(x=torch.bernoulli(batch.x, generator=rng))
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give the order of the grey source."""
+        return self.source.order(rng)
+
+
+class Codes:
+    """Codes N(mean, sd^2) of rows that another model has encoded, drawn anew at each visit."""
+
+    def __init__(self, mean: Tensor, sd: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
+        self.n_rows = len(mean)
+        self.sd, self.means = sd, Resident(mean, None, y, weight)
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Draw the codes."""
+        batch = self.means.rows(indices, rng)
+        noise = torch.randn(batch.x.shape, generator=rng, device=batch.x.device)
+        return batch._replace(x=batch.x + self.sd[indices] * noise)
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give a random permutation."""
+        return self.means.order(rng)
+
+
+class Subset:
+    """Some rows of another source, by index."""
+
+    def __init__(self, source: Source, indices: Tensor) -> None:
+        self.n_rows, self.source, self.indices = len(indices), source, indices
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Give the source's rows behind ``indices``."""
+        return self.source.rows(self.indices[indices], rng)
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give a random permutation, or the source's own order where it reads in blocks."""
+        if isinstance(self.source, OnDisk):
+            chosen = torch.full((self.source.n_rows,), -1, device=self.indices.device)
+            chosen[self.indices] = torch.arange(self.n_rows, device=self.indices.device)
+            places = chosen[self.source.order(rng)]
+            return places[places >= 0]
+        return torch.randperm(self.n_rows, generator=rng, device=self.indices.device)

@@ -1,0 +1,322 @@
+"""The engine: it maximises a weighted sum of bounds by stochastic gradients, and knows no model.
+
+A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. The first
+term leads: an epoch is one pass over its rows, the other sources run along. Nothing in an epoch waits for the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skdgm.sources import Batch, Source
+
+MAX_GRADIENT_NORM = 1e4  # far above what a healthy step has: it only keeps one wild batch from throwing the weights away
+MAX_ROLLBACKS = 3
+
+
+class BoundTerms(Protocol):
+    """A bound per row in its named terms."""
+
+    def total(self, warmup: float) -> Tensor:
+        """The bound, with its KL weighted by ``warmup``."""
+        ...
+
+    def _asdict(self) -> dict[str, Tensor]: ...
+
+
+Objective = Callable[[Batch, Generator | None], Any]  # -> BoundTerms, or a Tensor of shape (n,)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of the objective: ``weight`` times the mean over rows of what ``objective`` gives for them.
+
+    ``name`` leads its entries in the history.
+    """
+
+    name: str
+    source: Source
+    objective: Objective
+    weight: float
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; the words are those of the estimators' parameters."""
+
+    max_iter: int
+    learning_rate_init: float
+    learning_rate: str = "falling"
+    warmup: int = 0
+    weight_prior: float | None = None
+    n_rows: int = 1
+    precision: str = "float32"
+    tol: float = 1e-4
+    n_iter_no_change: int = 10
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch, counted from 0."""
+        return self.learning_rate_init * LEARNING_RATES[self.learning_rate](epoch / self.max_iter)
+
+    def warmth(self, epoch: int) -> float:
+        """Weight of the KL in an epoch: it climbs to 1 over ``warmup`` epochs."""
+        return min(1.0, (epoch + 1) / self.warmup) if self.warmup else 1.0
+
+
+LEARNING_RATES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "falling": lambda done: min(1.0, max(2 * (1 - done), 0.01)),
+    "cosine": lambda done: max(0.5 * (1 + math.cos(math.pi * done)), 0.01),
+}
+
+
+@dataclass
+class History:
+    """What a fit leaves: the means of all terms per epoch, and the watched bound where there is one."""
+
+    epochs: dict[str, list[float]] = field(default_factory=dict)
+    validation: list[float] = field(default_factory=list)
+
+    def add(self, record: dict[str, float]) -> None:
+        """Append one epoch."""
+        for name, value in record.items():
+            self.epochs.setdefault(name, []).append(value)
+
+
+class NonFiniteError(ValueError):
+    """Training met infinite or undefined numbers again and again."""
+
+
+def train(
+    module: nn.Module,
+    terms: Sequence[Term],
+    settings: Settings,
+    rng: Generator | None,
+    *,
+    watched: Term | None = None,
+    on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
+) -> History:
+    """Maximise the terms over the module's parameters, in place.
+
+    Parameters
+    ----------
+    module : nn.Module
+    terms : sequence of Term
+        The first one's source sets the length of an epoch.
+    settings : Settings
+    rng : Generator or None
+        Orders the rows and draws the noise.
+    watched : Term or None
+        Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, training stops; the
+        weights of the best epoch come back.
+    on_epoch : callable
+        Called after each epoch; training stops when it returns True.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    NonFiniteError
+        After ``MAX_ROLLBACKS`` epochs that had to be taken back.
+    """
+    history, guard, best = History(), Guard(module), Best(module, settings)
+    optimizer = make_optimizer(module, settings)
+    for epoch in range(settings.max_iter):
+        record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
+        if not guard.accepts(record, module):
+            guard.roll_back(module, epoch, settings)
+            optimizer = make_optimizer(module, settings)
+            record = record if not history.epochs else {name: values[-1] for name, values in history.epochs.items()}
+        history.add(record)
+        if watched is not None:
+            history.validation.append(watched_bound(module, watched, rng))
+            best.see(epoch, history.validation[-1])
+        if on_epoch(epoch, history) or (watched is not None and best.is_stale(epoch)):
+            break
+    if watched is not None:
+        best.restore()
+    return history
+
+
+def run_epoch(
+    module: nn.Module,
+    terms: Sequence[Term],
+    settings: Settings,
+    rng: Generator | None,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    rate_factor: float,
+) -> dict[str, float]:
+    """One pass over the rows of the first term; gives the mean of every term."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate_factor * settings.rate(epoch)
+    warmup, means = settings.warmth(epoch), Means()
+    for batches in steps(terms, rng):
+        loss = step(module, terms, batches, settings, rng, warmup, means)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        reduce_gradients(module)
+        optimizer.step()
+    return means.read()
+
+
+def step(
+    module: nn.Module,
+    terms: Sequence[Term],
+    batches: Sequence[Batch],
+    settings: Settings,
+    rng: Generator | None,
+    warmup: float,
+    means: Means,
+) -> Tensor:
+    """The loss of one step: minus the weighted sum of the terms' means. The minus sign stands here and nowhere else."""
+    total = torch.zeros((), device=batches[0].x.device)
+    for term, batch in zip(terms, batches, strict=True):
+        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+            value = term.objective(batch, rng)
+        total = total + term.weight * row_mean(bound_of(value, warmup), batch.weight)
+        means.add(term.name, value)
+    means.add("bound", total)
+    return -total
+
+
+def bound_of(value: BoundTerms | Tensor, warmup: float = 1.0) -> Tensor:
+    """The bound per row of what an objective gave."""
+    return value if isinstance(value, Tensor) else value.total(warmup)
+
+
+def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
+    """Mean over rows, each counted ``weight`` times."""
+    return bound.mean() if weight is None else (weight * bound).sum() / weight.sum()
+
+
+class Means:
+    """Running means of named terms, kept on the device until an epoch's end."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+
+    def add(self, name: str, value: BoundTerms | Tensor) -> None:
+        """Add a step's value: a scalar, rows, or a bound whose parts get ``name`` in front."""
+        parts = {name: value} if isinstance(value, Tensor) else value._asdict()
+        for part, rows in parts.items():
+            key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
+            self.sums[key] = self.sums.get(key, 0.0) + rows.detach().mean()
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """Wait for the device and give the means."""
+        sums = torch.stack(list(self.sums.values())).tolist()
+        return {key: total / count for (key, count), total in zip(self.counts.items(), sums, strict=True)}
+
+
+def steps(terms: Sequence[Term], rng: Generator | None) -> Iterator[list[Batch]]:
+    """The batches of an epoch, one per term; terms that share a source see the same rows."""
+    leader, *others = terms
+    order = leader.source.order(rng)
+    n_steps = math.ceil(leader.source.n_rows / leader.batch_size)
+    streams = {id(term.source): endless(term, rng) for term in others if term.source is not leader.source}
+    for indices in order.tensor_split(n_steps):  # sizes within one of each other: no tiny last batch
+        drawn = {key: next(stream) for key, stream in streams.items()}
+        drawn[id(leader.source)] = leader.source.rows(indices, rng)
+        yield [drawn[id(term.source)] for term in terms]
+
+
+def endless(term: Term, rng: Generator | None) -> Iterator[Batch]:
+    """Batches of a source that runs along, shuffled anew at each pass."""
+    n_parts = math.ceil(term.source.n_rows / term.batch_size)
+    while True:
+        for indices in term.source.order(rng).tensor_split(n_parts):
+            yield term.source.rows(indices, rng)
+
+
+def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+    """Adam; the normal prior on weight matrices enters as its weight decay, 1 / (sd^2 N) for a loss per row."""
+    decay = 0.0 if settings.weight_prior is None else 1.0 / (settings.weight_prior**2 * settings.n_rows)
+    parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
+        {"params": [p for p in parameters if p.ndim <= 1]},
+    ]
+    fused = parameters[0].device.type in ("cpu", "cuda")
+    return torch.optim.Adam(groups, lr=settings.learning_rate_init, fused=fused)
+
+
+def reduce_gradients(module: nn.Module) -> None:
+    """The one door that gradients pass between backward and step: here they are clipped."""
+    nn.utils.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], MAX_GRADIENT_NORM)
+
+
+def snapshot(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+class Guard:
+    """Takes back an epoch that met non-finite numbers, and goes on at half the rate."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.good = snapshot(module)
+        self.rollbacks = 0
+        self.rate_factor = 1.0
+
+    def accepts(self, record: dict[str, float], module: nn.Module) -> bool:
+        """Whether every mean and every weight is finite; if so, these weights are the ones to come back to."""
+        norms = torch.stack([p.detach().norm() for p in module.parameters()])
+        finite = all(map(math.isfinite, record.values())) and bool(norms.isfinite().all())
+        if finite:
+            self.good = snapshot(module)
+        return finite
+
+    def roll_back(self, module: nn.Module, epoch: int, settings: Settings) -> None:
+        """Bring the last good weights back."""
+        self.rollbacks += 1
+        if self.rollbacks > MAX_ROLLBACKS:
+            rate = self.rate_factor * settings.rate(epoch)
+            raise NonFiniteError(f"the bound is not finite in epoch {epoch + 1} at learning rate {rate:.3g}")
+        module.load_state_dict(self.good)
+        self.rate_factor /= 2
+
+
+class Best:
+    """The best watched bound so far, and its weights."""
+
+    def __init__(self, module: nn.Module, settings: Settings) -> None:
+        self.module, self.settings = module, settings
+        self.bound, self.last_gain, self.weights = -math.inf, 0, snapshot(module)
+        self.to_beat = -math.inf
+
+    def see(self, epoch: int, bound: float) -> None:
+        """Take note of an epoch's watched bound."""
+        if bound > self.bound:
+            self.bound, self.weights = bound, snapshot(self.module)
+        if bound > self.to_beat + self.settings.tol:
+            self.to_beat, self.last_gain = bound, epoch
+
+    def is_stale(self, epoch: int) -> bool:
+        """Whether the bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, those of the warm-up left out."""
+        return epoch - max(self.last_gain, self.settings.warmup) >= self.settings.n_iter_no_change
+
+    def restore(self) -> None:
+        """Bring the best weights back."""
+        self.module.load_state_dict(self.weights)
+
+
+@torch.no_grad()
+def watched_bound(module: nn.Module, term: Term, rng: Generator | None) -> float:
+    """Mean bound of held-out rows in nats, in float32, under the same noise at every call."""
+    device = next(module.parameters()).device
+    noise = None if rng is None else Generator(device).manual_seed(0)
+    parts = torch.arange(term.source.n_rows, device=device).split(term.batch_size)
+    bounds = [bound_of(term.objective(term.source.rows(part, noise), noise)) for part in parts]
+    return torch.cat(bounds).mean().item()

@@ -1,0 +1,80 @@
+"""Imports go down only: each room of skdgm imports what its line in DOWN and OUTSIDE allows, and nothing else."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "skdgm"
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+TORCH_ROOMS = ["distributions", "likelihoods", "networks", "models"]
+ARRAY_ROOMS = ["_sklearn_compat", "_labels", "model_selection", "datasets"]
+ENGINE = ["sources", "training"]
+
+# room: the rooms that it may import
+DOWN = {
+    "distributions": [],
+    "likelihoods": TORCH_ROOMS[:1],
+    "networks": TORCH_ROOMS[:2],
+    "models": TORCH_ROOMS,
+    "sources": TORCH_ROOMS[:1],
+    "training": [*TORCH_ROOMS[:1], "sources"],
+    "_sklearn_compat": [],
+    "_labels": ["_sklearn_compat"],
+    "model_selection": ARRAY_ROOMS[:2],
+    "datasets": ARRAY_ROOMS[:2],
+    "estimators": [*TORCH_ROOMS, *ENGINE, *ARRAY_ROOMS, "estimators"],
+    "display": [],
+    "__init__": ["estimators"],
+}
+# room: the packages that it may import, beside Python's own
+OUTSIDE = {
+    **dict.fromkeys([*TORCH_ROOMS, "training"], {"torch"}),
+    "sources": {"torch", "numpy"},
+    **dict.fromkeys(ARRAY_ROOMS, {"numpy", "scipy", "sklearn"}),
+    "estimators": {"torch", "numpy", "scipy", "sklearn", "joblib"},
+    "display": {"numpy", "matplotlib"},
+    "__init__": set(),
+}
+
+
+def room_of(file):
+    return file.split("/")[0].removesuffix(".py")
+
+
+def imported(tree, file):
+    """The dotted name of everything that a file imports, `from a.b import c` being a.b.c."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = ["skdgm", *file.split("/")[:-1]]
+            base = above[: len(above) + 1 - node.level] if node.level else []
+            yield from (".".join([*base, *filter(None, [node.module]), alias.name]) for alias in node.names)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_go_down_only(file):
+    tree, room = ast.parse((ROOT / file).read_text("utf8")), room_of(file)
+    for name in imported(tree, file):
+        package, *rest = name.split(".")
+        if package == "skdgm":
+            assert "".join(rest[:1]) in DOWN[room], f"{file} imports {name}, room {room!r} may import {DOWN[room]}"
+        elif package not in sys.stdlib_module_names:
+            assert package in OUTSIDE[room], f"{file} imports {name}, room {room!r} may import {OUTSIDE[room]}"
+        if package == "sklearn" and room != "_sklearn_compat":
+            assert not any(part.startswith("_") for part in rest), f"{name} in {file} belongs into _sklearn_compat.py"
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("words", ["torch.manual_seed", "torch.set_num_threads", ".cuda()"])
+def test_global_state_and_device_are_left_alone(file, words):
+    assert words not in (ROOT / file).read_text("utf8")
+
+
+def test_display_imports_matplotlib_only_to_plot():
+    tree = ast.parse((ROOT / "display.py").read_text("utf8"))
+    at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    assert not any(name.startswith("matplotlib") for name in imported(at_import, "display.py"))
