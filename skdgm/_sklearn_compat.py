@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import Hidden, HasMethods, Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Hidden, Interval, Options, StrOptions
 from sklearn.utils.validation import validate_data
 
 try:
@@ -22,7 +22,7 @@ except ImportError:  # scikit-learn < 1.9
         def _init_callback_context(self, **kwargs: Any) -> NoCallbacks:
             return NoCallbacks()
 
-    def with_callbacks(method):  # type: ignore[no-untyped-def, misc]
+    def with_callbacks(method):
         """Leave the method as it is."""
         return method
 

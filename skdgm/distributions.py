@@ -99,9 +99,14 @@ class Normal:
         self.log_var = log_var
         self.observed = observed
 
+    @property
+    def sd(self) -> Tensor:
+        """Standard deviation of each column, of shape (..., n, n_columns)."""
+        return torch.exp(0.5 * self.log_var)
+
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrised draw per row: mean + sd * noise."""
-        return self.mean + torch.exp(0.5 * self.log_var) * standard_normal(self.mean.shape, rng, self.mean)
+        return self.mean + self.sd * standard_normal(self.mean.shape, rng, self.mean)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of log N(x; mean, var), of shape (..., n)."""

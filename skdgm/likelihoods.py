@@ -1,15 +1,13 @@
 """Likelihoods p(x | z): from a decoder's output to a distribution over rows.
 
-A likelihood says how many outputs the decoder needs per column, how many learned numbers per column it shares among
-all rows, where the decoder's last bias should start, and which distribution they make. To add one: write a class
-here and name it in ``LIKELIHOODS``.
+A likelihood says how many outputs the decoder needs per column, how many learned numbers per column all rows share, and
+which distribution they make. To add one: write a class here and name it in ``LIKELIHOODS``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from skdgm.distributions import Bernoulli, Normal
@@ -33,10 +31,6 @@ class BernoulliLikelihood:
     outputs_per_column = 1
     shared_per_column = 0
 
-    def initial_bias(self, mean: Tensor) -> Tensor:
-        """The logits of the columns' means: the best that a decoder without a code can do."""
-        return torch.logit(mean.clamp(0.01, 0.99))
-
     def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Bernoulli:
         """p(x | z) from ``outputs`` of shape (..., n, n_columns)."""
         return Bernoulli(outputs, observed)
@@ -50,10 +44,6 @@ class GaussianLikelihood:
     outputs_per_column = 1
     shared_per_column = 1
 
-    def initial_bias(self, mean: Tensor) -> Tensor:
-        """The columns' means."""
-        return mean
-
     def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Normal:
         """p(x | z) from ``outputs`` (..., n, n_columns) and ``shared`` log-variances (n_columns,)."""
         return Normal(outputs, bounded(shared).expand_as(outputs), observed)
@@ -66,10 +56,6 @@ class HeteroscedasticGaussianLikelihood:
     standardize = True
     outputs_per_column = 2
     shared_per_column = 0
-
-    def initial_bias(self, mean: Tensor) -> Tensor:
-        """The columns' means, and variance 1."""
-        return torch.cat([mean, torch.zeros_like(mean)])
 
     def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Normal:
         """p(x | z) from ``outputs`` of shape (..., n, 2 n_columns): means, then log-variances."""

@@ -7,7 +7,7 @@ the part of x is computed once. Weights are initialised from a generator; the gl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,12 @@ from torch import Tensor, nn
 from skdgm.distributions import Categorical, Distribution, Normal
 from skdgm.likelihoods import LIKELIHOODS, bounded
 
-ACTIVATIONS = {"softplus": F.softplus, "relu": F.relu, "tanh": torch.tanh, "silu": F.silu}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softplus": F.softplus,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+}
 
 
 class Affine(nn.Module):
@@ -89,11 +94,19 @@ class MLP(nn.Module):
 class NormalNetwork(nn.Module):
     """q(z | x) or q(z | x, y): a diagonal normal whose mean and log-variance share the hidden layers."""
 
-    def __init__(self, n_in: int, n_out: int, hidden: Sequence[int], activation: str, rng, n_classes: int = 0) -> None:
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        hidden: Sequence[int],
+        activation: str,
+        rng: torch.Generator | None,
+        n_classes: int = 0,
+    ) -> None:
         super().__init__()
         self.mlp = MLP(n_in, 2 * n_out, hidden, activation, rng, n_classes)
         with torch.no_grad():  # begin at sd 1, so that the first codes say little and the KL is near 0
-            self.mlp.layers[-1].weight[n_out:].zero_()
+            self.mlp.get_parameter(f"layers.{len(hidden)}.weight")[n_out:].zero_()
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Normal:
         mean, log_var = self.mlp(x, y).chunk(2, -1)
@@ -103,7 +116,9 @@ class NormalNetwork(nn.Module):
 class CategoricalNetwork(nn.Module):
     """q(y | x): a class per row."""
 
-    def __init__(self, n_in: int, n_classes: int, hidden: Sequence[int], activation: str, rng) -> None:
+    def __init__(
+        self, n_in: int, n_classes: int, hidden: Sequence[int], activation: str, rng: torch.Generator | None
+    ) -> None:
         super().__init__()
         self.mlp = MLP(n_in, n_classes, hidden, activation, rng)
 
@@ -115,7 +130,14 @@ class DecoderNetwork(nn.Module):
     """p(x | z) or p(x | y, z) under a likelihood named in ``LIKELIHOODS``."""
 
     def __init__(
-        self, n_in: int, n_columns: int, hidden: Sequence[int], activation: str, likelihood: str, rng, n_classes: int = 0
+        self,
+        n_in: int,
+        n_columns: int,
+        hidden: Sequence[int],
+        activation: str,
+        likelihood: str,
+        rng: torch.Generator | None,
+        n_classes: int = 0,
     ) -> None:
         super().__init__()
         self.likelihood = LIKELIHOODS[likelihood]
@@ -123,17 +145,10 @@ class DecoderNetwork(nn.Module):
         self.mlp = MLP(n_in, n_out, hidden, activation, rng, n_classes)
         self.shared = nn.Parameter(torch.zeros(self.likelihood.shared_per_column * n_columns))
 
-    def start_at(self, mean: Tensor) -> None:
-        """Set the last bias so that decoding begins at the columns' means, (n_columns,)."""
-        with torch.no_grad():
-            self.mlp.layers[-1].bias.copy_(self.likelihood.initial_bias(mean))
-
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
         return self.likelihood(self.mlp(z, y), self.shared, observed)
 
 
-class MaskedInput(nn.Module):
+def seen(x: Tensor, observed: Tensor | None) -> Tensor:
     """What recognition sees of a row with missing cells: 0 in their place (a column's mean once standardised)."""
-
-    def forward(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        return x if observed is None else torch.where(observed, x, 0.0)
+    return x if observed is None else torch.where(observed, x, 0.0)

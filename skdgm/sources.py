@@ -1,6 +1,6 @@
 """Where training rows come from: ``rows(indices, rng)`` gives a batch on the device, whatever lies behind it.
 
-``Resident`` gathers from tensors that lie on the device once. ``OnDisk`` reads arrays too large for that block by block.
+``Resident`` gathers from tensors that lie on the device; ``OnDisk`` reads arrays too large for that block by block.
 ``SampledBinary`` and ``Codes`` draw their rows anew at each visit; ``Subset`` shows some rows of another source.
 """
 
@@ -59,7 +59,8 @@ class Resident:
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Gather the rows."""
-        return Batch(*(None if column is None else column[indices] for column in self.columns))
+        x, *others = self.columns
+        return Batch(x[indices], *(None if column is None else column[indices] for column in others))
 
     def order(self, rng: Generator | None) -> Tensor:
         """Give a random permutation."""
@@ -106,7 +107,9 @@ class OnDisk:
     def order(self, rng: Generator | None) -> Tensor:
         """Shuffle the blocks, then the rows within every 64 blocks in a row."""
         blocks = torch.arange(self.n_rows, device=self.device).split(self.block)
-        shuffled = torch.cat([blocks[i] for i in torch.randperm(len(blocks), generator=rng, device=self.device).tolist()])
+        shuffled = torch.cat(
+            [blocks[i] for i in torch.randperm(len(blocks), generator=rng, device=self.device).tolist()]
+        )
         pools = shuffled.split(64 * self.block)
         return torch.cat([pool[torch.randperm(len(pool), generator=rng, device=self.device)] for pool in pools])
 

@@ -16,7 +16,9 @@ from torch import Generator, Tensor, nn
 
 from skdgm.sources import Batch, Source
 
-MAX_GRADIENT_NORM = 1e4  # far above what a healthy step has: it only keeps one wild batch from throwing the weights away
+MAX_GRADIENT_NORM = (
+    1e4  # far above what a healthy step has: it only keeps one wild batch from throwing the weights away
+)
 MAX_ROLLBACKS = 3
 
 
@@ -244,7 +246,7 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
     """Adam; the normal prior on weight matrices enters as its weight decay, 1 / (sd^2 N) for a loss per row."""
     decay = 0.0 if settings.weight_prior is None else 1.0 / (settings.weight_prior**2 * settings.n_rows)
     parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1]},
     ]

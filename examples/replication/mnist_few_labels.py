@@ -1,8 +1,9 @@
 """MNIST with few labels: M1+SVM, M1+TSVM, M2 and M1+M2, by the protocol of Kingma et al. 2014 (arXiv 1406.5298).
 
 50,000 training rows of which a few, balanced over the classes, keep their label; 10,000 for validation; the 10,000 test
-rows give the error. The seed of a run chooses its labels and initialises its model; one M1, fitted without labels, serves
-all runs. Hyper-parameters were chosen on the validation rows. The script resumes: kill it at any time, and call it again.
+rows give the error. The seed of a run chooses its labels and initialises its model; one M1, fitted without labels,
+serves all runs. Hyper-parameters were chosen on the validation rows. The script resumes: kill it at any time, and call
+it again.
 
     SKDGM_DATA=... python examples/replication/mnist_few_labels.py            # everything, hours on 2 cores
     SKDGM_DATA=... python examples/replication/mnist_few_labels.py --methods M1M2Classifier --seeds 0
@@ -71,7 +72,11 @@ PAPER = {
 def load() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Training, validation and test rows."""
     X, y = load_mnist(return_X_y=True)
-    return {"train": (X[:N_TRAIN], y[:N_TRAIN]), "valid": (X[N_TRAIN:60_000], y[N_TRAIN:60_000]), "test": (X[60_000:], y[60_000:])}
+    return {
+        "train": (X[:N_TRAIN], y[:N_TRAIN]),
+        "valid": (X[N_TRAIN:60_000], y[N_TRAIN:60_000]),
+        "test": (X[60_000:], y[60_000:]),
+    }
 
 
 def shared_m1(X: np.ndarray) -> VAE:
@@ -148,7 +153,7 @@ def main() -> None:
     data = load()
     needs_m1 = args.m1_only or any(method != "M2Classifier" for method in args.methods)
     vae = shared_m1(data["train"][0]) if needs_m1 else None
-    for (method, estimator, n_labeled) in () if args.m1_only else PAPER:
+    for method, estimator, n_labeled in () if args.m1_only else PAPER:
         for seed in args.seeds if method in args.methods else ():
             one_run(method, estimator, n_labeled, seed, data, vae)
 

@@ -1,4 +1,4 @@
-"""What all faces share: arrays become tensors here and nowhere else, seeds, devices, state, and the way to the engine."""
+"""What all faces share: arrays become tensors here alone; seeds, devices, state, and the way to the engine."""
 
 from __future__ import annotations
 
@@ -110,6 +110,12 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
     }
 
+    module_: Any
+    likelihood_: str
+    device_: str
+    _columns: Columns
+    _architecture: dict[str, Any]
+
     # --- abstract -----------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -209,7 +215,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = len(self.loss_curve_)
 
     def _split_validation(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the rows to train on and of those to watch, both sorted; nothing is watched without early_stopping."""
+        """Sorted places of the rows to train on and of those to watch: none without early_stopping."""
         if not self.early_stopping or n_rows < 2:
             return np.arange(n_rows), np.arange(0)
         n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
@@ -254,7 +260,9 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             parts.append(function(padded)[: len(x)].cpu().numpy())
         return np.concatenate(parts)
 
-    def _apply_with_noise(self, function: Callable[[Tensor, RowNoise], Tensor], X: np.ndarray, n_draws: int) -> np.ndarray:
+    def _apply_with_noise(
+        self, function: Callable[[Tensor, RowNoise], Tensor], X: np.ndarray, n_draws: int
+    ) -> np.ndarray:
         """As ``_apply``, for a function that draws: each row's noise is fixed by the fit's seed and the row's bytes."""
         tape = torch.randn(NOISE_TAPE, generator=Generator().manual_seed(self._noise_seed)).to(self.device_)
         chunk = max(16, min(CHUNK, MAX_DRAWS_PER_CHUNK // n_draws))

@@ -88,9 +88,9 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         Raises
         ------
         ValueError
-            For X that is not finite or outside the likelihood's range; for y without a label, of a type that cannot hold
-            the marker, or with several columns; for a class prior or device that does not fit. The estimator is then as
-            it was before.
+            For X that is not finite or outside the likelihood's range; for y without a label, of a type that cannot
+            hold the marker, or with several columns; for a class prior or device that does not fit. The estimator is
+            then as it was before.
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -122,8 +122,12 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         n_classes = len(self.classes_)
         if isinstance(self.class_prior, str):
             counts = np.bincount(codes[codes >= 0], minlength=n_classes)
-            return ((counts / counts.sum()) if self.class_prior == "empirical" else np.full(n_classes, 1 / n_classes)).tolist()
-        given = self._prior_in_order() if isinstance(self.class_prior, dict) else np.asarray(self.class_prior, dtype=float)
+            return (
+                (counts / counts.sum()) if self.class_prior == "empirical" else np.full(n_classes, 1 / n_classes)
+            ).tolist()
+        given = (
+            self._prior_in_order() if isinstance(self.class_prior, dict) else np.asarray(self.class_prior, dtype=float)
+        )
         if given.shape != (n_classes,) or not np.all(given > 0) or not np.isclose(given.sum(), 1):
             raise ValueError(
                 f"class_prior must hold {n_classes} positive probabilities that sum to 1, one for each of the classes "
@@ -135,8 +139,8 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         strangers = [label for label in self.class_prior if label not in self.classes_.tolist()]
         if strangers:
             raise ValueError(
-                f"class_prior names classes without labels: {strangers}; y has labels of {self.classes_.tolist()}. Label "
-                "at least one row of each class, or leave them out."
+                f"class_prior names classes without labels: {strangers}; y has labels of {self.classes_.tolist()}. "
+                "Label at least one row of each class, or leave them out."
             )
         return np.array([self.class_prior.get(label, np.nan) for label in self.classes_.tolist()], dtype=float)
 
@@ -163,7 +167,9 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> M2Module:
         return M2Module(**architecture, rng=rng)
 
-    def _terms(self, source: Source, codes: np.ndarray, random: np.random.RandomState) -> tuple[list[Term], Term | None]:
+    def _terms(
+        self, source: Source, codes: np.ndarray, random: np.random.RandomState
+    ) -> tuple[list[Term], Term | None]:
         """The parts of J^alpha, eqs. (8) and (9), and the held-out rows to watch."""
         unlabeled, labeled = np.flatnonzero(codes < 0), np.flatnonzero(codes >= 0)
         if len(unlabeled):
@@ -194,7 +200,7 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
     def _unlabeled_term(self, name: str, source: Source, weight: float) -> Term:
         module, n_enumerated = self.module_, self.n_enumerated
 
-        def objective(batch, rng):  # type: ignore[no-untyped-def]
+        def objective(batch, rng):
             return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated)
 
         return Term(name, source, objective, weight, self._batch_size(source.n_rows))
@@ -204,10 +210,10 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         auto = self._batch_size(source.n_rows) if leads else min(source.n_rows, AUTO_LABELED_BATCH)
         size = auto if self.labeled_batch_size == "auto" else min(source.n_rows, self.labeled_batch_size)
 
-        def bound(batch, rng):  # type: ignore[no-untyped-def]
+        def bound(batch, rng):
             return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
 
-        def log_q_y(batch, rng):  # type: ignore[no-untyped-def]
+        def log_q_y(batch, rng):
             return module.log_q_y(batch.x, batch.y, batch.observed)
 
         return [
@@ -423,8 +429,12 @@ def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) ->
     labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
     if not labeled.any():
         raise ValueError(
-            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. Score labeled "
-            "rows: cross-validate with skdgm.model_selection.LabeledStratifiedKFold, whose test folds hold no others."
+            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. Score "
+            "labeled rows: cross-validate with skdgm.model_selection.LabeledStratifiedKFold, whose test folds hold no others."
         )
     predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
-    return float(accuracy_score(labels, predicted, sample_weight=None if sample_weight is None else np.asarray(sample_weight)[labeled]))
+    return float(
+        accuracy_score(
+            labels, predicted, sample_weight=None if sample_weight is None else np.asarray(sample_weight)[labeled]
+        )
+    )

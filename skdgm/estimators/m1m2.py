@@ -7,14 +7,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from skdgm._sklearn_compat import StrOptions, Interval
+from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._semi_supervised import SemiSupervised
-from skdgm.estimators.vae import VAE
+from skdgm.estimators.vae import VAE, fitted_encoder
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.sources import Codes, Source
 
@@ -23,19 +21,19 @@ class M1M2Classifier(SemiSupervised):
     r"""Semi-supervised classifier by an M2 on the codes of a VAE (M1+M2).
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
-    :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows; its codes then train an M2, whose rows they are. The steps that
-    the paper's own code hides are parameters here, with its values as defaults: only active code dimensions are modeled,
-    codes are drawn anew from :math:`q(z_1 | x)` at each visit, and prediction takes their means.
+    :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows; its codes then train an M2, whose rows they are. The steps
+    that the paper's own code hides are parameters here, with its values as defaults: only active code dimensions are
+    modeled, codes are drawn anew from :math:`q(z_1 | x)` at each visit, and prediction takes their means.
 
     Parameters
     ----------
     n_components : int, default=50
-        Dimensions of the upper code z2, at least 1. What they hold is what the class does not tell (style). Too many cost time more
-        than quality.
+        Dimensions of the upper code z2, at least 1. What they hold is what the class does not tell (style). Too many
+        cost time more than quality.
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
-        The lower layer, cloned and fitted on all rows. A ``FrozenEstimator(vae)`` is used as it is: a search then does not
-        fit it again. None is ``VAE(n_components=50)`` on the same device, seeded from ``random_state``.
+        The lower layer, cloned and fitted on all rows. A ``FrozenEstimator(vae)`` is used as it is: a search then does
+        not fit it again. None is ``VAE(n_components=50)`` on the same device, seeded from ``random_state``.
 
     hidden_layer_sizes : int or sequence of int, default=(300,)
         Hidden layers of q(y | .), q(z2 | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
@@ -49,24 +47,25 @@ class M1M2Classifier(SemiSupervised):
 
     active_threshold : float, default=0.1
         Code dimensions whose posterior means have a standard deviation above this are modeled, in [0, inf); the others
-        carry nothing. They are 0 in ``inverse_transform``, N(0, 1) in ``sample`` and ``score_samples``. If none is above,
-        all are kept.
+        carry nothing. They are 0 in ``inverse_transform``, N(0, 1) in ``sample`` and ``score_samples``. If none is
+        above, all are kept.
 
     resample_codes : bool, default=True
         Draw the codes anew at each visit. False trains on their means, which overfits sooner.
 
     alpha : float, default=0.1
-        Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the labels
-        directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2 penalty that
-        MLPClassifier calls alpha: that is ``weight_prior`` here.)
+        Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the
+        labels directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2
+        penalty that MLPClassifier calls alpha: that is ``weight_prior`` here.)
 
     alpha_normalization : {"paper", "balanced"}, default="paper"
         "paper" is J^alpha literally: each row's bound counts once, and the labels' mean log q(y | x) counts alpha times
-        the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled rows the same weight, and raises
-        that of the labels alike: it holds on to few labels where the bound of a row is large (images).
+        the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled rows the same weight, and
+        raises that of the labels alike: it holds on to few labels where the bound of a row is large (images).
 
     class_prior : {"uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="uniform"
-        p(y). "empirical" takes the labeled rows' shares; an array gives it in the order of ``classes_``, a dict by label.
+        p(y). "empirical" takes the labeled rows' shares; an array gives it in the order of ``classes_``, a dict by
+        label.
 
     class_weight : dict, "balanced" or None, default=None
         Weights of labeled rows by class, as everywhere in scikit-learn.
@@ -98,8 +97,8 @@ class M1M2Classifier(SemiSupervised):
         Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
-        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 16 and 500. Larger is faster per epoch and makes
-        fewer steps.
+        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 16 and 500. Larger
+        is faster per epoch and makes fewer steps.
 
     max_iter : int, default=100
         Epochs, at least 1. Reaching it is the normal end.
@@ -111,8 +110,8 @@ class M1M2Classifier(SemiSupervised):
         Epochs without such a gain before training stops; used with ``early_stopping``.
 
     early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the unlabeled rows out (of the labeled ones where there are no others), watch their
-        bound, stop when it no longer grows and restore the best weights.
+        Hold ``validation_fraction`` of the unlabeled rows out (of the labeled ones where there are no others), watch
+        their bound, stop when it no longer grows and restore the best weights.
 
     validation_fraction : float, default=0.1
         Share of rows held out, in (0, 1).
@@ -133,7 +132,8 @@ class M1M2Classifier(SemiSupervised):
         Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Draws per row and class in ``score_samples`` and for ``proba_method="bayes"``. More tighten the bound and take proportionally longer.
+        Draws per row and class in ``score_samples`` and for ``proba_method="bayes"``. More tighten the bound and take
+        proportionally longer.
 
     Attributes
     ----------
@@ -168,8 +168,8 @@ class M1M2Classifier(SemiSupervised):
 
     Notes
     -----
-    The hyper-parameters of the lower layer are the encoder's own, ``encoder__max_iter`` and so on where an encoder is given.
-    Log-likelihoods are in nats per row. Cross-validate as for M2Classifier.
+    The hyper-parameters of the lower layer are the encoder's own, ``encoder__max_iter`` and so on where an encoder is
+    given. Log-likelihoods are in nats per row. Cross-validate as for M2Classifier.
 
     References
     ----------
@@ -265,30 +265,14 @@ class M1M2Classifier(SemiSupervised):
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, str]:
-        self.encoder_ = self._fit_encoder(rows, random, context)
+        default = VAE(n_components=50, device=self.device)
+        self.encoder_ = fitted_encoder(self.encoder, rows, random, context, default)
         self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
-        mean, sd = self._codes(rows)
+        mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         source = Codes(torch.from_numpy(mean).to(self.device_), torch.from_numpy(sd).to(self.device_), y, weight)
         return source, mean.shape[1], self.likelihood
-
-    def _fit_encoder(self, rows: np.ndarray, random: np.random.RandomState, context: Any) -> VAE:
-        """The fitted lower layer: the frozen one, or a clone of the encoder trained on all rows."""
-        if isinstance(self.encoder, FrozenEstimator):
-            return frozen_vae(self.encoder, rows.shape[1])
-        encoder = VAE(n_components=50, device=self.device) if self.encoder is None else clone(self.encoder)
-        if encoder.random_state is None:
-            encoder.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-        with context.subcontext(task_name="fit-encoder").propagate_callback_context(encoder):
-            return encoder.fit(rows)
-
-    def _codes(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of q(z1 | x), float32."""
-        q_z = self.encoder_.module_.q_z
-        both = self.encoder_._apply(lambda x: torch.cat([q_z(x).mean, q_z(x).log_var.mul(0.5).exp()], 1), rows)
-        mean, sd = np.split(both, 2, axis=1)
-        return mean, sd
 
     def _epoch_context(self, context: Any) -> Any:
         return context.subcontext(task_name="fit-classifier", max_subtasks=self.max_iter)
@@ -307,17 +291,3 @@ def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
     """Places of the code dimensions whose means vary by more than ``threshold``; all of them if none does."""
     active = np.flatnonzero(mean.std(0) > threshold)
     return active if len(active) else np.arange(mean.shape[1])
-
-
-def frozen_vae(frozen: FrozenEstimator, n_columns: int) -> VAE:
-    """The fitted VAE within a FrozenEstimator."""
-    vae = frozen.estimator
-    if not isinstance(vae, VAE):
-        raise ValueError(f"encoder must freeze a fitted skdgm.VAE, got FrozenEstimator of {type(vae).__name__}.")
-    check_is_fitted(vae)
-    if vae.n_features_in_ != n_columns:
-        raise ValueError(
-            f"the frozen encoder was fitted on {vae.n_features_in_} columns, X has {n_columns}. Fit the VAE on the same "
-            "columns."
-        )
-    return vae

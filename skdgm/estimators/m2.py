@@ -23,8 +23,8 @@ class M2Classifier(SemiSupervised):
     Parameters
     ----------
     n_components : int, default=20
-        Dimensions of the style code z, at least 1. What they hold is what the class does not tell (style). Too many cost time more
-        than quality.
+        Dimensions of the style code z, at least 1. What they hold is what the class does not tell (style). Too many
+        cost time more than quality.
 
     hidden_layer_sizes : int or sequence of int, default=(300,)
         Hidden layers of q(y | .), q(z | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
@@ -39,22 +39,23 @@ class M2Classifier(SemiSupervised):
         bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1, else gaussian.
 
     binarize : bool, default=False
-        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact expectation
-        over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition too, as the
-        original authors did; noisier steps, a mild regulariser.
+        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact
+        expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
+        too, as the original authors did; noisier steps, a mild regulariser.
 
     alpha : float, default=0.1
-        Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the labels
-        directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2 penalty that
-        MLPClassifier calls alpha: that is ``weight_prior`` here.)
+        Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the
+        labels directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2
+        penalty that MLPClassifier calls alpha: that is ``weight_prior`` here.)
 
     alpha_normalization : {"paper", "balanced"}, default="balanced"
         "paper" is J^alpha literally: each row's bound counts once, and the labels' mean log q(y | x) counts alpha times
-        the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled rows the same weight, and raises
-        that of the labels alike: it holds on to few labels where the bound of a row is large (images).
+        the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled rows the same weight, and
+        raises that of the labels alike: it holds on to few labels where the bound of a row is large (images).
 
     class_prior : {"uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="uniform"
-        p(y). "empirical" takes the labeled rows' shares; an array gives it in the order of ``classes_``, a dict by label.
+        p(y). "empirical" takes the labeled rows' shares; an array gives it in the order of ``classes_``, a dict by
+        label.
 
     class_weight : dict, "balanced" or None, default=None
         Weights of labeled rows by class, as everywhere in scikit-learn.
@@ -86,8 +87,8 @@ class M2Classifier(SemiSupervised):
         Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
-        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 16 and 500. Larger is faster per epoch and makes
-        fewer steps.
+        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 16 and 500. Larger
+        is faster per epoch and makes fewer steps.
 
     max_iter : int, default=100
         Epochs, at least 1. Reaching it is the normal end.
@@ -99,8 +100,8 @@ class M2Classifier(SemiSupervised):
         Epochs without such a gain before training stops; used with ``early_stopping``.
 
     early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the unlabeled rows out (of the labeled ones where there are no others), watch their
-        bound, stop when it no longer grows and restore the best weights.
+        Hold ``validation_fraction`` of the unlabeled rows out (of the labeled ones where there are no others), watch
+        their bound, stop when it no longer grows and restore the best weights.
 
     validation_fraction : float, default=0.1
         Share of rows held out, in (0, 1).
@@ -121,7 +122,8 @@ class M2Classifier(SemiSupervised):
         Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Draws per row and class in ``score_samples`` and for ``proba_method="bayes"``. More tighten the bound and take proportionally longer.
+        Draws per row and class in ``score_samples`` and for ``proba_method="bayes"``. More tighten the bound and take
+        proportionally longer.
 
     Attributes
     ----------

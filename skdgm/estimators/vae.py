@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, clone
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
 from skdgm.estimators._base import DeepGenerative, fitting, layer_sizes, like_input
@@ -41,9 +44,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1, else gaussian.
 
     binarize : bool, default=False
-        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact expectation
-        over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition too, as the
-        original authors did; noisier steps, a mild regulariser.
+        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact
+        expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
+        too, as the original authors did; noisier steps, a mild regulariser.
 
     weight_prior : float or None, default=1.0
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
@@ -215,8 +218,8 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         Raises
         ------
         ValueError
-            For values that are not finite or outside the likelihood's range, a device that is not there, or a bound that
-            stays non-finite; the estimator is then as it was before.
+            For values that are not finite or outside the likelihood's range, a device that is not there, or a bound
+            that stays non-finite; the estimator is then as it was before.
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -271,6 +274,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         self._check_fitted()
         X = self._read(X)
         return self._apply(lambda x: self.module_.q_z(x).mean, X).astype(self._feature_dtype(X))
+
+    def _posterior(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of q(z | x), each of shape (n_samples, n_components), float32."""
+        q_z = self.module_.q_z
+        both = self._apply(lambda x: torch.cat([q_z(x).mean, q_z(x).sd], 1), rows)
+        mean, sd = np.split(both, 2, axis=1)
+        return mean, sd
 
     @like_input
     def inverse_transform(self, Z):
@@ -357,3 +367,45 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
     @property
     def _n_features_out(self) -> int:
         return self._architecture["n_latent"]
+
+
+def fitted_encoder(encoder: Any, rows: np.ndarray, random: np.random.RandomState, context: Any, default: VAE) -> VAE:
+    """The VAE below a classifier: a frozen one as it is, else a clone (of ``default`` for None) trained on all rows.
+
+    Parameters
+    ----------
+    encoder : VAE, FrozenEstimator of a fitted VAE, or None
+    rows : ndarray of shape (n_samples, n_features)
+    random : RandomState
+        Seeds an encoder that has no ``random_state`` of its own.
+    context : callback context
+        Gets a task for the encoder's fit.
+    default : VAE
+
+    Returns
+    -------
+    VAE
+        Fitted.
+    """
+    if isinstance(encoder, FrozenEstimator):
+        return frozen_vae(encoder.estimator, rows.shape[1])
+    vae = default if encoder is None else clone(encoder)
+    if vae.random_state is None:
+        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
+    with context.subcontext(task_name="fit-encoder").propagate_callback_context(vae):
+        return vae.fit(rows)
+
+
+def frozen_vae(vae: Any, n_columns: int) -> VAE:
+    """The fitted VAE that a FrozenEstimator held, if it suits rows of ``n_columns``."""
+    if not isinstance(vae, VAE):
+        raise ValueError(
+            f"encoder must freeze a fitted skdgm.VAE, got a frozen {type(vae).__name__}. Use FrozenEstimator(vae)."
+        )
+    check_is_fitted(vae)
+    if vae.n_features_in_ != n_columns:
+        raise ValueError(
+            f"the frozen encoder was fitted on {vae.n_features_in_} columns, X has {n_columns}. Fit the VAE on "
+            "the same columns."
+        )
+    return vae

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -57,7 +59,7 @@ class M1M2Module(nn.Module):
         each = torch.stack([self.decode(z, y.expand(len(z))) for y in self.upper.every_class])
         return torch.einsum("y,ynd->nd", self.p_y.probs, each)
 
-    def completed(self, z1: Tensor, dropped) -> Tensor:
+    def completed(self, z1: Tensor, dropped: Callable[[Tensor], Tensor]) -> Tensor:
         """z1 with its silent dimensions filled in, by a function that makes values like its argument."""
         full = dropped(z1.new_empty(*z1.shape[:-1], self.lower.n_latent))
         return full.index_copy(-1, self.active, z1)

@@ -18,7 +18,7 @@ from skdgm.distributions import (
     standard_normal,
 )
 from skdgm.models.bound import Bound
-from skdgm.networks import CategoricalNetwork, DecoderNetwork, MaskedInput, NormalNetwork
+from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork, seen
 
 
 class M2Module(nn.Module):
@@ -43,7 +43,6 @@ class M2Module(nn.Module):
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
         self.n_latent, self.n_classes = n_latent, n_classes
         self.register_buffer("log_p_y", torch.log(torch.tensor(class_prior, dtype=torch.float32)))
-        self.seen = MaskedInput()
         self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng)
         self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes)
         self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, n_classes)
@@ -55,11 +54,11 @@ class M2Module(nn.Module):
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
-        return self.classifier(self.seen(x, observed))
+        return self.classifier(seen(x, observed))
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x, y), rows of shape (..., n, n_latent)."""
-        return self.encoder(self.seen(x, observed), y)
+        return self.encoder(seen(x, observed), y)
 
     def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | y, z), rows of shape (..., n, n_columns)."""

@@ -8,7 +8,7 @@ from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution, Normal, Rng, kl_to_standard, log_mean_exp, standard, standard_normal
 from skdgm.models.bound import Bound, unlabeled_bound
-from skdgm.networks import DecoderNetwork, MaskedInput, NormalNetwork
+from skdgm.networks import DecoderNetwork, NormalNetwork, seen
 
 
 class VAEModule(nn.Module):
@@ -25,13 +25,12 @@ class VAEModule(nn.Module):
     ) -> None:
         super().__init__()
         self.n_latent = n_latent
-        self.seen = MaskedInput()
         self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng)
         self.decoder = DecoderNetwork(n_latent, n_columns, list(hidden)[::-1], activation, likelihood, rng)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x), rows of shape (n, n_latent)."""
-        return self.encoder(self.seen(x, observed))
+        return self.encoder(seen(x, observed))
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | z), rows of shape (..., n, n_columns)."""

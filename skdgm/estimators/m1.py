@@ -1,0 +1,363 @@
+"""The face of M1+SVM: any scikit-learn classifier on the codes of a variational auto-encoder."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassifierMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.frozen import FrozenEstimator
+from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
+from sklearn.svm import SVC
+from sklearn.utils import check_random_state
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from skdgm._labels import encode_labels
+from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
+from skdgm.estimators._base import as_host_array, like_input, unchanged_on_error
+from skdgm.estimators._semi_supervised import score_labeled
+from skdgm.estimators.vae import VAE, fitted_encoder
+
+READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
+
+
+def inner_has(method: str) -> Any:
+    """Condition for a method that only some inner estimators have."""
+
+    def check(self: M1Classifier) -> bool:
+        getattr(getattr(self, "estimator_", None) or self.estimator or SVC(), method)
+        return True
+
+    return check
+
+
+class M1Classifier(
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
+):
+    """Semi-supervised classifier by a scikit-learn estimator on the codes of a VAE (M1+SVM).
+
+    A VAE learns q(z | x) from all rows, labeled or not; the inner estimator learns the labels from the codes.
+
+    Parameters
+    ----------
+    estimator : classifier or None, default=None
+        Learns from the codes; cloned. None is ``SVC(break_ties=True)``, which has no ``predict_proba``: for that give
+        ``CalibratedClassifierCV(SVC())``. Searches set its parameters as ``estimator__C`` where one is given.
+
+    encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
+        Cloned and fitted on all rows; a ``FrozenEstimator(vae)`` is used as it is, so that a search does not fit it
+        again. None is ``VAE()``, seeded from ``random_state``.
+
+    n_draws : int or None, default=None
+        Train the inner estimator on this many draws from q(z | x) for each labeled row instead of on its mean. Some 20
+        help where labels are few and the posterior is wide; training takes as many times longer. Prediction always
+        reads the mean.
+
+    fit_on : {"auto", "labeled", "all"}, default="auto"
+        Rows the inner estimator is trained on. "auto" is all rows for estimators that read unlabeled rows themselves
+        (those of ``sklearn.semi_supervised`` and any with a parameter ``unlabeled_value``), else the labeled ones. With
+        all rows the inner estimator sees the labels as indices in ``classes_``, and -1.
+
+    unlabeled_value : int, float, str or None, default=-1
+        Marks unlabeled rows in y; None, NaN and pandas.NA do beside it. None: every row is labeled.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds the draws, and encoder and estimator where they have no ``random_state`` of their own.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted; never the marker.
+    encoder_ : VAE
+        The fitted encoder.
+    estimator_ : classifier
+        The fitted inner estimator.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    See Also
+    --------
+    TransductiveSVC : An inner estimator that uses the unlabeled codes too (M1+TSVM).
+    M1M2Classifier : A generative model of the labels on the same codes.
+
+    Notes
+    -----
+    ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
+    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows. Codes are not standardised: their unequal
+    spread carries information.
+
+    References
+    ----------
+    .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, "Semi-supervised learning with deep generative models",
+       NIPS 2014. arXiv:1406.5298
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.svm import SVC
+    >>> from skdgm import VAE, M1Classifier
+    >>> from skdgm.datasets import mask_labels
+    >>> X, y = load_digits(return_X_y=True)
+    >>> model = M1Classifier(SVC(C=10), encoder=VAE(hidden_layer_sizes=(64,), max_iter=5), random_state=0)
+    >>> model.fit(X[:500] / 16, mask_labels(y[:500], 50, random_state=0)).predict(X[500:] / 16).shape
+    (1297,)
+    """
+
+    _doc_link_module = "skdgm"
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "estimator": [HasMethods(["fit", "predict"]), None],
+        "encoder": [VAE, FrozenEstimator, None],
+        "n_draws": [Interval(Integral, 1, None, closed="left"), None],
+        "fit_on": [StrOptions({"auto", "labeled", "all"})],
+        "unlabeled_value": [Integral, Real, str, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self, estimator=None, *, encoder=None, n_draws=None, fit_on="auto", unlabeled_value=-1, random_state=None
+    ):
+        self.estimator = estimator
+        self.encoder = encoder
+        self.n_draws = n_draws
+        self.fit_on = fit_on
+        self.unlabeled_value = unlabeled_value
+        self.random_state = random_state
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, **fit_params):
+        """Fit the encoder to all rows and the inner estimator to their codes.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Labels; ``unlabeled_value``, None and NaN mark unlabeled rows.
+        **fit_params : dict
+            Routed to the inner estimator's ``fit`` (needs ``enable_metadata_routing=True``); arrays with one entry per
+            row of X are cut and repeated along with the rows it is trained on.
+
+        Returns
+        -------
+        M1Classifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            As the encoder's ``fit``; for y without a label or of a type that cannot hold the marker. The estimator is
+            then as it was before.
+        """
+        with unchanged_on_error(self):
+            routed = process_routing(self, "fit", **fit_params) if fit_params else None
+            return self._fit(X, y, routed.estimator.fit if routed else {})
+
+    def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> M1Classifier:
+        context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows, codes = self._read_labeled(X, y)
+        random = check_random_state(self.random_state)
+        self.encoder_ = fitted_encoder(self.encoder, rows, random, context, default=VAE())
+        places, Z = self._training_codes(rows, codes, random)
+        estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)
+        with callbacks_passed_on(context.subcontext(task_name="fit-estimator"), estimator):
+            estimator.fit(Z, self._inner_labels(codes[places]), **along(params, places, len(rows)))
+        self.estimator_ = estimator
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        if y is None:
+            raise ValueError(
+                f"M1Classifier requires y to be passed, but the target y is None. Mark unlabeled rows by "
+                f"{self.unlabeled_value!r}."
+            )
+        rows = validate_data(self, as_host_array(X), reset=True, dtype=[np.float64, np.float32])
+        self.classes_, codes = encode_labels(as_host_array(y), self.unlabeled_value, owner="M1Classifier")
+        check_consistent_length(rows, codes)
+        return rows, codes
+
+    def _training_codes(
+        self, rows: np.ndarray, codes: np.ndarray, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the rows the inner estimator sees, drawn ones repeated, and their codes."""
+        places = np.arange(len(rows)) if self._reads_unlabeled() else np.flatnonzero(codes >= 0)
+        if self.n_draws is None:
+            return places, self.encoder_.transform(rows[places])
+        drawn, read = np.repeat(places[codes[places] >= 0], self.n_draws), places[codes[places] < 0]
+        mean, sd = self.encoder_._posterior(rows[drawn])
+        Z: np.ndarray = (mean + sd * random.standard_normal(mean.shape)).astype(self.encoder_._feature_dtype(rows))
+        if len(read):
+            Z = np.concatenate([Z, self.encoder_.transform(rows[read])])
+        return np.concatenate([drawn, read]), Z
+
+    def _reads_unlabeled(self) -> bool:
+        if self.fit_on != "auto":
+            return self.fit_on == "all"
+        return isinstance(self.estimator, READ_UNLABELED) or hasattr(self.estimator, "unlabeled_value")
+
+    def _inner_labels(self, codes: np.ndarray) -> np.ndarray:
+        return codes if self._reads_unlabeled() else self.classes_[codes]
+
+    @like_input
+    def transform(self, X):
+        """Posterior means E_q[z | x], the codes that the inner estimator reads.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        return self._codes(X)
+
+    def _codes(self, X: Any) -> np.ndarray:
+        check_is_fitted(self, "estimator_")
+        return self.encoder_.transform(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
+
+    @like_input
+    def predict(self, X):
+        """Predict the class of each row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Entries of ``classes_``.
+        """
+        codes = self._codes(X)  # first: it says when the estimator is not fitted
+        predicted = self.estimator_.predict(codes)
+        return self.classes_[predicted] if self._reads_unlabeled() else predicted
+
+    @available_if(inner_has("predict_proba"))
+    @like_input
+    def predict_proba(self, X):
+        """Class probabilities of the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        codes = self._codes(X)
+        return self.estimator_.predict_proba(codes)
+
+    @available_if(inner_has("predict_log_proba"))
+    @like_input
+    def predict_log_proba(self, X):
+        """Logarithm of ``predict_proba``.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        codes = self._codes(X)
+        return self.estimator_.predict_log_proba(codes)
+
+    @available_if(inner_has("decision_function"))
+    @like_input
+    def decision_function(self, X):
+        """Decision function of the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        codes = self._codes(X)
+        return self.estimator_.decision_function(codes)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy over the labeled rows of y.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            Rows marked as unlabeled do not count.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+
+        Raises
+        ------
+        ValueError
+            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+        """
+        return score_labeled(self, X, y, sample_weight)
+
+    def get_metadata_routing(self):
+        """Say which metadata goes where.
+
+        Returns
+        -------
+        MetadataRouter
+            ``fit`` passes metadata to the inner estimator's ``fit``.
+        """
+        inner = SVC() if self.estimator is None else self.estimator
+        mapping = MethodMapping().add(caller="fit", callee="fit")
+        return MetadataRouter(owner=self).add_self_request(self).add(estimator=inner, method_mapping=mapping)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.encoder_._n_features_out
+
+
+def seeded(estimator: Any, random: np.random.RandomState) -> Any:
+    """The estimator, with a seed where it has a ``random_state`` that is None."""
+    params = estimator.get_params(deep=True)
+    seeds = {
+        name: int(random.randint(np.iinfo(np.int32).max)) for name in sorted(params) if is_seed(name, params[name])
+    }
+    return estimator.set_params(**seeds)
+
+
+def is_seed(name: str, value: Any) -> bool:
+    """Whether a parameter asks for a seed."""
+    return value is None and (name == "random_state" or name.endswith("__random_state"))
+
+
+def callbacks_passed_on(context: Any, estimator: Any) -> Any:
+    """The context to fit an inner estimator in: with callbacks where it knows them."""
+    return context.propagate_callback_context(estimator) if hasattr(estimator, "set_callbacks") else nullcontext()
+
+
+def along(params: dict[str, Any], places: np.ndarray, n_rows: int) -> dict[str, Any]:
+    """Metadata for the rows at ``places``: entries with one value per row are cut and repeated alike."""
+    return {name: np.asarray(value)[places] if _per_row(value, n_rows) else value for name, value in params.items()}
+
+
+def _per_row(value: Any, n_rows: int) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, (str, dict)) and len(value) == n_rows

@@ -1,0 +1,179 @@
+"""Networks return distributions, read labels as one-hot inputs, and take their weights from the generator alone."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from skdgm.distributions import Bernoulli, Categorical, Normal, kl_to_standard
+from skdgm.networks import (
+    ACTIVATIONS,
+    MLP,
+    Affine,
+    CategoricalNetwork,
+    ClassAffine,
+    DecoderNetwork,
+    MaskedInput,
+    NormalNetwork,
+)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=generator(seed))
+
+
+MAKERS = {
+    "MLP": lambda rng: MLP(4, 3, (6, 5), "tanh", rng, n_classes=3),
+    "NormalNetwork": lambda rng: NormalNetwork(4, 2, (6,), "softplus", rng, 3),
+    "CategoricalNetwork": lambda rng: CategoricalNetwork(4, 3, (6,), "relu", rng),
+    "DecoderNetwork": lambda rng: DecoderNetwork(4, 5, (6,), "silu", "gaussian", rng, 3),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_weights_come_from_the_generator_alone(name):
+    """Same seed, same weights; another seed, others; the global generator is neither read nor set."""
+    before = torch.get_rng_state()
+    first, again, other = (MAKERS[name](generator(seed)).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    matrices = [key for key in first if first[key].ndim > 1]
+    assert matrices and all(not torch.equal(first[key], other[key]) for key in matrices)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(300, 100), (50, 400)])
+def test_weights_are_glorot_uniform(n_in, n_out):
+    """Bound sqrt(6 / (n_in + n_out)), variance a third of its square, bias 0."""
+    layer = Affine(n_in, n_out, generator())
+    limit = np.sqrt(6 / (n_in + n_out))
+    weight = layer.weight.detach().numpy()
+    assert limit * 0.99 < np.abs(weight).max() <= limit
+    assert weight.var() == pytest.approx(limit**2 / 3, rel=0.03)
+    assert not layer.bias.any()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_mlp_is_its_formula(activation):
+    """W3 f(W2 f(W1 x + b1 + C[y]) + b2) + b3, in NumPy, no activation on the output."""
+    net = MLP(4, 3, (6, 5), activation, generator(), n_classes=2)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.copy_(noise(*parameter.shape))
+    x, y = noise(7, 4, seed=1), torch.arange(7) % 2
+    function = {
+        "softplus": lambda a: np.logaddexp(a, 0),
+        "relu": lambda a: np.maximum(a, 0),
+        "tanh": np.tanh,
+        "silu": lambda a: a / (1 + np.exp(-a)),
+    }[activation]
+    weights = {key: value.numpy().astype(float) for key, value in net.state_dict().items()}
+    h = x.numpy() @ weights["layers.0.weight"].T + weights["layers.0.bias"] + weights["of_class.weight"][y]
+    h = function(h) @ weights["layers.1.weight"].T + weights["layers.1.bias"]
+    h = function(h) @ weights["layers.2.weight"].T + weights["layers.2.bias"]
+    np.testing.assert_allclose(net(x, y).detach().numpy(), h, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
+def test_a_label_is_a_one_hot_input(hidden):
+    """A network of (x, y) equals a network of [x, one-hot y] with the weights side by side."""
+    net, wide = MLP(4, 3, hidden, "tanh", generator(), n_classes=5), MLP(9, 3, hidden, "tanh", generator(1))
+    with torch.no_grad():
+        net.of_class.weight.copy_(noise(*net.of_class.weight.shape))
+        for mine, theirs in zip(net.layers, wide.layers, strict=True):
+            theirs.bias.copy_(mine.bias)
+            theirs.weight.copy_(mine.weight if theirs.weight.shape == mine.weight.shape else theirs.weight)
+        wide.layers[0].weight.copy_(torch.cat([net.layers[0].weight, net.of_class.weight.T], 1))
+    x, y = noise(7, 4), torch.arange(7) % 5
+    torch.testing.assert_close(net(x, y), wide(torch.cat([x, F.one_hot(y, 5).float()], 1)))
+
+
+def test_every_class_at_once_is_each_class_in_turn():
+    """y of shape (n_classes, 1) against n rows gives (n_classes, n, n_out)."""
+    net, x = MLP(4, 3, (6,), "tanh", generator(), n_classes=5), noise(7, 4)
+    at_once = net(x, torch.arange(5)[:, None])
+    assert at_once.shape == (5, 7, 3)
+    for label in range(5):
+        torch.testing.assert_close(at_once[label], net(x, torch.full((7,), label)))
+
+
+def test_class_affine_reads_its_rows():
+    """The affine map of a one-hot label is a row of the weight, with its gradient."""
+    layer = ClassAffine(4, 3, generator())
+    y = torch.tensor([2, 0, 2])
+    torch.testing.assert_close(layer(y), F.one_hot(y, 4).float() @ layer.weight)
+    layer(y).sum().backward()
+    assert layer.weight.grad[:, 0].tolist() == [1.0, 0.0, 2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted", "columns"),
+    [
+        (NormalNetwork(4, 2, (6,), "tanh", generator()), Normal, 2),
+        (CategoricalNetwork(4, 3, (6,), "tanh", generator()), Categorical, None),
+        (DecoderNetwork(4, 5, (6,), "tanh", "bernoulli", generator()), Bernoulli, 5),
+        (DecoderNetwork(4, 5, (6,), "tanh", "gaussian", generator()), Normal, 5),
+        (DecoderNetwork(4, 5, (6,), "tanh", "gaussian_heteroscedastic", generator()), Normal, 5),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
+)
+def test_a_network_returns_a_distribution_over_rows(network, wanted, columns):
+    """Of one column per output, for any axes in front."""
+    for lead in [(), (2,), (3, 2)]:
+        p = network(noise(*lead, 7, 4))
+        assert isinstance(p, wanted)
+        assert (p.probs.shape if columns is None else p.mean.shape) == (*lead, 7, columns or 3)
+
+
+def test_a_new_posterior_has_sd_one():
+    """At the start q(z | x) has standard deviation 1 at every row, so that codes say little; its means differ."""
+    q_z = NormalNetwork(4, 2, (6,), "softplus", generator())(noise(7, 4))
+    assert torch.equal(q_z.sd, torch.ones(7, 2))
+    assert q_z.mean.std() > 0.01 and kl_to_standard(q_z).mean() < 2
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_heteroscedastic"])
+@pytest.mark.parametrize("hidden", [(), (6,)])
+def test_a_decoder_can_start_at_the_columns_means(likelihood, hidden):
+    """start_at: at a code of 0 with affine decoding, and up to the hidden layers' share otherwise, x is the mean."""
+    decoder = DecoderNetwork(2, 3, hidden, "tanh", likelihood, generator())
+    mean = torch.tensor([0.2, 0.5, 0.8])
+    decoder.start_at(mean)
+    torch.testing.assert_close(decoder(torch.zeros(4, 2)).mean, mean.expand(4, 3))
+
+
+def test_gaussian_decoder_shares_one_variance_per_column():
+    """The learned log-variances are a parameter; other likelihoods have none."""
+    decoder = DecoderNetwork(2, 3, (6,), "tanh", "gaussian", generator())
+    with torch.no_grad():
+        decoder.shared.copy_(torch.tensor([-1.0, 0.0, 1.0]))
+    assert torch.equal(decoder(noise(4, 2)).log_var, decoder.shared.expand(4, 3))
+    assert DecoderNetwork(2, 3, (6,), "tanh", "bernoulli", generator()).shared.numel() == 0
+
+
+def test_masked_input_is_zero_where_nothing_is_observed():
+    """Zeros in place of masked cells, NaN among them; the row itself without a mask."""
+    x = torch.tensor([[1.0, torch.nan], [3.0, 4.0]])
+    observed = torch.tensor([[True, False], [False, True]])
+    assert MaskedInput()(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
+    assert MaskedInput()(x) is x
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_outputs_are_float32_under_autocast(name):
+    """bfloat16 stays within the linear layers: what a distribution is made of is float32."""
+    network, x = MAKERS[name](generator()), noise(7, 4)
+    arguments = (x,) if name == "CategoricalNetwork" else (x, torch.arange(7) % 3)
+    exact = network(*arguments)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = network(*arguments)
+    for part in ("mean", "log_var", "log_probs", "logits"):
+        if hasattr(exact, part):
+            assert getattr(rough, part).dtype == torch.float32
+    value = (lambda p: p) if name == "MLP" else (lambda p: p.log_probs if name == "CategoricalNetwork" else p.mean)
+    assert value(rough).dtype == torch.float32
+    assert not torch.equal(value(rough), value(exact))  # the linear layers did run in bfloat16
+    torch.testing.assert_close(value(rough), value(exact), atol=0.05, rtol=0.05)
