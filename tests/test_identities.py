@@ -560,8 +560,9 @@ def tiny():
     return model.fit(X, y), all_binary_rows().numpy().astype(float)
 
 
-def brute_force_joint(model, X, grid=np.linspace(-8, 8, 801)):
+def brute_force_joint(model, X):
     """log p(x, y) by quadrature over the code; (n, n_classes)."""
+    grid = np.linspace(-8, 8, 801)
     z = torch.from_numpy(grid).float()[:, None]
     log_w = norm.logpdf(grid) + np.log(grid[1] - grid[0])
     columns = []

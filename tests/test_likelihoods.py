@@ -1,11 +1,10 @@
-"""Likelihoods: from outputs to a density over rows, with floors, masks, and the best bias to start from."""
+"""Likelihoods: from outputs to a density over rows, with floors and masks."""
 
 import itertools
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize
 from scipy.stats import bernoulli, norm
 
 from skdgm.distributions import Bernoulli, Normal
@@ -71,30 +70,6 @@ def test_masked_columns_have_no_say(name):
     )
     torch.testing.assert_close(with_mask.log_prob(x), alone.log_prob(x[:, [0, 2]]))
     assert torch.equal(with_mask.log_prob(x + 100 * ~observed), with_mask.log_prob(x))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_initial_bias_is_the_best_constant(name):
-    """Without a code no other outputs make the rows likelier: the bias stands at the maximum (SciPy's minimiser)."""
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((400, N_COLUMNS))
-    X = (X > [0.5, 0.0, -0.8]).astype(float) if name == "bernoulli" else (X - X.mean(0)) / X.std(0)
-    likelihood, rows = LIKELIHOODS[name], torch.from_numpy(X).float()
-    bias = likelihood.initial_bias(rows.mean(0))
-    shared = torch.zeros(likelihood.shared_per_column * N_COLUMNS)
-
-    def minus_log_prob(outputs):
-        return -float(likelihood(torch.as_tensor(outputs).float()[None], shared).log_prob(rows).double().mean())
-
-    best = minimize(minus_log_prob, np.zeros(len(bias)), method="Nelder-Mead", options={"maxiter": 4000}).fun
-    assert minus_log_prob(bias) == pytest.approx(best, abs=1e-3)
-    assert minus_log_prob(bias + 0.3) > best + 0.01
-
-
-def test_bernoulli_bias_of_a_constant_column_is_finite():
-    """Columns that are always 0 or always 1 start at a probability inside (0, 1)."""
-    bias = LIKELIHOODS["bernoulli"].initial_bias(torch.tensor([0.0, 1.0, 0.5]))
-    assert torch.isfinite(bias).all() and bias[0] < -3 and bias[1] > 3 and bias[2] == 0
 
 
 @pytest.mark.parametrize("name", ["gaussian", "gaussian_heteroscedastic"])

@@ -42,6 +42,7 @@ M1_SVM = {"C": 10.0}
 M1_N_DRAWS = 20
 M1_TSVM: dict[str, Any] = {}
 M2 = {
+    "activation": "relu",
     "n_components": 50,
     "hidden_layer_sizes": (500,),
     "likelihood": "bernoulli",
@@ -52,6 +53,7 @@ M2 = {
     "max_iter": 100,
 }
 M1M2 = {
+    "activation": "relu",
     "n_components": 50,
     "hidden_layer_sizes": (500,),
     "n_enumerated": 1,

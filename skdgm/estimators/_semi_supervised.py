@@ -429,12 +429,9 @@ def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) ->
     labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
     if not labeled.any():
         raise ValueError(
-            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. Score "
-            "labeled rows: cross-validate with skdgm.model_selection.LabeledStratifiedKFold, whose test folds hold no others."
+            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. "
+            "Cross-validate with skdgm.model_selection.LabeledStratifiedKFold: its test folds hold labeled rows only."
         )
     predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
-    return float(
-        accuracy_score(
-            labels, predicted, sample_weight=None if sample_weight is None else np.asarray(sample_weight)[labeled]
-        )
-    )
+    weight = None if sample_weight is None else np.asarray(sample_weight)[labeled]
+    return float(accuracy_score(labels, predicted, sample_weight=weight))

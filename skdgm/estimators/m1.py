@@ -27,7 +27,7 @@ from skdgm._labels import encode_labels
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
 from skdgm.estimators._base import as_host_array, like_input, unchanged_on_error
 from skdgm.estimators._semi_supervised import score_labeled
-from skdgm.estimators.vae import VAE, fitted_encoder
+from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
 
 READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 
@@ -69,6 +69,10 @@ class M1Classifier(
         help where labels are few and the posterior is wide; training takes as many times longer. Prediction always
         reads the mean.
 
+    active_threshold : float, default=0.1
+        Code dimensions whose posterior means have a standard deviation above this are the features, in [0, inf). The
+        others are silent: they carry nothing, and draws from them would be noise. If none is above, all are kept.
+
     fit_on : {"auto", "labeled", "all"}, default="auto"
         Rows the inner estimator is trained on. "auto" is all rows for estimators that read unlabeled rows themselves
         (those of ``sklearn.semi_supervised`` and any with a parameter ``unlabeled_value``), else the labeled ones. With
@@ -88,6 +92,8 @@ class M1Classifier(
         The fitted encoder.
     estimator_ : classifier
         The fitted inner estimator.
+    active_ : ndarray of shape (n_active,)
+        Places of the code dimensions that are features.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -124,17 +130,27 @@ class M1Classifier(
         "estimator": [HasMethods(["fit", "predict"]), None],
         "encoder": [VAE, FrozenEstimator, None],
         "n_draws": [Interval(Integral, 1, None, closed="left"), None],
+        "active_threshold": [Interval(Real, 0, None, closed="left")],
         "fit_on": [StrOptions({"auto", "labeled", "all"})],
         "unlabeled_value": [Integral, Real, str, None],
         "random_state": ["random_state"],
     }
 
     def __init__(
-        self, estimator=None, *, encoder=None, n_draws=None, fit_on="auto", unlabeled_value=-1, random_state=None
+        self,
+        estimator=None,
+        *,
+        encoder=None,
+        n_draws=None,
+        active_threshold=0.1,
+        fit_on="auto",
+        unlabeled_value=-1,
+        random_state=None,
     ):
         self.estimator = estimator
         self.encoder = encoder
         self.n_draws = n_draws
+        self.active_threshold = active_threshold
         self.fit_on = fit_on
         self.unlabeled_value = unlabeled_value
         self.random_state = random_state
@@ -195,16 +211,17 @@ class M1Classifier(
     def _training_codes(
         self, rows: np.ndarray, codes: np.ndarray, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the rows the inner estimator sees, drawn ones repeated, and their codes."""
+        """Places of the rows the inner estimator sees, drawn ones repeated, and their features."""
+        means = self.encoder_.transform(rows)
+        self.active_ = active_dimensions(means, self.active_threshold)
+        means = means[:, self.active_]
         places = np.arange(len(rows)) if self._reads_unlabeled() else np.flatnonzero(codes >= 0)
         if self.n_draws is None:
-            return places, self.encoder_.transform(rows[places])
+            return places, means[places]
         drawn, read = np.repeat(places[codes[places] >= 0], self.n_draws), places[codes[places] < 0]
-        mean, sd = self.encoder_._posterior(rows[drawn])
-        Z: np.ndarray = (mean + sd * random.standard_normal(mean.shape)).astype(self.encoder_._feature_dtype(rows))
-        if len(read):
-            Z = np.concatenate([Z, self.encoder_.transform(rows[read])])
-        return np.concatenate([drawn, read]), Z
+        sd = self.encoder_._posterior(rows[drawn])[1][:, self.active_]
+        Z = (means[drawn] + sd * random.standard_normal(sd.shape)).astype(means.dtype)
+        return np.concatenate([drawn, read]), np.concatenate([Z, means[read]])
 
     def _reads_unlabeled(self) -> bool:
         if self.fit_on != "auto":
@@ -216,7 +233,7 @@ class M1Classifier(
 
     @like_input
     def transform(self, X):
-        """Posterior means E_q[z | x], the codes that the inner estimator reads.
+        """Posterior means E_q[z | x] of the active dimensions: the features that the inner estimator reads.
 
         Parameters
         ----------
@@ -224,13 +241,14 @@ class M1Classifier(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_components)
+        ndarray of shape (n_samples, n_active)
         """
         return self._codes(X)
 
     def _codes(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "estimator_")
-        return self.encoder_.transform(validate_data(self, X, reset=False, dtype=[np.float64, np.float32]))
+        rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return self.encoder_.transform(rows)[:, self.active_]
 
     @like_input
     def predict(self, X):
@@ -332,7 +350,7 @@ class M1Classifier(
 
     @property
     def _n_features_out(self) -> int:
-        return self.encoder_._n_features_out
+        return len(self.active_)
 
 
 def seeded(estimator: Any, random: np.random.RandomState) -> Any:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._semi_supervised import SemiSupervised
-from skdgm.estimators.vae import VAE, fitted_encoder
+from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.sources import Codes, Source
 
@@ -39,8 +39,8 @@ class M1M2Classifier(SemiSupervised):
         Hidden layers of q(y | .), q(z2 | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
         take longer.
 
-    activation : {"softplus", "relu", "tanh", "silu"}, default="softplus"
-        Applied after each hidden layer.
+    activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
+        Applied after each hidden layer. "softplus" is the paper's; with "relu" the labels spread in far fewer epochs.
 
     likelihood : {"gaussian_heteroscedastic", "gaussian"}, default="gaussian_heteroscedastic"
         p(z1 | y, z2): the variance of each code dimension given by the upper decoder, or one learned number each.
@@ -201,7 +201,7 @@ class M1M2Classifier(SemiSupervised):
         *,
         encoder=None,
         hidden_layer_sizes=(300,),
-        activation="softplus",
+        activation="relu",
         likelihood="gaussian_heteroscedastic",
         active_threshold=0.1,
         resample_codes=True,
@@ -285,9 +285,3 @@ class M1M2Classifier(SemiSupervised):
     def _model(self) -> M1M2Module:
         active = torch.from_numpy(self.active_).to(self.device_)
         return M1M2Module(self.encoder_.module_, self.module_, active).to(self.device_)
-
-
-def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
-    """Places of the code dimensions whose means vary by more than ``threshold``; all of them if none does."""
-    active = np.flatnonzero(mean.std(0) > threshold)
-    return active if len(active) else np.arange(mean.shape[1])

@@ -30,8 +30,8 @@ class M2Classifier(SemiSupervised):
         Hidden layers of q(y | .), q(z | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
         take longer.
 
-    activation : {"softplus", "relu", "tanh", "silu"}, default="softplus"
-        Applied after each hidden layer.
+    activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
+        Applied after each hidden layer. "softplus" is the paper's; with "relu" the labels spread in far fewer epochs.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
         p(x | z). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one variance
@@ -80,7 +80,7 @@ class M2Classifier(SemiSupervised):
     warmup : int, default=0
         Epochs over which the weight of the KL climbs linearly to 1. More of them keep more code dimensions alive.
 
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float, default=0.003
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
 
     learning_rate : {"falling", "cosine", "constant"}, default="falling"
@@ -184,7 +184,7 @@ class M2Classifier(SemiSupervised):
         n_components=20,
         *,
         hidden_layer_sizes=(300,),
-        activation="softplus",
+        activation="relu",
         likelihood="auto",
         binarize=False,
         alpha=0.1,
@@ -197,7 +197,7 @@ class M2Classifier(SemiSupervised):
         unlabeled_value=-1,
         weight_prior=1.0,
         warmup=0,
-        learning_rate_init=1e-3,
+        learning_rate_init=3e-3,
         learning_rate="falling",
         batch_size="auto",
         max_iter=100,

@@ -409,3 +409,9 @@ def frozen_vae(vae: Any, n_columns: int) -> VAE:
             "the same columns."
         )
     return vae
+
+
+def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
+    """Places of the code dimensions whose means vary by more than ``threshold``; all of them if none does."""
+    active = np.flatnonzero(mean.std(0) > threshold)
+    return active if len(active) else np.arange(mean.shape[1])

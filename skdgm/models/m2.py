@@ -140,7 +140,7 @@ def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:
     rest = Categorical(q_y.log_probs.detach().scatter(-1, top, -torch.inf))
     drawn = rest.sample(rng if isinstance(rng, Generator) else None)
     p_top = q_y.probs.gather(-1, top)
-    p_rest = (1 - p_top.detach().sum(-1)).clamp(min=0)
+    p_rest = q_y.probs.detach().scatter(-1, top, 0.0).sum(-1)
     log_p_drawn = q_y.log_prob(drawn)
     w_drawn = p_rest * torch.exp(log_p_drawn - log_p_drawn.detach())
     return torch.cat([top, drawn[:, None]], 1).T, torch.cat([p_top, w_drawn[:, None]], 1).T

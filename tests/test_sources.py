@@ -1,0 +1,133 @@
+"""Sources: the rows of the indices asked for, whatever lies behind them, and orders that are permutations."""
+
+import numpy as np
+import pytest
+import torch
+
+from skdgm.sources import Codes, OnDisk, Resident, SampledBinary, Subset
+
+CPU = torch.device("cpu")
+N = 1000
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def to_tensor(block):
+    return torch.from_numpy(np.array(block, dtype=np.float32))
+
+
+@pytest.fixture
+def array():
+    """Rows that tell their own index."""
+    return np.arange(N)[:, None] + np.linspace(0, 0.5, 3, dtype=np.float32)
+
+
+@pytest.fixture
+def labels():
+    return torch.arange(N) % 7, torch.arange(N).float()
+
+
+def on_disk(array, **kwargs):
+    return OnDisk(array, to_tensor, CPU, **kwargs)
+
+
+SOURCES = {
+    "Resident": lambda array: Resident(to_tensor(array)),
+    "OnDisk": lambda array: on_disk(array, block=32),
+    "OnDisk, one block": lambda array: on_disk(array, block=10**6),
+    "OnDisk, blocks of one": lambda array: on_disk(array, block=1),
+    "SampledBinary": lambda array: SampledBinary(Resident(to_tensor(array / array.max()))),
+    "Codes": lambda array: Codes(to_tensor(array), torch.zeros(N, 3)),
+    "Subset": lambda array: Subset(Resident(to_tensor(array)), torch.arange(N).flip(0)),
+    "Subset of OnDisk": lambda array: Subset(on_disk(array, block=32), torch.arange(0, N, 3)),
+    "Subset of SampledBinary": lambda array: Subset(SampledBinary(Resident(to_tensor(array / N))), torch.arange(50)),
+}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_order_is_a_permutation_shuffled_anew_and_seeded(name, array):
+    """Every row once; another order at the next call; the same one from the same seed, without the global generator."""
+    source, rng, before = SOURCES[name](array), generator(), torch.get_rng_state()
+    first, second = source.order(rng), source.order(rng)
+    for order in (first, second):
+        assert torch.equal(order.sort().values, torch.arange(source.n_rows))
+    assert not torch.equal(first, second) and not torch.equal(first, torch.arange(source.n_rows))
+    assert torch.equal(source.order(generator()), first)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("block", [1, 7, 256, 10**6])
+@pytest.mark.parametrize("memmap", [False, True])
+def test_on_disk_gives_the_rows_of_resident(array, labels, block, memmap, tmp_path):
+    """The same rows, labels and weights in the order asked for, repeated ones too, from a read-only memmap as well."""
+    if memmap:
+        np.save(tmp_path / "rows.npy", array)
+        array = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    disk, memory = on_disk(array, y=labels[0], weight=labels[1], block=block), Resident(to_tensor(array), None, *labels)
+    assert disk.n_rows == memory.n_rows == N
+    for indices in (torch.tensor([5, 999, 0, 5, 400]), disk.order(generator())[:50], torch.tensor([3])):
+        read, gathered = disk.rows(indices, None), memory.rows(indices, None)
+        assert read.observed is None and gathered.observed is None
+        for mine, theirs in ((read.x, gathered.x), (read.y, gathered.y), (read.weight, gathered.weight)):
+            assert torch.equal(mine, theirs)
+
+
+def test_on_disk_reads_neighbours_together(array):
+    """Within a stretch of 64 blocks its order touches no more blocks than 64, and mixes rows of many of them."""
+    order = on_disk(np.zeros((64 * 8 * 3, 1)), block=8).order(generator())
+    for stretch in order.split(64 * 8):
+        assert len(torch.unique(stretch // 8)) == 64
+        assert len(torch.unique(stretch[:100] // 8)) > 40
+
+
+def test_resident_carries_mask_labels_and_weights(labels):
+    """All four columns follow the index."""
+    x = torch.arange(N).float()[:, None]
+    indices = torch.tensor([4, 2, 2])
+    batch = Resident(x, x > 3, *labels).rows(indices, None)
+    assert batch.x.ravel().tolist() == [4.0, 2.0, 2.0] and batch.observed.ravel().tolist() == [True, False, False]
+    assert torch.equal(batch.y, labels[0][indices]) and torch.equal(batch.weight, labels[1][indices])
+
+
+def test_sampled_binary_draws_anew_with_the_grey_value_as_probability(labels):
+    """0/1 rows, other ones at each visit, with the right shares (4 standard errors); 0 and 1 stay; the rest is kept."""
+    grey = torch.tensor([[0.0, 0.1, 0.5, 0.9, 1.0]])
+    source, rng = SampledBinary(Resident(grey.expand(4000, 5), None, torch.arange(4000))), generator()
+    batch = source.rows(torch.arange(4000), rng)
+    error = 4 * torch.sqrt(grey * (1 - grey) / 4000)
+    assert ((batch.x.mean(0) - grey).abs() <= error).all()
+    assert set(batch.x.unique().tolist()) == {0.0, 1.0}
+    assert not torch.equal(source.rows(torch.arange(4000), rng).x, batch.x)
+    assert torch.equal(batch.y, torch.arange(4000)) and batch.observed is None
+
+
+def test_codes_are_drawn_anew_around_their_means(labels):
+    """mean + sd * noise of the row asked for: moments within 4 standard errors, other draws at each visit."""
+    mean, sd = torch.tensor([[0.0, 5.0], [-3.0, 1.0]]), torch.tensor([[1.0, 0.1], [2.0, 0.0]])
+    source, rng = Codes(mean, sd, torch.tensor([3, 8])), generator()
+    batch = source.rows(torch.ones(4000, dtype=torch.long), rng)
+    assert batch.x[:, 0].mean().item() == pytest.approx(-3, abs=4 * 2 / 4000**0.5)
+    assert batch.x[:, 0].std().item() == pytest.approx(2, rel=0.05)
+    assert torch.equal(batch.x[:, 1], torch.ones(4000)) and set(batch.y.tolist()) == {8}
+    assert source.rows(torch.tensor([0]), rng).x.tolist() != source.rows(torch.tensor([0]), rng).x.tolist()
+
+
+@pytest.mark.parametrize("make", [lambda a: Resident(to_tensor(a)), lambda a: on_disk(a, block=32)])
+def test_a_subset_gives_the_rows_behind_its_places(make, array):
+    """rows(i) of a subset are the source's rows at places[i]; all of them turn up in its order, and no others."""
+    places = torch.tensor([7, 3, 998, 400])
+    subset = Subset(make(array), places)
+    assert subset.n_rows == 4
+    assert subset.rows(torch.tensor([2, 0]), None).x[:, 0].tolist() == [998.0, 7.0]
+    seen = subset.rows(subset.order(generator()), None).x[:, 0]
+    assert sorted(seen.tolist()) == [3.0, 7.0, 400.0, 998.0]
+
+
+def test_a_subset_of_a_disk_is_read_in_stretches(array):
+    """The order of a subset follows its source's blocks, so that the disk is not read row by row."""
+    source = on_disk(np.zeros((64 * 4 * 4, 1)), block=4)
+    places = torch.arange(0, source.n_rows, 2)
+    stretch = places[Subset(source, places).order(generator())[:128]]
+    assert len(torch.unique(stretch // 4)) == 64

@@ -1,0 +1,501 @@
+"""The engine on models small enough to know the answer: schedules, priors, batches, guards, devices."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from skdgm import training
+from skdgm.models.bound import Bound
+from skdgm.models.m2 import M2Module
+from skdgm.models.vae import VAEModule
+from skdgm.sources import OnDisk, Resident, Subset
+from skdgm.training import LEARNING_RATES, History, Settings, Term, bound_of, row_mean, steps, train
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=generator(seed))
+
+
+class Line(nn.Module):
+    """log N(y; x w + b, 1): a regression with one weight matrix and one bias."""
+
+    def __init__(self, n_columns=3):
+        super().__init__()
+        self.weight = nn.Parameter(noise(1, n_columns, seed=5))
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def log_prob(self, x):
+        return -0.5 * (x[:, 0] - x[:, 1:] @ self.weight[0] - self.bias) ** 2
+
+
+def line_rows(n=60):
+    x = noise(n, 3)
+    return torch.cat([(x @ torch.tensor([1.0, -2.0, 0.5]) + 0.3 + 0.1 * noise(n, seed=1))[:, None], x], 1)
+
+
+def term_of(objective, x=None, name="", weight=1.0, batch_size=20, **columns):
+    return Term(name, Resident(line_rows() if x is None else x, **columns), objective, weight, batch_size)
+
+
+def line_term(module, **kwargs):
+    return term_of(lambda batch, rng: module.log_prob(batch.x), **kwargs)
+
+
+def settings(**kwargs):
+    return Settings(**{"max_iter": 5, "learning_rate_init": 0.01, **kwargs})
+
+
+def weights(module):
+    return torch.cat([p.detach().ravel().clone() for p in module.parameters()])
+
+
+# --- the optimum ------------------------------------------------------------------------------------------------------
+
+
+def test_it_maximises_the_bound():
+    """The fitted line is the least-squares line."""
+    module, x = Line(), line_rows()
+    train(module, [line_term(module, batch_size=30)], settings(max_iter=150, learning_rate_init=0.1), generator())
+    design = np.column_stack([x[:, 1:].numpy(), np.ones(60)])
+    expected = np.linalg.lstsq(design, x[:, 0].numpy(), rcond=None)[0]
+    np.testing.assert_allclose(weights(module).numpy(), expected, atol=0.01)
+
+
+def test_weights_of_terms_and_rows_tell_the_optimum():
+    """Terms weighted 3 : 1 and rows weighted 3 : 1 pull a mean alike, to three quarters."""
+
+    def pull(towards):
+        return lambda batch, rng: -((module.bias - towards) ** 2).expand(len(batch.x))
+
+    module = Line()
+    terms = [term_of(pull(to), weight=weight, batch_size=60) for to, weight in [(1.0, 3.0), (0.0, 1.0)]]
+    train(module, terms, settings(max_iter=100, learning_rate_init=0.1), generator())
+    assert module.bias.item() == pytest.approx(0.75, abs=0.01)
+
+    module, x = Line(), torch.tensor([[1.0], [0.0]])
+    source = Resident(x, None, None, torch.tensor([3.0, 1.0]))
+    term = Term("", source, lambda batch, rng: -((module.bias - batch.x[:, 0]) ** 2), 1.0, 2)
+    train(module, [term], settings(max_iter=100, learning_rate_init=0.1), generator())
+    assert module.bias.item() == pytest.approx(0.75, abs=0.01)
+
+
+def test_row_weights_count_in_batches_too():
+    """Rows weighted 3 : 1 pull to three quarters when each is a batch of its own: the gradient is unbiased."""
+    module, x = Line(), torch.tensor([[1.0], [0.0]])
+    source = Resident(x, None, None, torch.tensor([1.5, 0.5]))
+    term = Term("", source, lambda batch, rng: -((module.bias - batch.x[:, 0]) ** 2), 1.0, 1)
+    train(module, [term], settings(max_iter=200, learning_rate_init=0.05), generator())
+    assert module.bias.item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_row_mean_of_equal_weights_is_the_mean():
+    """Weights of one change nothing, and weights count rows: 2 is a row twice."""
+    bound = noise(6)
+    assert row_mean(bound, None) == bound.mean()
+    torch.testing.assert_close(row_mean(bound, torch.ones(6)), bound.mean())
+
+
+def test_the_weight_prior_is_the_gradient_of_its_log_density():
+    """weight_prior=s trains as if (1/N) sum log N(w; 0, s^2) of the matrices stood in the bound, biases left out."""
+    sd, n = 0.5, 40
+    by_decay, by_hand = Line(), Line()
+    shared = settings(max_iter=8, learning_rate_init=0.02, n_rows=n)
+    decay = settings(max_iter=8, learning_rate_init=0.02, n_rows=n, weight_prior=sd)
+    train(by_decay, [line_term(by_decay)], decay, generator())
+
+    def with_prior(batch, rng):
+        return by_hand.log_prob(batch.x) - 0.5 * (by_hand.weight**2).sum() / sd**2 / n
+
+    train(by_hand, [term_of(with_prior)], shared, generator())
+    torch.testing.assert_close(weights(by_decay), weights(by_hand), atol=1e-6, rtol=1e-5)
+    without = Line()
+    train(without, [line_term(without)], shared, generator())
+    assert (weights(without) - weights(by_hand)).abs().max() > 1e-3
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------
+
+
+def test_rates_of_the_schedules():
+    """constant; falling after half, to a hundredth; cosine to a hundredth; none rises, all start at the given rate."""
+    for name in LEARNING_RATES:
+        rates = [settings(max_iter=100, learning_rate=name, learning_rate_init=0.3).rate(e) for e in range(100)]
+        assert rates[0] == pytest.approx(0.3)
+        assert all(a >= b > 0 for a, b in zip(rates[:-1], rates[1:], strict=True))
+    falling, cosine, constant = (
+        [settings(max_iter=100, learning_rate=name, learning_rate_init=1.0).rate(e) for e in (0, 50, 75, 99)]
+        for name in ("falling", "cosine", "constant")
+    )
+    assert falling == pytest.approx([1.0, 1.0, 0.5, 0.02])
+    assert cosine == pytest.approx([1.0, 0.5, 0.5 * (1 + math.cos(0.75 * math.pi)), 0.01])
+    assert constant == [1.0] * 4
+
+
+def test_the_optimiser_obeys_the_schedule():
+    """Under a constant gradient Adam's steps are the rate itself: the bias moves by each epoch's rate."""
+    module, moves = Line(), []
+    term = term_of(lambda batch, rng: 1e-3 * module.bias.expand(len(batch.x)), batch_size=60)
+    before = [0.0]
+
+    def on_epoch(epoch, history):
+        moves.append(module.bias.item() - before[0])
+        before[0] = module.bias.item()
+        return False
+
+    plan = settings(max_iter=20, learning_rate_init=0.01)
+    train(module, [term], plan, generator(), on_epoch=on_epoch)
+    np.testing.assert_allclose(moves, [plan.rate(e) for e in range(20)], rtol=1e-3)
+
+
+def test_warmup_climbs_linearly_to_one_and_weighs_the_kl():
+    """1/w, 2/w, ..., 1, 1; no warm-up is 1 at once; the loss has the KL under that weight."""
+    assert [settings(warmup=4).warmth(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert settings().warmth(0) == 1.0
+    module, ones = Line(), torch.ones(60)
+    term = term_of(lambda batch, rng: Bound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5))))
+    history = train(module, [term], settings(warmup=4), generator())
+    np.testing.assert_allclose(history.epochs["bound"], [5, 4.5, 4, 3.5, 3.5])
+    assert bound_of(Bound(5 * ones, 2 * ones, ones))[0] == 4.0
+
+
+# --- batches ----------------------------------------------------------------------------------------------------------
+
+
+def indexed(n, name="", batch_size=10, source=None):
+    source = source or Resident(torch.arange(float(n))[:, None])
+    return Term(name, source, lambda batch, rng: batch.x[:, 0], 1.0, batch_size)
+
+
+@pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (101, 10), (7, 10), (1, 1), (23, 22), (23, 1)])
+def test_an_epoch_shows_each_row_of_the_first_term_once(n, batch_size):
+    """All rows, no row twice, in batches within one of each other and none larger than asked."""
+    batches = [batch.x[:, 0] for (batch,) in steps([indexed(n, batch_size=batch_size)], generator())]
+    assert sorted(torch.cat(batches).tolist()) == list(range(n))
+    sizes = [len(batch) for batch in batches]
+    assert max(sizes) - min(sizes) <= 1 and max(sizes) <= batch_size and len(sizes) == math.ceil(n / batch_size)
+
+
+def test_other_terms_run_along_in_whole_passes():
+    """A smaller source is passed again and again, each pass complete, batches within one of each other."""
+    terms = [indexed(100), indexed(13, batch_size=5)]
+    drawn = [other.x[:, 0] for _, other in steps(terms, generator())]
+    assert len(drawn) == 10
+    sizes = {len(batch) for batch in drawn}
+    assert sizes <= {4, 5}
+    for start in (0, 3, 6):
+        assert sorted(torch.cat(drawn[start : start + 3]).tolist()) == list(range(13))
+
+
+def test_a_longer_second_source_is_not_cut_to_the_same_rows():
+    """Rows beyond the epoch's steps come in other epochs: each epoch draws a new order."""
+    terms, rng = [indexed(20), indexed(1000)], generator()
+    seen = [torch.cat([other.x[:, 0] for _, other in steps(terms, rng)]) for _ in range(2)]
+    assert len(set(torch.cat(seen).tolist())) > 25
+
+
+@pytest.mark.parametrize("leads", [True, False])
+def test_terms_that_share_a_source_see_the_same_rows(leads):
+    """The labeled bound and log q(y | x) of a step are taken at the same rows."""
+    shared = Subset(Resident(torch.arange(100.0)[:, None]), torch.arange(40))
+    terms = [indexed(0, "a", source=shared), indexed(0, "b", source=shared)]
+    terms = terms if leads else [indexed(100), *terms]
+    for *_, first, second in steps(terms, generator()):
+        assert torch.equal(first.x, second.x)
+
+
+def test_batches_come_from_the_generator():
+    """The same seed gives the same batches, and the global generator is left alone."""
+    before = torch.get_rng_state()
+    epochs = [[batch.x for pair in steps([indexed(50), indexed(9)], generator(s)) for batch in pair] for s in (0, 0, 1)]
+    assert all(map(torch.equal, epochs[0], epochs[1])) and not all(map(torch.equal, epochs[0], epochs[2]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_training_from_disk_is_training_from_memory():
+    """The same rows in the same order give the same weights, wherever they lie."""
+    x, fits = line_rows(), []
+    for source in (Resident(x), OnDisk(x.numpy(), lambda rows: torch.from_numpy(rows.copy()), torch.device("cpu"))):
+        source.order = lambda rng: torch.randperm(60, generator=rng)
+        module = Line()
+        term = Term("", source, lambda batch, rng, m=module: m.log_prob(batch.x), 1.0, 20)
+        train(module, [term], settings(), generator())
+        fits.append(weights(module))
+    assert torch.equal(*fits)
+
+
+# --- history, stops ---------------------------------------------------------------------------------------------------
+
+
+def test_history_holds_every_part_of_every_epoch():
+    """One value per epoch and part, the bound among them; parts carry their term's name; the bound is their sum."""
+    module = Line()
+    terms = [
+        term_of(lambda b, r: Bound(module.log_prob(b.x), 0 * b.x[:, 0] + 1, b.x[:, 1]), name="unlabeled", weight=0.5),
+        line_term(module, name="classification", weight=2.0),
+    ]
+    history = train(module, terms, settings(max_iter=4), generator())
+    h = {name: np.array(values) for name, values in history.epochs.items()}
+    assert {len(values) for values in h.values()} == {4} and history.validation == []
+    assert set(h) == {"unlabeled_reconstruction", "unlabeled_kl", "unlabeled_label", "classification", "bound"}
+    expected = 0.5 * (h["unlabeled_reconstruction"] - 1 + h["unlabeled_label"]) + 2 * h["classification"]
+    np.testing.assert_allclose(h["bound"], expected, rtol=1e-5)
+
+
+def test_the_hook_is_called_each_epoch_and_can_stop():
+    """on_epoch sees epoch and history; True ends the fit after that epoch."""
+    module, calls = Line(), []
+
+    def on_epoch(epoch, history):
+        calls.append((epoch, len(history.epochs["bound"])))
+        return epoch == 2
+
+    history = train(module, [line_term(module)], settings(max_iter=9), generator(), on_epoch=on_epoch)
+    assert calls == [(0, 1), (1, 2), (2, 3)] and len(history.epochs["bound"]) == 3
+
+
+def scripted(values):
+    """A module and a watched term whose bound runs through `values`, while the weights count the epochs."""
+    module = Line()
+    module.epoch = 0
+
+    def objective(batch, rng):
+        module.epoch += 1
+        return 1e3 * module.bias.expand(len(batch.x))
+
+    def script(batch, rng):
+        return torch.full((len(batch.x),), values[module.epoch - 1])
+
+    return module, term_of(objective, batch_size=60), term_of(script, batch_size=60)
+
+
+def test_early_stopping_restores_the_best_weights():
+    """It stops n_iter_no_change epochs after the best epoch, and the weights are those of that epoch."""
+    module, term, watched = scripted([0.0, 1.0, 5.0, 4.0, 3.0, 2.0, 9.0])
+    plan = settings(max_iter=7, n_iter_no_change=3, learning_rate="constant")
+    history = train(module, [term], plan, generator(), watched=watched)
+    assert history.validation == [0.0, 1.0, 5.0, 4.0, 3.0, 2.0]
+    assert len(history.epochs["bound"]) == 6
+    assert module.bias.item() == pytest.approx(3 * 0.01, rel=1e-3)  # three steps of Adam
+
+
+def test_the_best_weights_come_back_at_a_normal_end_too():
+    """Reaching max_iter restores the best epoch as well."""
+    module, term, watched = scripted([0.0, 5.0, 1.0])
+    train(module, [term], settings(max_iter=3, learning_rate="constant"), generator(), watched=watched)
+    assert module.bias.item() == pytest.approx(2 * 0.01, rel=1e-3)
+
+
+def test_gains_below_tol_do_not_count_but_add_up():
+    """Epochs that gain less than tol are no progress; a slow climb that adds up to tol is."""
+    slow = [0.05 * e for e in range(12)]
+    for tol, n_epochs in [(1.0, 4), (0.1, 12)]:
+        module, term, watched = scripted(slow)
+        plan = settings(max_iter=12, n_iter_no_change=3, tol=tol)
+        assert len(train(module, [term], plan, generator(), watched=watched).validation) == n_epochs
+
+
+def test_patience_begins_after_the_warm_up():
+    """While the KL warms up, a falling bound stops nothing."""
+    falling = [-float(e) for e in range(12)]
+    module, term, watched = scripted(falling)
+    plan = settings(max_iter=12, n_iter_no_change=2, warmup=5)
+    assert len(train(module, [term], plan, generator(), watched=watched).validation) == 5 + 2 + 1
+
+
+def test_the_watched_bound_is_the_mean_over_rows_under_fixed_noise():
+    """The same weights give the same value at each look, rows count alike in any batches, and no draw is spent."""
+    module, x = Line(), line_rows(55)
+
+    def noisy(batch, rng):
+        return module.log_prob(batch.x) + torch.randn(len(batch.x), generator=rng)
+
+    rng = generator(7)
+    before = rng.get_state()
+    looks = [training.watched_bound(module, term_of(noisy, x=x, batch_size=20), rng) for _ in range(2)]
+    assert looks[0] == looks[1] and torch.equal(rng.get_state(), before)
+    plain = training.watched_bound(module, line_term(module, x=x, batch_size=20), rng)
+    assert plain == pytest.approx(module.log_prob(x).mean().item(), rel=1e-5)
+
+
+# --- what is not finite -----------------------------------------------------------------------------------------------
+
+
+def faulty(bad_epochs, kind=math.nan):
+    """A module whose bound is `kind` in some epochs (one step each), counting them."""
+    module = Line()
+    module.epoch = 0
+
+    def objective(batch, rng):
+        module.epoch += 1
+        factor = kind if module.epoch in bad_epochs else 1.0
+        return factor * module.log_prob(batch.x)
+
+    return module, term_of(objective, batch_size=60)
+
+
+@pytest.mark.parametrize("kind", [math.nan, math.inf, -math.inf])
+def test_a_non_finite_epoch_is_taken_back_at_half_the_rate(kind):
+    """The weights before it come back, later epochs go on at half the rate, the history stays whole and finite."""
+    module, term = faulty({3}, kind)
+    after, steps_taken = [], []
+
+    def on_epoch(epoch, history):
+        after.append(weights(module))
+        return False
+
+    plan = settings(max_iter=6, learning_rate="constant")
+    history = train(module, [term], plan, generator(), on_epoch=on_epoch)
+    assert torch.equal(after[2], after[1]) and all(torch.isfinite(w).all() for w in after)
+    steps_taken = [(b - a).abs().max().item() for a, b in zip(after[:-1], after[1:], strict=True)]
+    assert steps_taken[0] == pytest.approx(0.01, rel=0.05)
+    assert steps_taken[2] == pytest.approx(0.005, rel=0.05)
+    assert len(history.epochs["bound"]) == 6 and np.isfinite(history.epochs["bound"]).all()
+
+
+def test_non_finite_gradients_are_caught_too():
+    """A finite bound with an infinite gradient spoils the weights: it is taken back."""
+    module, calls = Line(), []
+
+    def objective(batch, rng):
+        calls.append(None)
+        root = torch.sqrt((module.bias - module.bias.detach()).abs())  # 0, with an infinite derivative
+        return module.log_prob(batch.x) + (root if len(calls) == 2 else 0.0)
+
+    train(module, [term_of(objective, batch_size=60)], settings(), generator())
+    assert torch.isfinite(weights(module)).all() and len(calls) == 5
+
+
+def test_a_non_finite_first_epoch_leaves_a_finite_history():
+    """There is no epoch before the first to repeat in the history; its entries are still numbers or marked missing."""
+    module, term = faulty({1})
+    history = train(module, [term], settings(), generator())
+    assert torch.isfinite(weights(module)).all()
+    assert np.isfinite(history.epochs["bound"][1:]).all() and len(history.epochs["bound"]) == 5
+
+
+def test_after_three_rollbacks_it_gives_up_by_name():
+    """The fourth non-finite epoch is an error that tells epoch and rate."""
+    module, term = faulty({2, 3, 5, 6})
+    plan = settings(max_iter=9, learning_rate="constant")
+    with pytest.raises(training.NonFiniteError, match=r"epoch 6 at learning rate 0.00125"):
+        train(module, [term], plan, generator())
+    module, term = faulty({2, 3, 5})
+    assert len(train(module, [term], settings(max_iter=9), generator()).epochs["bound"]) == 9
+
+
+def test_wild_gradients_are_clipped():
+    """One huge batch moves the gradient's norm to the limit, no further; a healthy one passes untouched."""
+    module = Line()
+    for size, expected in [(1e6, training.MAX_GRADIENT_NORM), (3.0, 3.0)]:
+        module.weight.grad, module.bias.grad = torch.zeros_like(module.weight), torch.tensor([size])
+        training.reduce_gradients(module)
+        assert module.bias.grad.item() == pytest.approx(expected, rel=1e-4)
+
+
+# --- precision and devices --------------------------------------------------------------------------------------------
+
+
+def models(n_columns=5):
+    arguments = (n_columns, 2, (6,), "softplus", "bernoulli")
+    return {
+        "VAE": VAEModule(*arguments, rng=generator()),
+        "M2": M2Module(*arguments, class_prior=[0.3, 0.7], rng=generator()),
+    }
+
+
+def model_terms(module, device, rng=None, n=12):
+    x = torch.zeros(n, 5, device=device)
+    observed = torch.ones(n, 5, device=device, dtype=torch.bool)
+    source = Resident(x, observed, torch.zeros(n, device=device, dtype=torch.long), torch.ones(n, device=device))
+    if isinstance(module, VAEModule):
+        return [Term("", source, lambda b, r: module.bound(b.x, r, b.observed), 1.0, 5)]
+    labeled = Subset(source, torch.arange(4, device=device))
+    return [
+        Term("unlabeled", source, lambda b, r: module.unlabeled_bound(b.x, r, b.observed), 1.0, 5),
+        Term("drawn", source, lambda b, r: module.unlabeled_bound(b.x, r, b.observed, 1), 1.0, 5),
+        Term("labeled", labeled, lambda b, r: module.labeled_bound(b.x, b.y, r, b.observed), 0.5, 3),
+        Term("classification", labeled, lambda b, r: module.log_q_y(b.x, b.y, b.observed), 0.1, 3),
+    ]
+
+
+@pytest.mark.parametrize("name", ["VAE", "M2"])
+def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
+    """A training step runs on device "meta", where a hidden .item() or a stray CPU tensor fails."""
+    module = models()[name].to("meta")
+    terms, means, plan = model_terms(module, "meta"), training.Means(), settings(weight_prior=1.0)
+    optimizer = training.make_optimizer(module, plan)
+    n_steps = 0
+    for batches in steps(terms, None):
+        loss = training.step(module, terms, batches, plan, None, 0.5, means)
+        assert loss.device.type == "meta" and loss.shape == ()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        training.reduce_gradients(module)
+        optimizer.step()
+        n_steps += 1
+    assert n_steps == 3
+
+
+@pytest.mark.parametrize("name", ["VAE", "M2"])
+def test_a_fit_runs_on_cuda(name):
+    """A whole fit on the GPU gives the history and finite weights there."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    module = models()[name].cuda()
+    terms = model_terms(module, "cuda")
+    rng = torch.Generator("cuda").manual_seed(0)
+    for precision in ("float32", "bfloat16"):
+        history = train(module, terms, settings(precision=precision), rng, watched=terms[0])
+        assert len(history.epochs["bound"]) == 5 and np.isfinite(history.epochs["bound"]).all()
+    assert weights(module).is_cuda and torch.isfinite(weights(module)).all()
+
+
+@pytest.mark.parametrize("name", ["VAE", "M2"])
+def test_bfloat16_trains_close_to_float32(name):
+    """Reduced precision touches the linear layers only: after a few epochs the bound is nearly that of float32."""
+    ends = {}
+    for precision in ("float32", "bfloat16"):
+        module = models()[name]
+        history = train(module, model_terms(module, "cpu"), settings(precision=precision), generator())
+        ends[precision] = history.epochs["bound"][-1]
+        assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
+    assert ends["bfloat16"] != ends["float32"] and ends["bfloat16"] == pytest.approx(ends["float32"], abs=0.05)
+
+
+def test_densities_are_float32_under_bfloat16():
+    """What an objective returns inside a bfloat16 step is float32, and so is the loss."""
+    module, seen = models()["VAE"], []
+
+    def objective(batch, rng):
+        bound = module.bound(batch.x, rng)
+        seen.append({part.dtype for part in bound})
+        return bound
+
+    term = Term("", Resident(torch.zeros(12, 5)), objective, 1.0, 12)
+    train(module, [term], settings(max_iter=1, precision="bfloat16"), generator())
+    assert seen == [{torch.float32}]
+
+
+def test_a_fit_reproduces_to_the_bit():
+    """The same seed gives the same weights and history, for a model that draws."""
+    fits = []
+    for _ in range(2):
+        module = models()["M2"]
+        history = train(module, model_terms(module, "cpu"), settings(), generator(3))
+        fits.append((weights(module), history.epochs))
+    assert torch.equal(fits[0][0], fits[1][0]) and fits[0][1] == fits[1][1]
+
+
+def test_history_starts_empty_and_appends():
+    """History.add keeps every name's list."""
+    history = History()
+    history.add({"bound": 1.0, "kl": 2.0})
+    history.add({"bound": 3.0, "kl": 4.0})
+    assert history.epochs == {"bound": [1.0, 3.0], "kl": [2.0, 4.0]} and history.validation == []
