@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,9 +17,8 @@ from torch import Generator, Tensor, nn
 
 from skdgm.sources import Batch, Source
 
-MAX_GRADIENT_NORM = (
-    1e4  # far above what a healthy step has: it only keeps one wild batch from throwing the weights away
-)
+# Far above what a healthy step has: it only keeps one wild batch from throwing the weights away.
+MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
 
 
@@ -133,7 +133,8 @@ def train(
     history, guard, best = History(), Guard(module), Best(module, settings)
     optimizer = make_optimizer(module, settings)
     for epoch in range(settings.max_iter):
-        record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
+        with subnormals_flushed():
+            record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
         if not guard.accepts(record, module):
             guard.roll_back(module, epoch, settings)
             optimizer = make_optimizer(module, settings)
@@ -147,6 +148,22 @@ def train(
     if watched is not None:
         best.restore()
     return history
+
+
+@contextmanager
+def subnormals_flushed() -> Iterator[None]:
+    """Count subnormal numbers as 0 on this thread, and put its mode back at the end.
+
+    Gradients of rows whose class is certain shrink below 1e-38, where a CPU multiplies many times more slowly: late
+    epochs of an M2 took five times the seconds of early ones.
+    """
+    smallest = torch.tensor(torch.finfo(torch.float32).tiny)
+    already = bool(smallest * 0.5 == 0)
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(already)
 
 
 def run_epoch(

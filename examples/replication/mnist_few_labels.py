@@ -59,7 +59,7 @@ M1M2 = {
     "n_enumerated": 1,
     "batch_size": 500,
     "learning_rate_init": 3e-3,
-    "max_iter": 400,
+    "max_iter": 300,
 }
 
 PAPER = {

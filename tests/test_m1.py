@@ -1,0 +1,264 @@
+"""M1Classifier: what the inner estimator is shown, and what it can do through us."""
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
+from sklearn.svm import SVC
+
+from skdgm import VAE, M1Classifier
+
+FAST = {"hidden_layer_sizes": (16,), "max_iter": 15, "learning_rate_init": 0.02, "random_state": 0}
+N = 90
+
+
+class Recorder(ClassifierMixin, BaseEstimator):
+    """An inner estimator that notes what it is trained on and predicts its first class."""
+
+    def __init__(self, unlabeled_value=0):
+        self.unlabeled_value = unlabeled_value
+
+    def fit(self, X, y, sample_weight=None):
+        self.X_, self.y_, self.weight_ = X, y, sample_weight
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict(self, X):
+        self.asked_ = X
+        return np.full(len(X), self.classes_[-1])
+
+
+class Supervised(Recorder):
+    """The same without a parameter that would say it reads unlabeled rows."""
+
+    def __init__(self):
+        pass
+
+
+@pytest.fixture
+def data():
+    """Three clusters in 6 columns, 12 labeled rows spread over the data, labels 10, 20, 30 and -1."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(N) % 3
+    X = np.outer(truth - 1.0, [8, 8, 8, 0, 0, 0]) + np.outer(truth == 1, [0, 0, 0, 8, 8, 8])
+    X = X + rng.standard_normal((N, 6))
+    y = np.full(N, -1)
+    y[::7] = 10 * (1 + truth[::7])
+    return X, y, 10 * (1 + truth)
+
+
+@pytest.fixture
+def vae(data):
+    return VAE(3, **FAST).fit(data[0])
+
+
+def m1(inner, vae, **params):
+    return M1Classifier(inner, encoder=FrozenEstimator(vae), random_state=0, **params)
+
+
+def test_the_inner_estimator_learns_from_the_codes_of_labeled_rows(data, vae):
+    """It sees transform(X) of the labeled rows with their labels, and is asked about transform(X)."""
+    X, y, _ = data
+    model = m1(Supervised(), vae).fit(X, y)
+    assert np.array_equal(model.estimator_.X_, vae.transform(X)[y >= 0][:, model.active_])
+    assert np.array_equal(model.estimator_.y_, y[y >= 0])
+    assert set(model.predict(X)) == {30}
+    assert np.array_equal(model.estimator_.asked_, model.transform(X))
+
+
+def test_it_is_the_inner_estimator_on_the_codes(data, vae):
+    """predict, decision_function, predict_proba and score equal those of the estimator fitted by hand."""
+    X, y, truth = data
+    labeled = y >= 0
+    for inner in (SVC(C=3), LogisticRegression()):
+        model = m1(inner, vae).fit(X, y)
+        Z = model.transform(X)
+        by_hand = clone(inner).fit(Z[labeled], y[labeled])
+        for method in ("predict", "decision_function", "predict_proba", "predict_log_proba"):
+            assert hasattr(model, method) == hasattr(by_hand, method)
+            if hasattr(model, method):
+                assert np.array_equal(getattr(model, method)(X), getattr(by_hand, method)(Z))
+        assert model.score(X, truth) == by_hand.score(Z, truth) > 0.9
+
+
+def test_silent_dimensions_are_no_features(data, vae):
+    """active_ are the dimensions whose means have an sd above active_threshold; all of them where none has."""
+    X, y, _ = data
+    spread = vae.transform(X).std(0)
+    middle = (np.sort(spread)[0] + np.sort(spread)[1]) / 2
+    model = m1(SVC(), vae, active_threshold=middle).fit(X, y)
+    assert np.array_equal(model.active_, np.flatnonzero(spread > middle)) and len(model.active_) == 2
+    assert model.transform(X).shape == (N, 2) and len(model.get_feature_names_out()) == 2
+    assert len(m1(SVC(), vae, active_threshold=100.0).fit(X, y).active_) == 3
+
+
+@pytest.mark.parametrize("threshold", [0.0, "between"])
+def test_draws_have_the_posteriors_mean_and_sd(data, vae, threshold):
+    """n_draws draws from q(z | x) for every labeled row, labels repeated: moments within 4.5 standard errors."""
+    X, y, _ = data
+    spread = np.sort(vae.transform(X).std(0))
+    threshold = (spread[0] + spread[1]) / 2 if threshold == "between" else threshold
+    model = m1(Supervised(), vae, n_draws=600, active_threshold=threshold).fit(X, y)
+    labeled, active = np.flatnonzero(y >= 0), model.active_
+    mean, sd = (part[:, active] for part in vae._posterior(X[labeled]))
+    draws, labels = model.estimator_.X_, model.estimator_.y_
+    assert draws.shape == (600 * len(labeled), len(active)) and draws.dtype == np.float64
+    for label in np.unique(y[labeled]):
+        assert np.sum(labels == label) == 600 * np.sum(y == label)
+    draws = draws.reshape(len(labeled), 600, -1)
+    assert np.array_equal(labels.reshape(len(labeled), 600)[:, 0], y[labeled])
+    assert np.all(np.abs(draws.mean(1) - mean) < 4.5 * sd / np.sqrt(600))
+    np.testing.assert_allclose(draws.std(1), sd, rtol=0.15)
+
+
+def test_prediction_reads_means_even_if_trained_on_draws(data, vae):
+    """No noise at prediction: the estimator is asked about posterior means."""
+    X, y, _ = data
+    model = m1(Supervised(), vae, n_draws=3).fit(X, y)
+    model.predict(X)
+    assert np.array_equal(model.estimator_.asked_, vae.transform(X)[:, model.active_])
+
+
+def test_draws_come_from_the_seed(data, vae):
+    """The same random_state draws the same codes, another one others."""
+    X, y, _ = data
+    first, again, other = (m1(Supervised(), vae, n_draws=4).set_params(random_state=s).fit(X, y) for s in (0, 0, 1))
+    assert np.array_equal(first.estimator_.X_, again.estimator_.X_)
+    assert not np.array_equal(first.estimator_.X_, other.estimator_.X_)
+
+
+def test_a_frozen_encoder_is_not_fitted_again(data, vae):
+    """It is used as it is, by clones too: the same module, the same weights."""
+    X, y, _ = data
+    module = vae.module_
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    model = clone(m1(SVC(), vae)).fit(X[:50], y[:50])
+    assert model.encoder_.module_ is module and vae.module_ is module
+    assert all(np.array_equal(before[name], value) for name, value in module.state_dict().items())
+    assert np.array_equal(model.transform(X), vae.transform(X)[:, model.active_])
+
+
+def test_an_encoder_is_cloned_and_sees_all_rows(data):
+    """The one passed stays unfitted; the fitted one equals a VAE of all rows with the same seed."""
+    X, y, _ = data
+    encoder = VAE(3, **FAST)
+    model = M1Classifier(SVC(), encoder=encoder, active_threshold=0.0).fit(X, y)
+    assert not hasattr(encoder, "module_")
+    assert np.array_equal(model.transform(X), VAE(3, **FAST).fit(X).transform(X))
+
+
+def test_an_unseeded_encoder_takes_its_seed_from_ours(data):
+    """random_state of M1Classifier reproduces encoder, draws and inner estimator; the encoder's own one is kept."""
+    X, y, _ = data
+
+    def fitted(seed, own=None):
+        encoder = VAE(3, **{**FAST, "random_state": own, "max_iter": 2})
+        return M1Classifier(SVC(), encoder=encoder, active_threshold=0.0, random_state=seed).fit(X, y)
+
+    assert np.array_equal(fitted(0).transform(X), fitted(0).transform(X))
+    assert not np.array_equal(fitted(0).transform(X), fitted(1).transform(X))
+    assert np.array_equal(fitted(0, own=7).transform(X), fitted(1, own=7).transform(X))
+
+
+@pytest.mark.parametrize(
+    ("frozen", "match"),
+    [
+        (lambda X: FrozenEstimator(SVC().fit(X[:6], [0, 1] * 3)), "must freeze a fitted skdgm.VAE"),
+        (lambda X: FrozenEstimator(VAE(3, **FAST).fit(X[:, :4])), "fitted on 4 columns, X has 6"),
+    ],
+)
+def test_a_frozen_encoder_must_suit(frozen, match, data):
+    """Not a VAE, or of other columns: an error that says so."""
+    X, y, _ = data
+    with pytest.raises(ValueError, match=match):
+        M1Classifier(SVC(), encoder=frozen(X)).fit(X, y)
+    with pytest.raises(NotFittedError):
+        M1Classifier(SVC(), encoder=FrozenEstimator(VAE(3, **FAST))).fit(X, y)
+
+
+@pytest.mark.parametrize("inner", [LabelSpreading(), SelfTrainingClassifier(LogisticRegression()), Recorder()])
+@pytest.mark.parametrize("fit_on", ["auto", "all"])
+def test_estimators_that_read_unlabeled_rows_get_all_of_them(inner, fit_on, data, vae):
+    """With codes of classes and -1; our predictions are labels all the same."""
+    X, y, truth = data
+    model = m1(inner, vae, fit_on=fit_on).fit(X, y)
+    if isinstance(inner, Recorder):
+        assert np.array_equal(model.estimator_.X_, vae.transform(X)[:, model.active_])
+        assert np.array_equal(model.estimator_.y_, np.where(y < 0, -1, y // 10 - 1))
+    else:
+        assert np.mean(model.predict(X) == truth) > 0.9
+    assert set(model.predict(X)) <= {10, 20, 30} and model.classes_.tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize(("inner", "fit_on"), [(Recorder(), "labeled"), (Supervised(), "auto")])
+def test_others_get_labeled_rows_only(inner, fit_on, data, vae):
+    """fit_on="labeled" always, "auto" for whatever does not read unlabeled rows."""
+    X, y, _ = data
+    assert len(m1(inner, vae, fit_on=fit_on).fit(X, y).estimator_.X_) == np.sum(y >= 0)
+
+
+def test_draws_beside_unlabeled_rows(data, vae):
+    """Draws for labeled rows, means for unlabeled ones, when the inner estimator reads both."""
+    X, y, _ = data
+    inner = m1(Recorder(), vae, n_draws=2).fit(X, y).estimator_
+    n_labeled = np.sum(y >= 0)
+    assert np.sum(inner.y_ >= 0) == 2 * n_labeled and np.sum(inner.y_ == -1) == N - n_labeled
+    assert np.array_equal(inner.X_[inner.y_ == -1], vae.transform(X)[y < 0])
+
+
+# --- metadata ---------------------------------------------------------------------------------------------------------
+
+
+def test_sample_weight_reaches_the_inner_estimator_row_by_row(data, vae):
+    """Routed weights are cut to the labeled rows, and repeated with their draws."""
+    X, y, _ = data
+    weight = np.random.default_rng(0).random(N)
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = Supervised().set_fit_request(sample_weight=True)
+        cut = m1(inner, vae).fit(X, y, sample_weight=weight).estimator_
+        repeated = m1(inner, vae, n_draws=3).fit(X, y, sample_weight=weight).estimator_
+        everything = m1(Recorder().set_fit_request(sample_weight=True), vae).fit(X, y, sample_weight=weight).estimator_
+        assert np.array_equal(cut.weight_, weight[y >= 0])
+        assert np.array_equal(repeated.weight_, np.repeat(weight[y >= 0], 3))
+        assert np.array_equal(everything.weight_, weight)
+        assert m1(inner, vae).fit(X, y).estimator_.weight_ is None
+
+
+def test_sample_weight_counts_in_a_support_vector_machine(data, vae):
+    """Routed to an SVC, weights give what the SVC by hand gives with them, and differ from none."""
+    X, y, _ = data
+    labeled = y >= 0
+    weight = np.where(y == 10, 50.0, 0.05)
+    with sklearn.config_context(enable_metadata_routing=True):
+        inner = SVC(C=0.1).set_fit_request(sample_weight=True)
+        model = m1(inner, vae).fit(X, y, sample_weight=weight)
+    Z = model.transform(X)
+    by_hand = SVC(C=0.1).fit(Z[labeled], y[labeled], sample_weight=weight[labeled])
+    assert np.array_equal(model.decision_function(X), by_hand.decision_function(Z))
+    plain = SVC(C=0.1).fit(Z[labeled], y[labeled])
+    assert not np.allclose(model.decision_function(X), plain.decision_function(Z))
+
+
+def test_weights_that_nobody_asked_for_are_an_error(data, vae):
+    """Without a request, or without routing, they are refused rather than dropped; the model stays as it was."""
+    X, y, _ = data
+    model = m1(SVC(), vae).fit(X, y)
+    before = model.decision_function(X)
+    with sklearn.config_context(enable_metadata_routing=True), pytest.raises(ValueError, match="sample_weight"):
+        model.fit(X, y, sample_weight=np.ones(N))
+    with pytest.raises((ValueError, TypeError), match="sample_weight|enable_metadata_routing"):
+        model.fit(X, y, sample_weight=np.ones(N))
+    assert np.array_equal(model.decision_function(X), before)
+
+
+def test_what_the_inner_estimator_lacks_is_lacking(data, vae):
+    """hasattr follows the inner estimator, before and after fit."""
+    X, y, _ = data
+    for inner, has in [(SVC(), {"decision_function"}), (LogisticRegression(), {"decision_function", "predict_proba"})]:
+        for model in (m1(inner, vae), m1(inner, vae).fit(X, y)):
+            assert {m for m in ("decision_function", "predict_proba") if hasattr(model, m)} == has
+    assert not hasattr(M1Classifier(), "predict_proba") and hasattr(M1Classifier(), "decision_function")

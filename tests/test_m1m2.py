@@ -1,0 +1,199 @@
+"""M1M2Classifier: the hidden steps of the original as options, and both layers in every answer."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.frozen import FrozenEstimator
+
+from skdgm import VAE, M1M2Classifier
+from skdgm.models.m2 import M2Module
+
+FAST = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 8,
+    "learning_rate_init": 0.02,
+    "random_state": 0,
+    "n_importance_samples": 5,
+}
+N = 120
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three far clusters in 6 columns, 30 labels, and the true labels."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(N) % 3
+    X = np.outer(truth - 1.0, [8, 8, 8, 0, 0, 0]) + np.outer(truth == 1, [0, 0, 0, 8, 8, 8])
+    X = X + rng.standard_normal((N, 6))
+    return X, np.where(np.arange(N) < 30, truth, -1), truth
+
+
+@pytest.fixture(scope="module")
+def vae(data):
+    """A fitted encoder whose last dimension is silent: two carry the clusters, the third is muted."""
+    two, vae = VAE(2, **{**FAST, "max_iter": 20}).fit(data[0]), VAE(3, **{**FAST, "max_iter": 1}).fit(data[0])
+    for part in ("encoder", "decoder"):
+        source, target = (getattr(model.module_, part) for model in (two, vae))
+        for name, value in target.state_dict().items():
+            theirs = source.state_dict()[name]
+            if theirs.shape == value.shape:
+                value.copy_(theirs)
+            elif part == "decoder":
+                value[:, :2] = theirs
+            else:
+                value[[0, 1, 3, 4]] = theirs
+                value[[2, 5]] *= 0.01
+    return vae
+
+
+@pytest.fixture(scope="module")
+def model(data, vae):
+    return m1m2(vae, max_iter=30).fit(data[0], data[1])
+
+
+def m1m2(vae, **params):
+    return M1M2Classifier(2, encoder=FrozenEstimator(vae), **{**FAST, **params})
+
+
+def test_it_learns_the_clusters(model, data):
+    """From a quarter of the labels, through the codes."""
+    X, _, truth = data
+    assert np.mean(model.predict(X) == truth) > 0.95
+
+
+def test_only_active_dimensions_are_modeled(model, data, vae):
+    """active_ are those whose means have an sd above the threshold; the upper layer has as many columns."""
+    X, y, _ = data
+    spread = vae.transform(X).std(0)
+    assert np.array_equal(model.active_, np.flatnonzero(spread > 0.1)) and model.active_.tolist() == [0, 1]
+    assert model.module_.encoder.mlp.layers[0].weight.shape[1] == 2
+    assert m1m2(vae, active_threshold=0.0).fit(X, y).active_.tolist() == [0, 1, 2]
+    assert m1m2(vae, active_threshold=1e3).fit(X, y).active_.tolist() == [0, 1, 2]  # none: all are kept
+
+
+def test_codes_are_drawn_anew_at_each_visit(data, vae, monkeypatch):
+    """resample_codes=True shows the upper layer N(mean, sd^2) of q(z1 | x), False the means."""
+    X, y, _ = data
+    mean, sd = (part[:, :2] for part in vae._posterior(X))
+    original = M2Module.unlabeled_bound
+    for resample in (True, False):
+        seen = []
+
+        def spy(self, x, *rest, seen=seen):
+            seen.append(x.detach().clone())
+            return original(self, x, *rest)
+
+        monkeypatch.setattr(M2Module, "unlabeled_bound", spy)
+        m1m2(vae, resample_codes=resample, batch_size=200, max_iter=30).fit(X, y)
+        passes = [rows for rows in seen if len(rows) == N - 30]
+        assert len(passes) == 30
+        together = torch.stack([rows.sort(0).values for rows in passes])
+        if resample:
+            assert not torch.equal(together[0], together[1])
+            total = torch.cat(passes).numpy()
+            expected = np.sqrt(mean[30:].var(0) + (sd[30:] ** 2).mean(0))
+            np.testing.assert_allclose(total.std(0), expected, rtol=0.05)
+        else:
+            np.testing.assert_allclose(
+                together.numpy(), np.broadcast_to(np.sort(mean[30:], 0), together.shape), atol=1e-6
+            )
+
+
+def test_prediction_reads_posterior_means(model, data, vae):
+    """q(y | E[z1 | x]) and E[z2 | E[z1 | x]]: the upper layer at the mean code."""
+    X = data[0]
+    Z = torch.from_numpy(vae.transform(X)[:, :2]).float()
+    np.testing.assert_allclose(model.predict_proba(X), model.module_.q_y(Z).probs.numpy(), atol=1e-5)
+    np.testing.assert_allclose(model.transform(X), model.module_.code(Z).numpy(), atol=1e-5)
+    assert model.transform(X).shape == (N, 2)
+
+
+def test_decoding_goes_down_to_X_with_zeros_for_silent_dimensions(model, data, vae):
+    """inverse_transform(Z, y) is the VAE's decoder at the upper decoder's mean, 0 in the dropped dimension."""
+    X, _, _ = data
+    Z = model.transform(X)
+    for label in range(3):
+        z1 = model.module_.decode(torch.from_numpy(Z).float(), torch.full((N,), label)).numpy()
+        full = np.column_stack([z1, np.zeros(N)])
+        np.testing.assert_allclose(model.inverse_transform(Z, label), vae.inverse_transform(full), atol=1e-4)
+    average = sum(model.inverse_transform(Z, label) for label in range(3)) / 3
+    np.testing.assert_allclose(model.inverse_transform(Z), average, atol=1e-4)
+
+
+def test_draws_of_a_class_look_like_that_class(model, data):
+    """In the units of X: near its column means, and predicted as it."""
+    X, _, truth = data
+    for label in range(3):
+        rows, labels = model.sample(300, y=label, random_state=0)
+        assert rows.shape == (300, 6) and set(labels) == {label}
+        assert np.abs(rows.mean(0) - X[truth == label].mean(0)).max() < 0.4 * X.std(0).max()
+        assert np.mean(model.predict(rows) == label) > 0.8
+
+
+def test_silent_dimensions_are_drawn_from_their_prior(model, data):
+    """sample fills them with N(0, 1): draws differ where the decoder reads nothing but the silent dimension."""
+    X, y, _ = data
+    vae = clone(model.encoder.estimator).set_params(max_iter=3).fit(X)
+    layer = vae.module_.decoder.mlp.layers[0]
+    layer.weight[:, :2] = 0.0
+    layer.weight[:, 2] = 3.0
+    encoder = vae.module_.encoder.mlp.layers[-1]
+    encoder.weight[2], encoder.bias[2] = 0.0, 0.0
+    rows, _ = m1m2(vae, max_iter=1).fit(X, y).sample(300, y=0, random_state=0)
+    through = vae.inverse_transform(
+        np.column_stack([np.zeros((300, 2)), np.random.default_rng(0).standard_normal(300)])
+    )
+    still = vae.inverse_transform(np.zeros((1, 3)))
+    assert np.abs(through - still).std() > 0
+    noise = vae.module_.p_x(torch.zeros(1, 3)).sd.numpy()[0] * vae._columns.scale
+    np.testing.assert_allclose(rows.var(0), through.var(0) + noise**2, rtol=0.35)
+
+
+def test_density_is_comparable_with_its_encoders(model, data, vae):
+    """log p(x) of the stack is a density over X, in the units of X: of the encoder's size, scaled rows shift it."""
+    X, _, _ = data
+    assert np.isfinite(model.score_samples(X)).all()
+    assert abs(model.score_samples(X).mean() - vae.score_samples(X).mean()) < 3
+    assert model.elbo_samples(X).mean() < model.set_params(n_importance_samples=50).score_samples(X).mean()
+    model.set_params(n_importance_samples=5)
+
+
+def test_a_frozen_encoder_is_not_fitted_again(model, data, vae):
+    """The encoder is the frozen one itself, in clones too."""
+    X, y, _ = data
+    before = {name: value.clone() for name, value in vae.module_.state_dict().items()}
+    again = clone(model).fit(X, y)
+    assert again.encoder_.module_ is vae.module_
+    assert all(torch.equal(before[name], value) for name, value in vae.module_.state_dict().items())
+    assert np.array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_a_pickle_holds_the_encoders_weights_once(model):
+    """M1M2 with a fitted encoder pickles in little more than both layers' weights."""
+    n_weights = sum(value.numel() for value in model.module_.state_dict().values())
+    n_weights += sum(value.numel() for value in model.encoder_.module_.state_dict().values())
+    alone = M1M2Classifier(2, encoder=VAE(3, **FAST), **FAST)
+    assert len(pickle.dumps(model)) < 4 * n_weights + len(pickle.dumps(alone)) + 12000
+
+
+def test_the_encoders_likelihood_is_the_rows(data):
+    """likelihood_ tells p(x | z1), chosen by the encoder; `likelihood` is p(z1 | y, z2)."""
+    X, y, _ = data
+    binary = (X > 0).astype(float)
+    encoder = VAE(3, **{**FAST, "max_iter": 2})
+    model = M1M2Classifier(2, encoder=encoder, **{**FAST, "max_iter": 2}).fit(binary, y)
+    assert model.likelihood_ == "bernoulli" and model.encoder_.likelihood_ == "bernoulli"
+    rows, _ = model.sample(20, random_state=0)
+    assert set(np.unique(rows)) <= {0.0, 1.0}
+    with pytest.raises(ValueError, match="likelihood"):
+        M1M2Classifier(likelihood="bernoulli").fit(binary, y)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_heteroscedastic"])
+def test_both_upper_likelihoods_learn(likelihood, data, vae):
+    """One variance per code dimension, or one from the decoder."""
+    X, y, truth = data
+    assert np.mean(m1m2(vae, likelihood=likelihood, max_iter=30).fit(X, y).predict(X) == truth) > 0.9

@@ -1,0 +1,250 @@
+"""M2Classifier, and what it shares with M1M2Classifier: classes, priors, weights, conditional samples and analogies."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from skdgm import M2Classifier
+from skdgm.models.m2 import M2Module
+
+FAST = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 6,
+    "learning_rate_init": 0.01,
+    "random_state": 0,
+    "n_importance_samples": 5,
+}
+N = 120
+
+
+@pytest.fixture(scope="module")
+def data():
+    """Three clusters of binary rows, 30 labels 'a', 'b', 'c', the rest None; the true labels."""
+    rng = np.random.default_rng(0)
+    truth = np.array(["a", "b", "c"], dtype=object)[np.arange(N) % 3]
+    centres = rng.choice([0.1, 0.9], (3, 12))
+    X = (rng.random((N, 12)) < centres[np.arange(N) % 3]).astype(float)
+    y = truth.copy()
+    y[30:] = None
+    return X, y, truth
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    """A fitted model that knows the clusters."""
+    return M2Classifier(2, **{**FAST, "max_iter": 20}).fit(data[0], data[1])
+
+
+def test_it_learns_the_clusters(model, data):
+    """From a quarter of the labels."""
+    X, _, truth = data
+    assert np.mean(model.predict(X) == truth) > 0.95
+
+
+# --- decoding and drawing ---------------------------------------------------------------------------------------------
+
+
+def test_decoding_without_a_label_averages_over_the_prior(data):
+    """inverse_transform(Z) = sum_y p(y) inverse_transform(Z, y)."""
+    X, y, _ = data
+    prior = {"a": 0.7, "b": 0.2, "c": 0.1}
+    model = M2Classifier(2, **FAST, class_prior=prior).fit(X, y)
+    Z = model.transform(X)
+    average = sum(probability * model.inverse_transform(Z, label) for label, probability in prior.items())
+    np.testing.assert_allclose(model.inverse_transform(Z), average, atol=1e-6)
+
+
+def test_analogies_keep_the_code_and_change_the_class(model, data):
+    """Decoded as another class, rows are predicted as that class; one label serves all rows, or one each."""
+    X, _, truth = data
+    Z = model.transform(X)
+    for label in "abc":
+        assert np.mean(model.predict(model.inverse_transform(Z, label)) == label) > 0.9
+    turned = np.roll(truth, 1)
+    each = model.inverse_transform(Z, turned)
+    assert np.array_equal(each[turned == "b"], model.inverse_transform(Z, "b")[turned == "b"])
+    assert np.array_equal(model.inverse_transform(Z, list(turned)), each)
+
+
+def test_codes_average_over_the_class_posterior(model, data):
+    """transform = sum_y q(y | x) E_q[z | x, y]."""
+    X = data[0]
+    x = torch.from_numpy(X).float()
+    expected = sum(
+        model.predict_proba(X)[:, [k]] * model.module_.q_z(x, torch.full((N,), k)).mean.numpy() for k in range(3)
+    )
+    np.testing.assert_allclose(model.transform(X), expected, atol=1e-5)
+
+
+def test_draws_of_a_class_look_like_that_class(model, data):
+    """sample(n, y) gives rows of class y: near its column means, and predicted as it."""
+    X, _, truth = data
+    for label in "abc":
+        rows, labels = model.sample(400, y=label, random_state=0)
+        assert rows.shape == (400, 12) and set(labels) == {label} and set(np.unique(rows)) <= {0.0, 1.0}
+        assert np.abs(rows.mean(0) - X[truth == label].mean(0)).max() < 0.25
+        assert np.mean(model.predict(rows) == label) > 0.8
+    rows, labels = model.sample(3, y=["c", "a", "c"], random_state=0)
+    assert labels.tolist() == ["c", "a", "c"] and rows.shape == (3, 12)
+
+
+def test_draws_without_a_label_follow_the_prior(data):
+    """Labels come from p(y) (chi-square), rows from their labels; the same seed draws the same."""
+    X, y, _ = data
+    model = M2Classifier(2, **FAST, class_prior=[0.6, 0.3, 0.1]).fit(X, y)
+    rows, labels = model.sample(900, random_state=0)
+    counts = [np.sum(labels == label) for label in "abc"]
+    assert chisquare(counts, [540, 270, 90]).pvalue > 0.001 and rows.shape == (900, 12)
+    again, labels_again = model.sample(900, random_state=0)
+    assert np.array_equal(rows, again) and np.array_equal(labels, labels_again)
+    assert not np.array_equal(rows, model.sample(900, random_state=1)[0])
+    rows, labels = model.sample()
+    assert rows.shape == (1, 12) and labels.shape == (1,)
+
+
+# --- class prior and weights ------------------------------------------------------------------------------------------
+
+
+def unbalanced(y):
+    """20 labels of 'a', 4 of 'b', 2 of 'c'."""
+    y = y.copy()
+    y[np.flatnonzero(y == "b")[4:]] = None
+    y[np.flatnonzero(y == "c")[2:]] = None
+    return y
+
+
+@pytest.mark.parametrize(
+    ("prior", "expected"),
+    [
+        ("uniform", [1 / 3] * 3),
+        ("empirical", [10 / 16, 4 / 16, 2 / 16]),
+        ([0.2, 0.5, 0.3], [0.2, 0.5, 0.3]),
+        ((0.2, 0.5, 0.3), [0.2, 0.5, 0.3]),
+        ({"c": 0.3, "a": 0.2, "b": 0.5}, [0.2, 0.5, 0.3]),
+    ],
+    ids=["uniform", "empirical", "list", "tuple", "dict"],
+)
+def test_class_priors(prior, expected, data):
+    """p(y) in the order of classes_, a dict by label; it is p(y) of the model."""
+    X, y, _ = data
+    model = M2Classifier(2, **FAST, class_prior=prior).fit(X, unbalanced(y))
+    np.testing.assert_allclose(model.module_.p_y.probs.numpy(), expected, atol=1e-6)
+
+
+def test_the_prior_moves_bayes_probabilities(data):
+    """p(y | x) by Bayes' rule follows p(y): the odds of two models with the same weights differ by the priors' odds."""
+    X, y, _ = data
+    model = M2Classifier(2, **FAST, proba_method="bayes").fit(X, y)
+    before = model.predict_log_proba(X)
+    model.module_.log_p_y.copy_(torch.log(torch.tensor([0.8, 0.1, 0.1])))
+    shift = model.predict_log_proba(X) - before
+    np.testing.assert_allclose(shift[:, 0] - shift[:, 1], np.log(8), atol=1e-4)
+    np.testing.assert_allclose(shift[:, 1] - shift[:, 2], 0, atol=1e-4)
+
+
+def test_class_weights_count_labeled_rows(data):
+    """A weight of k equals k copies of a class's labeled rows in the weighted mean: a heavy class is predicted more."""
+    X, y, _ = data
+    y = unbalanced(y)
+    noise = np.random.default_rng(0).random(X.shape)  # rows without any class: the weights alone decide
+    share = {}
+    for weight in (None, "balanced", {"a": 1.0, "b": 1.0, "c": 500.0}):
+        model = M2Classifier(2, **{**FAST, "max_iter": 15}, alpha=5.0, class_weight=weight).fit(noise, y)
+        share[str(weight)] = model.predict_proba(noise).mean(0)
+    assert share["balanced"][2] > 1.5 * share["None"][2]
+    assert share[str({"a": 1.0, "b": 1.0, "c": 500.0})][2] > 0.8
+
+
+def test_class_weight_of_ones_changes_nothing(data):
+    """Weights of one are no weights, to float accuracy."""
+    X, y, _ = data
+    ones = M2Classifier(2, **FAST, class_weight=dict.fromkeys("abc", 1.0)).fit(X, y)
+    plain = M2Classifier(2, **FAST).fit(X, y)
+    np.testing.assert_allclose(ones.predict_proba(X), plain.predict_proba(X), atol=1e-4)
+
+
+@pytest.mark.parametrize("labeled_batch_size", [1, "auto"])
+def test_class_weights_count_in_small_batches_too(labeled_batch_size, data):
+    """A labeled batch of one row must not lose its weight: the heavy class still wins."""
+    X, y, _ = data
+    noise = np.random.default_rng(0).random(X.shape)
+    params = {**FAST, "max_iter": 15, "labeled_batch_size": labeled_batch_size}
+    heavy = M2Classifier(2, **params, alpha=5.0, class_weight={"a": 1, "b": 1, "c": 50}).fit(noise, y)
+    plain = M2Classifier(2, **params, alpha=5.0).fit(noise, y)
+    assert heavy.predict_proba(noise)[:, 2].mean() > plain.predict_proba(noise)[:, 2].mean() + 0.2
+
+
+# --- the objective ----------------------------------------------------------------------------------------------------
+
+
+def test_alpha_makes_the_classifier_learn_from_labels(data):
+    """With alpha = 0 q(y | x) never sees a label; a larger alpha raises log q(y | x) of the labeled rows."""
+    X, y, truth = data
+    ends = [
+        M2Classifier(2, **{**FAST, "max_iter": 15}, alpha=a).fit(X, y).history_["classification"][-1] for a in (0, 5)
+    ]
+    assert ends[1] > ends[0] + 0.2
+
+
+@pytest.mark.parametrize("normalization", ["paper", "balanced"])
+def test_weights_of_the_terms(normalization, data):
+    """paper: J^alpha / N. balanced: mean bounds count alike, and log q(y | x) keeps its weight per labeled row."""
+    X, y, _ = data
+    n_labeled, n_unlabeled = 30, N - 30
+    model = M2Classifier(2, **FAST, alpha=0.4, alpha_normalization=normalization).fit(X, y)
+    h = {name: np.array(values) for name, values in model.history_.items()}
+    parts = {k: h[f"{k}_reconstruction"] - h[f"{k}_kl"] + h[f"{k}_label"] for k in ("unlabeled", "labeled")}
+    if normalization == "paper":
+        weights = n_unlabeled / N, n_labeled / N, 0.4
+    else:
+        weights = 1.0, 1.0, 0.4 * N / n_labeled
+    expected = weights[0] * parts["unlabeled"] + weights[1] * parts["labeled"] + weights[2] * h["classification"]
+    np.testing.assert_allclose(h["bound"], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("labeled_batch_size", "wanted"), [(1, {1}), (7, {6}), (20, {15}), ("auto", {30})])
+def test_labeled_batches(labeled_batch_size, wanted, data, monkeypatch):
+    """Steps show that many labeled rows, in equal parts; an epoch is one pass over the unlabeled rows."""
+    X, y, _ = data
+    sizes = {"log_q_y": [], "unlabeled_bound": []}
+    for method, found in sizes.items():
+        original = getattr(M2Module, method)
+
+        def spy(self, x, *rest, original=original, found=found):
+            found.append(len(x))
+            return original(self, x, *rest)
+
+        monkeypatch.setattr(M2Module, method, spy)
+    M2Classifier(2, **{**FAST, "max_iter": 1}, batch_size=30, labeled_batch_size=labeled_batch_size).fit(X, y)
+    assert sizes["unlabeled_bound"] == [30, 30, 30]
+    assert len(sizes["log_q_y"]) == 3 and set(sizes["log_q_y"]) == wanted
+
+
+def test_all_labeled_is_supervised_learning(data):
+    """Without unlabeled rows an epoch is a pass over the labeled ones, and the history has no unlabeled terms."""
+    X, _, truth = data
+    model = M2Classifier(2, **{**FAST, "max_iter": 15}).fit(X, truth)
+    assert not [name for name in model.history_ if name.startswith("unlabeled")]
+    assert model.score(X, truth) > 0.95
+
+
+@pytest.mark.parametrize("n_enumerated", [1, 2, 9])
+def test_enumerating_some_classes_learns_as_well(n_enumerated, data):
+    """The fit with few enumerated classes works; from n_classes - 1 on it is the full one to the bit."""
+    X, y, truth = data
+    model = M2Classifier(2, **{**FAST, "max_iter": 15}, n_enumerated=n_enumerated).fit(X, y)
+    assert np.mean(model.predict(X) == truth) > 0.9
+    if n_enumerated >= 2:
+        full = M2Classifier(2, **{**FAST, "max_iter": 15}).fit(X, y)
+        assert np.array_equal(model.predict_proba(X), full.predict_proba(X))
+
+
+def test_warmup_scales_the_kl_of_the_first_epochs(data):
+    """The first epoch's bound counts the KL by 1 / warmup."""
+    X, y, _ = data
+    model = M2Classifier(2, **FAST, warmup=4, alpha_normalization="balanced").fit(X, y)
+    h = {name: np.array(values) for name, values in model.history_.items()}
+    warmth = np.minimum(1, np.arange(1, 7) / 4)
+    parts = [h[f"{k}_reconstruction"] - warmth * h[f"{k}_kl"] + h[f"{k}_label"] for k in ("unlabeled", "labeled")]
+    np.testing.assert_allclose(h["bound"], sum(parts) + 0.1 * N / 30 * h["classification"], atol=1e-4)
