@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, Options, StrOptions
+from sklearn.utils._param_validation import HasMethods, Hidden, Interval, Options, RealNotInt, StrOptions
 from sklearn.utils.validation import validate_data
 
 try:
@@ -55,6 +55,7 @@ __all__ = [
     "Interval",
     "NoCallbacks",
     "Options",
+    "RealNotInt",
     "StrOptions",
     "_fit_context",
     "validate_data",

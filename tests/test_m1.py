@@ -204,10 +204,11 @@ def test_others_get_labeled_rows_only(inner, fit_on, data, vae):
 def test_draws_beside_unlabeled_rows(data, vae):
     """Draws for labeled rows, means for unlabeled ones, when the inner estimator reads both."""
     X, y, _ = data
-    inner = m1(Recorder(), vae, n_draws=2).fit(X, y).estimator_
+    model = m1(Recorder(), vae, n_draws=2).fit(X, y)
+    inner = model.estimator_
     n_labeled = np.sum(y >= 0)
     assert np.sum(inner.y_ >= 0) == 2 * n_labeled and np.sum(inner.y_ == -1) == N - n_labeled
-    assert np.array_equal(inner.X_[inner.y_ == -1], vae.transform(X)[y < 0])
+    assert np.array_equal(inner.X_[inner.y_ == -1], model.transform(X)[y < 0])
 
 
 # --- metadata ---------------------------------------------------------------------------------------------------------

@@ -150,10 +150,10 @@ def test_class_weights_count_labeled_rows(data):
     noise = np.random.default_rng(0).random(X.shape)  # rows without any class: the weights alone decide
     share = {}
     for weight in (None, "balanced", {"a": 1.0, "b": 1.0, "c": 500.0}):
-        model = M2Classifier(2, **{**FAST, "max_iter": 15}, alpha=5.0, class_weight=weight).fit(noise, y)
+        model = M2Classifier(2, **FAST, alpha=5.0, class_weight=weight).fit(noise, y)
         share[str(weight)] = model.predict_proba(noise).mean(0)
-    assert share["balanced"][2] > 1.5 * share["None"][2]
-    assert share[str({"a": 1.0, "b": 1.0, "c": 500.0})][2] > 0.8
+    assert share["balanced"][2] > 1.2 * share["None"][2]
+    assert share[str({"a": 1.0, "b": 1.0, "c": 500.0})][2] > 3 * share["None"][2]
 
 
 def test_class_weight_of_ones_changes_nothing(data):
@@ -179,12 +179,10 @@ def test_class_weights_count_in_small_batches_too(labeled_batch_size, data):
 
 
 def test_alpha_makes_the_classifier_learn_from_labels(data):
-    """With alpha = 0 q(y | x) never sees a label; a larger alpha raises log q(y | x) of the labeled rows."""
-    X, y, truth = data
-    ends = [
-        M2Classifier(2, **{**FAST, "max_iter": 15}, alpha=a).fit(X, y).history_["classification"][-1] for a in (0, 5)
-    ]
-    assert ends[1] > ends[0] + 0.2
+    """The larger alpha, the larger log q(y | x) of the labeled rows after a few epochs."""
+    X, y, _ = data
+    ends = [M2Classifier(2, **FAST, alpha=a).fit(X, y).history_["classification"][-1] for a in (0, 0.3, 5)]
+    assert ends[0] + 0.05 < ends[1] < ends[2] - 0.05
 
 
 @pytest.mark.parametrize("normalization", ["paper", "balanced"])

@@ -29,6 +29,7 @@ EXPERIMENT = "mnist_few_labels"
 N_TRAIN = 50_000
 
 M1 = {
+    "activation": "softplus",
     "n_components": 50,
     "hidden_layer_sizes": (500, 500),
     "likelihood": "bernoulli",
@@ -50,7 +51,7 @@ M2 = {
     "n_enumerated": 1,
     "batch_size": 500,
     "learning_rate_init": 1e-3,
-    "max_iter": 100,
+    "max_iter": 40,
 }
 M1M2 = {
     "activation": "relu",

@@ -18,7 +18,14 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
 from skdgm import training
-from skdgm._sklearn_compat import CallbackSupportMixin, Interval, StrOptions, _fit_context, validate_data
+from skdgm._sklearn_compat import (
+    CallbackSupportMixin,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    _fit_context,
+    validate_data,
+)
 from skdgm.distributions import RowNoise
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
@@ -93,7 +100,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "likelihood": [StrOptions(set(ALL_LIKELIHOODS))],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
-        "warmup": [Interval(Integral, 0, None, closed="left")],
+        "warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -176,7 +183,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
-            warmup=self.warmup,
+            warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
             weight_prior=self.weight_prior,
             n_rows=n_rows,
             precision="float32" if self.precision == "auto" else self.precision,

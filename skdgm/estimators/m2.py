@@ -22,11 +22,11 @@ class M2Classifier(SemiSupervised):
 
     Parameters
     ----------
-    n_components : int, default=20
+    n_components : int, default=10
         Dimensions of the style code z, at least 1. What they hold is what the class does not tell (style). Too many
         cost time more than quality.
 
-    hidden_layer_sizes : int or sequence of int, default=(300,)
+    hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of q(y | .), q(z | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
         take longer.
 
@@ -77,8 +77,9 @@ class M2Classifier(SemiSupervised):
     weight_prior : float or None, default=1.0
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
 
-    warmup : int, default=0
-        Epochs over which the weight of the KL climbs linearly to 1. More of them keep more code dimensions alive.
+    warmup : int or float, default=0
+        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
+        warm-up lets the code take over what the class should tell, so that there is none by default.
 
     learning_rate_init : float, default=0.003
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
@@ -181,9 +182,9 @@ class M2Classifier(SemiSupervised):
 
     def __init__(
         self,
-        n_components=20,
+        n_components=10,
         *,
-        hidden_layer_sizes=(300,),
+        hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
         binarize=False,

@@ -31,11 +31,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         Dimensions of the code z, at least 1. Those that the data do not need fall silent (their posterior stays at the
         prior), so too many cost time, not quality.
 
-    hidden_layer_sizes : int or sequence of int, default=(300,)
+    hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of the encoder from X upward; the decoder mirrors them. Larger layers fit finer structure, take
         longer, and overfit small data sooner.
 
-    activation : {"softplus", "relu", "tanh", "silu"}, default="softplus"
+    activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Applied after each hidden layer.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
@@ -51,10 +51,11 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
     weight_prior : float or None, default=1.0
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
 
-    warmup : int, default=0
-        Epochs over which the weight of the KL climbs linearly to 1. More of them keep more code dimensions alive.
+    warmup : int or float, default=0.5
+        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
+        longer warm-up keeps more code dimensions alive.
 
-    learning_rate_init : float, default=0.001
+    learning_rate_init : float, default=0.003
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
 
     learning_rate : {"falling", "cosine", "constant"}, default="falling"
@@ -156,13 +157,13 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         self,
         n_components=20,
         *,
-        hidden_layer_sizes=(300,),
-        activation="softplus",
+        hidden_layer_sizes=(200,),
+        activation="relu",
         likelihood="auto",
         binarize=False,
         weight_prior=1.0,
-        warmup=0,
-        learning_rate_init=1e-3,
+        warmup=0.5,
+        learning_rate_init=3e-3,
         learning_rate="falling",
         batch_size="auto",
         max_iter=100,
