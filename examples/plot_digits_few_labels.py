@@ -37,7 +37,7 @@ METHODS = {
         CalibratedClassifierCV(SVC(C=10), ensemble=False)
     ),
     "LabelSpreading(kernel='knn')": lambda seed: LabelSpreading(kernel="knn"),
-    "M1Classifier": lambda seed: M1Classifier(SVC(C=10), n_draws=20, random_state=seed),
+    "M1Classifier": lambda seed: M1Classifier(SVC(C=10), random_state=seed),
     "M2Classifier": lambda seed: M2Classifier(random_state=seed),
     "M1M2Classifier": lambda seed: M1M2Classifier(random_state=seed),
 }
@@ -56,7 +56,7 @@ def run(name, seed):
         # a row of LabelSpreading's graph that no label reaches divides by 0; it counts as a wrong answer
         warnings.filterwarnings("ignore", "invalid value", RuntimeWarning)
         model = METHODS[name](seed).fit(X_train[rows], y_few[rows])
-    accuracy = model.score(X_test, y_test)
+        accuracy = model.score(X_test, y_test)
     return name, seed, accuracy, time.perf_counter() - start, model, X_test
 
 
