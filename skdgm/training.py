@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -103,6 +103,7 @@ def train(
     rng: Generator | None,
     *,
     watched: Term | None = None,
+    before_epoch: Callable[[int], None] = lambda epoch: None,
     on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
 ) -> History:
     """Maximise the terms over the module's parameters, in place.
@@ -118,6 +119,8 @@ def train(
     watched : Term or None
         Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, training stops; the
         weights of the best epoch come back.
+    before_epoch : callable
+        Called as each epoch begins.
     on_epoch : callable
         Called after each epoch; training stops when it returns True.
 
@@ -133,6 +136,7 @@ def train(
     history, guard, best = History(), Guard(module), Best(module, settings)
     optimizer = make_optimizer(module, settings)
     for epoch in range(settings.max_iter):
+        before_epoch(epoch)
         with subnormals_flushed():
             record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
         if not guard.accepts(record, module):
@@ -200,12 +204,17 @@ def step(
     """The loss of one step: minus the weighted sum of the terms' means. The minus sign stands here and nowhere else."""
     total = torch.zeros((), device=batches[0].x.device)
     for term, batch in zip(terms, batches, strict=True):
-        with torch.autocast(batch.x.device.type, torch.bfloat16, enabled=settings.precision == "bfloat16"):
+        with linear_layers_in(settings.precision, batch.x.device.type):
             value = term.objective(batch, rng)
         total = total + term.weight * row_mean(bound_of(value, warmup), batch.weight)
         means.add(term.name, value)
     means.add("bound", total)
     return -total
+
+
+def linear_layers_in(precision: str, device: str) -> AbstractContextManager:
+    """Autocast linear layers to bfloat16, or leave them."""
+    return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def bound_of(value: BoundTerms | Tensor, warmup: float = 1.0) -> Tensor:
@@ -214,8 +223,8 @@ def bound_of(value: BoundTerms | Tensor, warmup: float = 1.0) -> Tensor:
 
 
 def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean over rows, each counted ``weight`` times."""
-    return bound.mean() if weight is None else (weight * bound).sum() / weight.sum()
+    """Mean over rows of weight times bound; not divided by the batch's weights, which would bias the gradient."""
+    return bound.mean() if weight is None else (weight * bound).mean()
 
 
 class Means:

@@ -153,6 +153,7 @@ def test_global_generators_are_neither_read_nor_set(name, data):
     assert torch.equal(after_use, torch_state), "prediction moved torch's global generator"
     assert torch.equal(torch.get_rng_state(), torch_state), "unpickling moved torch's global generator"
     assert all(np.array_equal(a, b) for a, b in zip(numpy_state, np.random.get_state(), strict=True))
+    assert np.finfo(np.float32).tiny * np.float32(0.5) > 0, "subnormal numbers still count as 0 after the fit"
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -295,7 +296,7 @@ def test_history_and_curves_are_one_story(name, data):
 def test_early_stopping_keeps_the_best_epoch(name, data):
     """validation_scores_ has an entry per epoch run; patience ends the fit; the rows held out are not trained on."""
     X, y, _ = data
-    patient = {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 2, "max_iter": 200}
+    patient = {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 2, "max_iter": 200, "warmup": 0}
     model = MAKERS[name](**patient, learning_rate_init=0.03, learning_rate="constant").fit(X, y)
     scores = model.validation_scores_
     assert len(scores) == model.n_iter_ < 200
@@ -569,10 +570,11 @@ def test_a_callback_can_stop_the_fit(name, callbacks, data):
     """After k epochs, leaving a fitted model of k epochs that equals the first k of a longer one."""
     X, y, _ = data
     watcher = Watcher(stop=2)
-    model = MAKERS[name](max_iter=9, learning_rate="constant").set_callbacks(watcher).fit(X, y)
+    steady = {"learning_rate": "constant", "warmup": 0}  # nothing that depends on max_iter
+    model = MAKERS[name](max_iter=9, **steady).set_callbacks(watcher).fit(X, y)
     assert model.n_iter_ == 2 and watcher.begun == watcher.ended == [0, 1]
     assert watcher.events == ["setup", "teardown"]
-    assert_same(outputs(model, X), outputs(MAKERS[name](max_iter=2, learning_rate="constant").fit(X, y), X))
+    assert_same(outputs(model, X), outputs(MAKERS[name](max_iter=2, **steady).fit(X, y), X))
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -581,7 +583,7 @@ def test_every_epoch_is_a_task_of_its_own(name, early_stopping, callbacks, data)
     """As many begin as end as are run, also where patience ends the fit; callbacks do not change the bits."""
     X, y, _ = data
     watcher = Watcher()
-    params = {"early_stopping": early_stopping, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 6}
+    params = {"early_stopping": early_stopping, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 6, "warmup": 0}
     model = MAKERS[name](**params).set_callbacks(watcher).fit(X, y)
     assert model.n_iter_ == (2 if early_stopping else 6)
     assert watcher.ended == list(range(model.n_iter_))
@@ -655,10 +657,10 @@ class Scoring(Watcher):
 def test_a_callback_is_handed_a_working_model_each_epoch(name, callbacks, data):
     """fitted_estimator predicts as if the fit had stopped there; the last one is the fitted model; bits stay."""
     X, y, _ = data
-    scoring = Scoring()
-    model = MAKERS[name](learning_rate="constant").set_callbacks(scoring).fit(X, y)
+    scoring, steady = Scoring(), {"learning_rate": "constant", "warmup": 0}
+    model = MAKERS[name](**steady).set_callbacks(scoring).fit(X, y)
     assert len(scoring.scores) == 4 and scoring.scores[-1] == model.transform(X).mean()
-    shorter = MAKERS[name](learning_rate="constant", max_iter=2).fit(X, y)
+    shorter = MAKERS[name](**steady, max_iter=2).fit(X, y)
     assert scoring.scores[1] == shorter.transform(X).mean()
 
 

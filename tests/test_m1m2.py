@@ -15,6 +15,7 @@ FAST = {
     "hidden_layer_sizes": (16,),
     "max_iter": 8,
     "learning_rate_init": 0.02,
+    "warmup": 0,
     "random_state": 0,
     "n_importance_samples": 5,
 }

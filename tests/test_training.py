@@ -493,6 +493,25 @@ def test_a_fit_reproduces_to_the_bit():
     assert torch.equal(fits[0][0], fits[1][0]) and fits[0][1] == fits[1][1]
 
 
+def test_subnormal_numbers_count_as_0_within_an_epoch_alone():
+    """They slow late epochs down; the thread's mode is put back for callbacks, at the end, and after an error."""
+    if not torch.set_flush_denormal(True):
+        pytest.skip("this processor cannot flush subnormal numbers")
+    torch.set_flush_denormal(False)
+    module, tiny, inside, between = Line(), torch.tensor(torch.finfo(torch.float32).tiny), [], []
+
+    def objective(batch, rng):
+        inside.append(float(tiny * 0.5))
+        if len(inside) > 2:
+            raise RuntimeError("the objective failed")
+        return module.log_prob(batch.x)
+
+    with pytest.raises(RuntimeError, match="the objective failed"):
+        hook = lambda epoch, history: between.append(float(tiny * 0.5))  # noqa: E731
+        train(module, [term_of(objective, batch_size=60)], settings(), generator(), on_epoch=hook)
+    assert inside == [0.0] * 3 and all(value > 0 for value in [*between, float(tiny * 0.5)]) and len(between) == 2
+
+
 def test_history_starts_empty_and_appends():
     """History.add keeps every name's list."""
     history = History()

@@ -76,7 +76,9 @@ def test_it_finds_the_density_of_a_factor_model():
     loadings = rng.standard_normal((2, 6))
     X = 5 + 3 * (rng.standard_normal((800, 2)) @ loadings + 0.3 * rng.standard_normal((800, 6)))
     train, test = X[:600], X[600:]
-    model = VAE(2, hidden_layer_sizes=(), max_iter=30, learning_rate_init=0.03, weight_prior=None, random_state=0)
+    model = VAE(
+        2, hidden_layer_sizes=(), max_iter=30, warmup=0, learning_rate_init=0.03, weight_prior=None, random_state=0
+    )
     found = model.fit(train).score(test)
     best = FactorAnalysis(2).fit(train).score(test)
     independent = multivariate_normal(train.mean(0), np.diag(train.var(0))).logpdf(test).mean()
@@ -91,9 +93,9 @@ def test_draws_have_the_distribution_of_the_rows():
     """sample() matches mean and covariance of the training rows, in their units, up to fit and sampling error."""
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 2)) @ np.array([[10.0, 8.0], [0.0, 4.0]]) + [100, -50]
-    model = VAE(2, hidden_layer_sizes=(), max_iter=30, learning_rate_init=0.03, weight_prior=None, random_state=0).fit(
-        X
-    )
+    model = VAE(
+        2, hidden_layer_sizes=(), max_iter=30, warmup=0, learning_rate_init=0.03, weight_prior=None, random_state=0
+    ).fit(X)
     draws = model.sample(4000, random_state=0)
     np.testing.assert_allclose(draws.mean(0), X.mean(0), atol=1.5)
     np.testing.assert_allclose(np.cov(draws.T) / np.cov(X.T), 1, atol=0.25)
@@ -136,7 +138,7 @@ def test_codes_are_posterior_means():
 def test_more_importance_samples_tighten_the_score():
     """In the mean over rows: elbo < 2 samples < 50 samples."""
     X = binary(200)
-    model = VAE(2, **{**FAST, "n_importance_samples": 2}).fit(X)
+    model = VAE(2, **{**FAST, "max_iter": 60, "n_importance_samples": 2}).fit(X)
     two = model.score(X)
     assert model.elbo_samples(X).mean() < two < model.set_params(n_importance_samples=50).score(X)
 
@@ -178,10 +180,19 @@ def test_weight_prior_shrinks_the_weights():
 
 def test_the_bound_is_reconstruction_minus_kl():
     """history_ tells the terms, and without warm-up the bound is their difference; it climbs."""
-    model = VAE(2, **{**FAST, "max_iter": 30}).fit(binary())
+    model = VAE(2, **FAST, warmup=0).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
     np.testing.assert_allclose(h["bound"], h["reconstruction"] - h["kl"], atol=1e-5)
     assert h["bound"][-1] > h["bound"][0] and np.all(h["kl"] >= 0)
+
+
+@pytest.mark.parametrize(("warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (1.0, 10), (0.0, 0), (1, 1)])
+def test_warmup_in_epochs_or_as_a_share(warmup, n_warm):
+    """An int counts epochs, a float is a share of max_iter; the bound of each epoch weighs the KL by that climb."""
+    model = VAE(2, **{**FAST, "max_iter": 10}, warmup=warmup).fit(binary())
+    h = {name: np.array(values) for name, values in model.history_.items()}
+    warmth = np.minimum(1, np.arange(1, 11) / n_warm) if n_warm else np.ones(10)
+    np.testing.assert_allclose(h["bound"], h["reconstruction"] - warmth * h["kl"], atol=1e-5)
 
 
 def test_batch_size_sets_the_steps_of_an_epoch():
@@ -197,7 +208,7 @@ def test_it_is_a_step_of_a_pipeline():
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = 5.0 * y[:, None] + rng.standard_normal((120, 4))
-    steps = make_pipeline(MinMaxScaler(), VAE(2, **FAST, learning_rate_init=0.03), SVC())
+    steps = make_pipeline(MinMaxScaler(), VAE(2, **FAST, warmup=0, learning_rate_init=0.03), SVC())
     assert steps.fit(X, y).score(X, y) > 0.95
     assert steps[:-1].get_feature_names_out().tolist() == ["vae0", "vae1"]
 

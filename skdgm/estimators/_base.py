@@ -201,14 +201,20 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         terms: Sequence[training.Term],
         random: np.random.RandomState,
         n_rows: int,
-        on_epoch: Callable[[int, training.History], bool],
+        epochs: EpochTasks,
         watched: training.Term | None = None,
     ) -> None:
         """Run the engine on ``module_`` and keep what it leaves."""
         self.module_.train().requires_grad_(True)
         try:
             history = training.train(
-                self.module_, terms, self._settings(n_rows), self._generator(random), watched=watched, on_epoch=on_epoch
+                self.module_,
+                terms,
+                self._settings(n_rows),
+                self._generator(random),
+                watched=watched,
+                before_epoch=epochs.begin,
+                on_epoch=epochs.end,
             )
         except training.NonFiniteError as error:
             raise ValueError(
@@ -228,26 +234,6 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
         shuffled = random.permutation(n_rows)
         return np.sort(shuffled[n_watched:]), np.sort(shuffled[:n_watched])
-
-    def _epoch_hook(self, context: Any, X: Any, y: Any = None) -> Callable[[int, training.History], bool]:
-        """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
-        epochs = iter(range(self.max_iter))
-
-        def begin() -> Any:
-            if next(epochs, None) is None:
-                return None
-            return context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self, X=X, y=y)
-
-        current = begin()
-
-        def on_epoch(epoch: int, history: training.History) -> bool:
-            nonlocal current
-            self._print_progress(epoch, history)
-            stop = current.call_on_fit_task_end(estimator=self, X=X, y=y, reconstruction_attributes=dict)
-            current = None if stop else begin()
-            return stop
-
-        return on_epoch
 
     def _print_progress(self, epoch: int, history: training.History) -> None:
         if self.verbose:
@@ -272,7 +258,10 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     ) -> np.ndarray:
         """As ``_apply``, for a function that draws: each row's noise is fixed by the fit's seed and the row's bytes."""
         tape = torch.randn(NOISE_TAPE, generator=Generator().manual_seed(self._noise_seed)).to(self.device_)
-        chunk = max(16, min(CHUNK, MAX_DRAWS_PER_CHUNK // n_draws))
+        fitting_draws = max(1, MAX_DRAWS_PER_CHUNK // n_draws)
+        chunk = max(
+            16, min(CHUNK, 1 << (fitting_draws.bit_length() - 1))
+        )  # a power of 2: no odd rows at a vector's end
         return self._apply(lambda x: function(x, RowNoise(tape, x)), X, chunk)
 
     def _feature_dtype(self, X: np.ndarray) -> type:
@@ -307,8 +296,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     @torch.no_grad()
     def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:
         """Rows that the module draws, in the units of X."""
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}.")
+        check_n_samples(n_samples)
         return self._columns.outside(function().cpu().numpy().astype(np.float64))
 
     # --- state --------------------------------------------------------------------------------------------------
@@ -324,15 +312,47 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
         if "module_" in state:
             self.device_ = available_device(self.device)
-            module = self._build(self._architecture, None)
+            module = self._build(
+                self._architecture, Generator()
+            )  # its draws are overwritten; the global ones untouched
             module.load_state_dict({name: torch.tensor(value) for name, value in state["module_"].items()})
             self.module_ = module.to(self.device_).eval().requires_grad_(False)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        if tags.transformer_tags is not None:
+            tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
+
+
+class EpochTasks:
+    """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
+
+    def __init__(self, estimator: DeepGenerative, context: Any, X: Any, y: Any = None) -> None:
+        self.estimator, self.context, self.data = estimator, context, {"X": X, "y": y}
+        self.task: Any = None
+
+    def begin(self, epoch: int) -> None:
+        """Tell the callbacks that an epoch begins."""
+        self.task = self.context.subcontext(task_name="epoch")
+        self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end(self, epoch: int, history: training.History) -> bool:
+        """Tell the callbacks that it ended; whether one of them asks to stop."""
+        self.estimator._print_progress(epoch, history)
+        return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)
+
+
+def check_n_samples(n_samples: Any) -> None:
+    """Raise unless ``n_samples`` is a positive int."""
+    if not isinstance(n_samples, Integral) or n_samples < 1:
+        raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}. Ask for at least one row.")
 
 
 def resolve_likelihood(likelihood: str, X: np.ndarray) -> str:
@@ -398,6 +418,7 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     center = X.mean(0)
     spread = np.abs(X - center).max(0)
     still = spread <= 10 * np.finfo(np.float64).eps * np.abs(center)
+    center = np.where(still, X[0], center)  # the mean of equal values is rounded
     spread = np.where(still, 1.0, spread)
     scale = spread * np.sqrt((((X - center) / spread) ** 2).mean(0))  # by the spread first: squares of 1e200 overflow
     return center, np.where(still, 1.0, scale)

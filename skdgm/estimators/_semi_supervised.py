@@ -18,7 +18,15 @@ from torch import Generator, Tensor
 
 from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._base import DeepGenerative, as_host_array, fitting, layer_sizes, like_input
+from skdgm.estimators._base import (
+    DeepGenerative,
+    EpochTasks,
+    as_host_array,
+    check_n_samples,
+    fitting,
+    layer_sizes,
+    like_input,
+)
 from skdgm.models.m2 import M2Module
 from skdgm.sources import Source, Subset
 from skdgm.training import Term
@@ -101,7 +109,10 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
         self.module_ = self._new_module(self._plan(n_columns, likelihood, prior), random)
         terms, watched = self._terms(source, codes, random)
-        self._train(terms, random, len(rows), self._epoch_hook(self._epoch_context(context), X, y), watched)
+        epochs = self._epoch_context(context)
+        self._train(terms, random, len(rows), EpochTasks(self, epochs, X, y), watched)
+        if epochs is not context:
+            epochs.call_on_fit_task_end(estimator=self)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
@@ -112,9 +123,10 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
                 f"{type(self).__name__} requires y to be passed, but the target y is None. Mark unlabeled rows by "
                 f"{self.unlabeled_value!r}."
             )
-        rows = self._read(X, reset=True)
+        rows, previous = self._read(X, reset=True), getattr(self, "classes_", None)
         self.classes_, codes = encode_labels(as_host_array(y), self.unlabeled_value, owner=type(self).__name__)
         check_consistent_length(rows, codes)
+        self._check_same_classes(previous)
         return rows, codes
 
     def _class_prior(self, codes: np.ndarray) -> list[float]:
@@ -151,7 +163,8 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             return y, None
         labels = self.classes_[codes[codes >= 0]]
         by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-        weight = np.where(codes >= 0, by_class[codes], 1.0)
+        mean = np.average(by_class, weights=np.bincount(codes[codes >= 0]))  # of labeled rows: 1 once divided by it
+        weight = np.where(codes >= 0, by_class[codes] / mean, 1.0)
         return y, torch.from_numpy(weight.astype(np.float32)).to(self.device_)
 
     def _plan(self, n_columns: int, likelihood: str, prior: list[float]) -> dict[str, Any]:
@@ -163,6 +176,14 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
             "likelihood": likelihood,
             "class_prior": prior,
         }
+
+    def _check_same_classes(self, previous: Any) -> None:
+        """Raise where a warm start would give the last fit's classes other labels."""
+        if self.warm_start and previous is not None and not np.array_equal(previous, self.classes_):
+            raise ValueError(
+                f"warm_start=True goes on from classes {previous.tolist()}, got labels of {self.classes_.tolist()}. "
+                "Keep the classes, or use warm_start=False."
+            )
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> M2Module:
         return M2Module(**architecture, rng=rng)
@@ -399,6 +420,7 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
         y : ndarray of shape (n_samples,)
         """
         self._check_fitted()
+        check_n_samples(n_samples)
         random = check_random_state(random_state)
         if y is None:
             indices = random.choice(len(self.classes_), size=n_samples, p=np.array(self._architecture["class_prior"]))
@@ -426,6 +448,7 @@ class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifi
 
 def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     """Accuracy of a classifier over the rows of y that carry a label."""
+    check_consistent_length(X, y)
     labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
     if not labeled.any():
         raise ValueError(

@@ -188,11 +188,14 @@ class M1Classifier(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, codes = self._read_labeled(X, y)
         random = check_random_state(self.random_state)
-        self.encoder_ = fitted_encoder(self.encoder, rows, random, context, default=VAE())
+        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=VAE())
         places, Z = self._training_codes(rows, codes, random)
         estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)
-        with callbacks_passed_on(context.subcontext(task_name="fit-estimator"), estimator):
-            estimator.fit(Z, self._inner_labels(codes[places]), **along(params, places, len(rows)))
+        task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(codes[places])
+        with callbacks_passed_on(task, estimator):
+            task.call_on_fit_task_begin(estimator=self, X=Z, y=labels)
+            estimator.fit(Z, labels, **along(params, places, len(rows)))
+            task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         self.estimator_ = estimator
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
@@ -347,6 +350,11 @@ class M1Classifier(
         inner = SVC() if self.estimator is None else self.estimator
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add_self_request(self).add(estimator=inner, method_mapping=mapping)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
 
     @property
     def _n_features_out(self) -> int:

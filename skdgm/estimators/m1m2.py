@@ -267,16 +267,20 @@ class M1M2Classifier(SemiSupervised):
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, str]:
         default = VAE(n_components=50, device=self.device)
-        self.encoder_ = fitted_encoder(self.encoder, rows, random, context, default)
+        goes_on = self.warm_start and hasattr(self, "module_")  # the upper weights read the codes of this encoder
+        if not goes_on:
+            self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
         self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
         mean, sd = self.encoder_._posterior(rows)
-        self.active_ = active_dimensions(mean, self.active_threshold)
+        if not goes_on:
+            self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         source = Codes(torch.from_numpy(mean).to(self.device_), torch.from_numpy(sd).to(self.device_), y, weight)
         return source, mean.shape[1], self.likelihood
 
     def _epoch_context(self, context: Any) -> Any:
-        return context.subcontext(task_name="fit-classifier", max_subtasks=self.max_iter)
+        task = context.subcontext(task_name="fit-classifier", max_subtasks=self.max_iter)
+        return task.call_on_fit_task_begin(estimator=self)
 
     @property
     def _n_fit_tasks(self) -> int:
@@ -284,5 +288,5 @@ class M1M2Classifier(SemiSupervised):
 
     @property
     def _model(self) -> M1M2Module:
-        active = torch.from_numpy(self.active_).to(self.device_)
+        active = torch.tensor(self.active_, device=self.device_)
         return M1M2Module(self.encoder_.module_, self.module_, active).to(self.device_)

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
-from skdgm.estimators._base import DeepGenerative, fitting, layer_sizes, like_input
+from skdgm.estimators._base import DeepGenerative, EpochTasks, fitting, layer_sizes, like_input
 from skdgm.models.vae import VAEModule
 from skdgm.training import Term
 
@@ -231,7 +231,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         trained, watched = self._split_validation(len(rows), random)
         term = self._term(rows[trained] if len(watched) else rows)
         held_out = self._term(rows[watched]) if len(watched) else None
-        self._train([term], random, len(rows), self._epoch_hook(context, X), held_out)
+        self._train([term], random, len(rows), EpochTasks(self, context, X), held_out)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
@@ -370,7 +370,9 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepG
         return self._architecture["n_latent"]
 
 
-def fitted_encoder(encoder: Any, rows: np.ndarray, random: np.random.RandomState, context: Any, default: VAE) -> VAE:
+def fitted_encoder(
+    encoder: Any, rows: np.ndarray, random: np.random.RandomState, owner: Any, context: Any, default: VAE
+) -> VAE:
     """The VAE below a classifier: a frozen one as it is, else a clone (of ``default`` for None) trained on all rows.
 
     Parameters
@@ -379,8 +381,10 @@ def fitted_encoder(encoder: Any, rows: np.ndarray, random: np.random.RandomState
     rows : ndarray of shape (n_samples, n_features)
     random : RandomState
         Seeds an encoder that has no ``random_state`` of its own.
+    owner : estimator
+        The classifier.
     context : callback context
-        Gets a task for the encoder's fit.
+        The classifier's; gets a task for the encoder's fit.
     default : VAE
 
     Returns
@@ -393,8 +397,12 @@ def fitted_encoder(encoder: Any, rows: np.ndarray, random: np.random.RandomState
     vae = default if encoder is None else clone(encoder)
     if vae.random_state is None:
         vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    with context.subcontext(task_name="fit-encoder").propagate_callback_context(vae):
-        return vae.fit(rows)
+    task = context.subcontext(task_name="fit-encoder")
+    with task.propagate_callback_context(vae):
+        task.call_on_fit_task_begin(estimator=owner, X=rows)
+        vae.fit(rows)
+        task.call_on_fit_task_end(estimator=owner, X=rows)
+    return vae
 
 
 def frozen_vae(vae: Any, n_columns: int) -> VAE:
