@@ -86,6 +86,15 @@ def as_host_array(X: Any) -> Any:
     return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
 
 
+class KeepsFloatType:
+    """Mixin, left of TransformerMixin: float32 X gives float32 features."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()  # type: ignore[misc]
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
 class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     """Abstract base of the estimators that train a module.
 
@@ -318,12 +327,6 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             module.load_state_dict({name: torch.tensor(value) for name, value in state["module_"].items()})
             self.module_ = module.to(self.device_).eval().requires_grad_(False)
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        if tags.transformer_tags is not None:
-            tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
-
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")
 
@@ -417,7 +420,7 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     X = X.astype(np.float64, copy=False)
     center = X.mean(0)
     spread = np.abs(X - center).max(0)
-    still = spread <= 10 * np.finfo(np.float64).eps * np.abs(center)
+    still = (X.max(0) == X.min(0)) | (spread <= 10 * np.finfo(np.float64).eps * np.abs(center))
     center = np.where(still, X[0], center)  # the mean of equal values is rounded
     spread = np.where(still, 1.0, spread)
     scale = spread * np.sqrt((((X - center) / spread) ** 2).mean(0))  # by the spread first: squares of 1e200 overflow

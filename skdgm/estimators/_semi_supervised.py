@@ -21,6 +21,7 @@ from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._base import (
     DeepGenerative,
     EpochTasks,
+    KeepsFloatType,
     as_host_array,
     check_n_samples,
     fitting,
@@ -34,7 +35,9 @@ from skdgm.training import Term
 AUTO_LABELED_BATCH = 100
 
 
-class SemiSupervised(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, DeepGenerative):
+class SemiSupervised(
+    KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, DeepGenerative
+):
     """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on codes of rows.
 
     A face gives the training source (``_training_source``) and the module that predicts (``_model``).

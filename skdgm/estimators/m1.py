@@ -25,7 +25,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skdgm._labels import encode_labels
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._base import as_host_array, like_input, unchanged_on_error
+from skdgm.estimators._base import KeepsFloatType, as_host_array, like_input, unchanged_on_error
 from skdgm.estimators._semi_supervised import score_labeled
 from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
 
@@ -43,6 +43,7 @@ def inner_has(method: str) -> Any:
 
 
 class M1Classifier(
+    KeepsFloatType,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -215,14 +216,14 @@ class M1Classifier(
         self, rows: np.ndarray, codes: np.ndarray, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
         """Places of the rows the inner estimator sees, drawn ones repeated, and their features."""
-        means = self.encoder_.transform(rows)
-        self.active_ = active_dimensions(means, self.active_threshold)
-        means = means[:, self.active_]
+        mean, sd = self.encoder_._posterior(rows)
+        self.active_ = active_dimensions(mean, self.active_threshold)
+        means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
         places = np.arange(len(rows)) if self._reads_unlabeled() else np.flatnonzero(codes >= 0)
         if self.n_draws is None:
             return places, means[places]
         drawn, read = np.repeat(places[codes[places] >= 0], self.n_draws), places[codes[places] < 0]
-        sd = self.encoder_._posterior(rows[drawn])[1][:, self.active_]
+        sd = sd[drawn][:, self.active_]
         Z = (means[drawn] + sd * random.standard_normal(sd.shape)).astype(means.dtype)
         return np.concatenate([drawn, read]), np.concatenate([Z, means[read]])
 
@@ -251,7 +252,8 @@ class M1Classifier(
     def _codes(self, X: Any) -> np.ndarray:
         check_is_fitted(self, "estimator_")
         rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        return self.encoder_.transform(rows)[:, self.active_]
+        mean, _ = self.encoder_._posterior(rows)
+        return mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
 
     @like_input
     def predict(self, X):
@@ -350,11 +352,6 @@ class M1Classifier(
         inner = SVC() if self.estimator is None else self.estimator
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add_self_request(self).add(estimator=inner, method_mapping=mapping)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
     @property
     def _n_features_out(self) -> int:

@@ -12,12 +12,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
-from skdgm.estimators._base import DeepGenerative, EpochTasks, fitting, layer_sizes, like_input
+from skdgm.estimators._base import DeepGenerative, EpochTasks, KeepsFloatType, fitting, layer_sizes, like_input
 from skdgm.models.vae import VAEModule
 from skdgm.training import Term
 
 
-class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
+class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
     r"""Variational auto-encoder (M1): a deep latent Gaussian density and its codes.
 
     The model draws a code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`; recognition is
