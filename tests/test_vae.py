@@ -136,7 +136,7 @@ def test_codes_are_posterior_means():
 
 
 def test_more_importance_samples_tighten_the_score():
-    """In the mean over rows: 2 samples < 1000 samples, and elbo < score at 1000 draws, where the gap exceeds the noise."""
+    """In the mean over rows: 2 samples < 1000 samples, and elbo < score where the gap exceeds the noise."""
     X = binary(200)
     model = VAE(2, **{**FAST, "max_iter": 60, "n_importance_samples": 2}).fit(X)
     two = model.score(X)
