@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sklearn.base import _fit_context
-from sklearn.utils._param_validation import HasMethods, Hidden, Interval, Options, RealNotInt, StrOptions
+from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import validate_data
 
 try:
@@ -51,10 +51,8 @@ class NoCallbacks:
 __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
-    "Hidden",
     "Interval",
     "NoCallbacks",
-    "Options",
     "RealNotInt",
     "StrOptions",
     "_fit_context",

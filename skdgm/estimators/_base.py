@@ -267,10 +267,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     ) -> np.ndarray:
         """As ``_apply``, for a function that draws: each row's noise is fixed by the fit's seed and the row's bytes."""
         tape = torch.randn(NOISE_TAPE, generator=Generator().manual_seed(self._noise_seed)).to(self.device_)
-        fitting_draws = max(1, MAX_DRAWS_PER_CHUNK // n_draws)
-        chunk = max(
-            16, min(CHUNK, 1 << (fitting_draws.bit_length() - 1))
-        )  # a power of 2: no odd rows at a vector's end
+        n_rows = max(16, MAX_DRAWS_PER_CHUNK // n_draws)
+        chunk = min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2: no odd rows at a vector's end
         return self._apply(lambda x: function(x, RowNoise(tape, x)), X, chunk)
 
     def _feature_dtype(self, X: np.ndarray) -> type:
@@ -321,9 +319,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
         if "module_" in state:
             self.device_ = available_device(self.device)
-            module = self._build(
-                self._architecture, Generator()
-            )  # its draws are overwritten; the global ones untouched
+            module = self._build(self._architecture, Generator())  # not the global one; the draws are overwritten
             module.load_state_dict({name: torch.tensor(value) for name, value in state["module_"].items()})
             self.module_ = module.to(self.device_).eval().requires_grad_(False)
 

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_consistent_length
 from torch import Generator, Tensor
 
 from skdgm._labels import encode_labels, labels_of
-from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm._sklearn_compat import Interval, StrOptions, validate_data
 from skdgm.estimators._base import (
     DeepGenerative,
     EpochTasks,
@@ -33,6 +33,7 @@ from skdgm.sources import Source, Subset
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
+FLOATS = [np.float64, np.float32]
 
 
 class SemiSupervised(
@@ -121,14 +122,8 @@ class SemiSupervised(
 
     def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is None. Mark unlabeled rows by "
-                f"{self.unlabeled_value!r}."
-            )
-        rows, previous = self._read(X, reset=True), getattr(self, "classes_", None)
-        self.classes_, codes = encode_labels(as_host_array(y), self.unlabeled_value, owner=type(self).__name__)
-        check_consistent_length(rows, codes)
+        previous = getattr(self, "classes_", None)
+        rows, codes = read_labeled(self, X, y)
         self._check_same_classes(previous)
         return rows, codes
 
@@ -447,6 +442,20 @@ class SemiSupervised(
     @property
     def _n_features_out(self) -> int:
         return self._architecture["n_latent"]
+
+
+def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[np.ndarray, np.ndarray]:
+    """Validate X and y for ``fit``; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+    owner = type(classifier).__name__
+    if y is None:
+        raise ValueError(
+            f"{owner} requires y to be passed, but the target y is None. Mark unlabeled rows by "
+            f"{classifier.unlabeled_value!r}."
+        )
+    rows = validate_data(classifier, as_host_array(X), reset=True, dtype=dtype)
+    classifier.classes_, codes = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
+    check_consistent_length(rows, codes)
+    return rows, codes
 
 
 def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:

@@ -21,12 +21,11 @@ from sklearn.svm import SVC
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from skdgm._labels import encode_labels
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._base import KeepsFloatType, as_host_array, like_input, unchanged_on_error
-from skdgm.estimators._semi_supervised import score_labeled
+from skdgm.estimators._base import KeepsFloatType, like_input, unchanged_on_error
+from skdgm.estimators._semi_supervised import read_labeled, score_labeled
 from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
 
 READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
@@ -187,7 +186,7 @@ class M1Classifier(
     def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> M1Classifier:
         context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, codes = self._read_labeled(X, y)
+        rows, codes = read_labeled(self, X, y)
         random = check_random_state(self.random_state)
         self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=VAE())
         places, Z = self._training_codes(rows, codes, random)
@@ -200,17 +199,6 @@ class M1Classifier(
         self.estimator_ = estimator
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
-
-    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        if y is None:
-            raise ValueError(
-                f"M1Classifier requires y to be passed, but the target y is None. Mark unlabeled rows by "
-                f"{self.unlabeled_value!r}."
-            )
-        rows = validate_data(self, as_host_array(X), reset=True, dtype=[np.float64, np.float32])
-        self.classes_, codes = encode_labels(as_host_array(y), self.unlabeled_value, owner="M1Classifier")
-        check_consistent_length(rows, codes)
-        return rows, codes
 
     def _training_codes(
         self, rows: np.ndarray, codes: np.ndarray, random: np.random.RandomState
