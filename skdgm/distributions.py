@@ -110,6 +110,7 @@ class Normal:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of log N(x; mean, var), of shape (..., n)."""
+        x = seen(x, self.observed)
         cells = -0.5 * (LOG_2PI + self.log_var + (x - self.mean) ** 2 * torch.exp(-self.log_var))
         return sum_observed(cells, self.observed)
 
@@ -142,7 +143,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
-        return sum_observed(x * self.logits - F.softplus(self.logits), self.observed)
+        return sum_observed(seen(x, self.observed) * self.logits - F.softplus(self.logits), self.observed)
 
 
 class Categorical:
@@ -186,6 +187,11 @@ def kl_to_standard(q: Normal) -> Tensor:
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
     """log of the mean of exp(log_w) along ``dim``, without overflow."""
     return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+
+
+def seen(x: Tensor, observed: Tensor | None) -> Tensor:
+    """A row with 0 in place of its missing cells (a column's mean once standardised), whatever stood there."""
+    return x if observed is None else torch.where(observed, x, 0.0)
 
 
 def sum_observed(cells: Tensor, observed: Tensor | None) -> Tensor:

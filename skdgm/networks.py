@@ -147,8 +147,3 @@ class DecoderNetwork(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
         return self.likelihood(self.mlp(z, y), self.shared, observed)
-
-
-def seen(x: Tensor, observed: Tensor | None) -> Tensor:
-    """What recognition sees of a row with missing cells: 0 in their place (a column's mean once standardised)."""
-    return x if observed is None else torch.where(observed, x, 0.0)

@@ -29,7 +29,7 @@ class BoundTerms(Protocol):
         """The bound, with its KL weighted by ``warmup``."""
         ...
 
-    def _asdict(self) -> dict[str, Tensor]: ...
+    def _asdict(self) -> dict[str, Any]: ...
 
 
 Objective = Callable[[Batch, Generator | None], Any]  # -> BoundTerms, or a Tensor of shape (n,)
@@ -139,10 +139,10 @@ def train(
         before_epoch(epoch)
         with subnormals_flushed():
             record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
-        if not guard.accepts(record, module):
-            guard.roll_back(module, epoch, settings)
-            optimizer = make_optimizer(module, settings)
-            record = record if not history.epochs else {name: values[-1] for name, values in history.epochs.items()}
+            while not guard.accepts(record, module):
+                guard.roll_back(module, epoch, settings)
+                optimizer = make_optimizer(module, settings)
+                record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
         history.add(record)
         if watched is not None:
             history.validation.append(watched_bound(module, watched, rng))
@@ -238,6 +238,8 @@ class Means:
         """Add a step's value: a scalar, rows, or a bound whose parts get ``name`` in front."""
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
+            if rows is None:
+                continue
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
             self.sums[key] = self.sums.get(key, 0.0) + rows.detach().mean()
             self.counts[key] = self.counts.get(key, 0) + 1
@@ -291,7 +293,7 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 class Guard:
-    """Takes back an epoch that met non-finite numbers, and goes on at half the rate."""
+    """Takes back an epoch that met non-finite numbers, to be run again at half the rate."""
 
     def __init__(self, module: nn.Module) -> None:
         self.good = snapshot(module)

@@ -712,11 +712,12 @@ def test_a_warm_start_goes_on_from_the_last_weights(name, random_state, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_warm_start_needs_the_same_architecture(name, data):
-    """Changed layers, components or columns are an error that says so, and leave the model as it was."""
+    """Changed layers, components, likelihood or columns are an error that says so, and leave the model as it was."""
     X, y, _ = data
     model = fitted(name).set_params(warm_start=True)
     before = outputs(model, X)
-    for change, rows in [({"n_components": 2}, X), ({"hidden_layer_sizes": (7,)}, X), ({}, X[:, :30])]:
+    changes = [{"n_components": 2}, {"hidden_layer_sizes": (7,)}, {"likelihood": "gaussian"}]
+    for change, rows in [*((change, X) for change in changes), ({}, X[:, :30])]:
         changed = copy.deepcopy(model).set_params(**change)
         if name == "M1M2Classifier" and not change:
             continue  # its own columns are codes

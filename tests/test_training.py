@@ -342,9 +342,9 @@ def faulty(bad_epochs, kind=math.nan):
 
 @pytest.mark.parametrize("kind", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_epoch_is_taken_back_at_half_the_rate(kind):
-    """The weights before it come back, later epochs go on at half the rate, the history stays whole and finite."""
+    """The weights before it come back, it is run again, all at half the rate; the history stays whole and finite."""
     module, term = faulty({3}, kind)
-    after, steps_taken = [], []
+    after = []
 
     def on_epoch(epoch, history):
         after.append(weights(module))
@@ -352,10 +352,10 @@ def test_a_non_finite_epoch_is_taken_back_at_half_the_rate(kind):
 
     plan = settings(max_iter=6, learning_rate="constant")
     history = train(module, [term], plan, generator(), on_epoch=on_epoch)
-    assert torch.equal(after[2], after[1]) and all(torch.isfinite(w).all() for w in after)
+    assert all(torch.isfinite(w).all() for w in after) and module.epoch == 7
     steps_taken = [(b - a).abs().max().item() for a, b in zip(after[:-1], after[1:], strict=True)]
     assert steps_taken[0] == pytest.approx(0.01, rel=0.05)
-    assert steps_taken[2] == pytest.approx(0.005, rel=0.05)
+    assert steps_taken[1:] == pytest.approx(4 * [0.005], rel=0.1)
     assert len(history.epochs["bound"]) == 6 and np.isfinite(history.epochs["bound"]).all()
 
 
@@ -369,22 +369,22 @@ def test_non_finite_gradients_are_caught_too():
         return module.log_prob(batch.x) + (root if len(calls) == 2 else 0.0)
 
     train(module, [term_of(objective, batch_size=60)], settings(), generator())
-    assert torch.isfinite(weights(module)).all() and len(calls) == 5
+    assert torch.isfinite(weights(module)).all() and len(calls) == 6
 
 
 def test_a_non_finite_first_epoch_leaves_a_finite_history():
-    """There is no epoch before the first to repeat in the history; its entries are still numbers or marked missing."""
+    """The first epoch is run again like any other: every entry is a number."""
     module, term = faulty({1})
     history = train(module, [term], settings(), generator())
     assert torch.isfinite(weights(module)).all()
-    assert np.isfinite(history.epochs["bound"][1:]).all() and len(history.epochs["bound"]) == 5
+    assert np.isfinite(history.epochs["bound"]).all() and len(history.epochs["bound"]) == 5
 
 
 def test_after_three_rollbacks_it_gives_up_by_name():
     """The fourth non-finite epoch is an error that tells epoch and rate."""
     module, term = faulty({2, 3, 5, 6})
     plan = settings(max_iter=9, learning_rate="constant")
-    with pytest.raises(training.NonFiniteError, match=r"epoch 6 at learning rate 0.00125"):
+    with pytest.raises(training.NonFiniteError, match=r"epoch 3 at learning rate 0.00125"):
         train(module, [term], plan, generator())
     module, term = faulty({2, 3, 5})
     assert len(train(module, [term], settings(max_iter=9), generator()).epochs["bound"]) == 9
@@ -475,7 +475,7 @@ def test_densities_are_float32_under_bfloat16():
 
     def objective(batch, rng):
         bound = module.bound(batch.x, rng)
-        seen.append({part.dtype for part in bound})
+        seen.append({part.dtype for part in bound if part is not None})
         return bound
 
     term = Term("", Resident(torch.zeros(12, 5)), objective, 1.0, 12)

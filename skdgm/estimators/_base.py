@@ -147,6 +147,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _choose_likelihood(self, X: np.ndarray) -> None:
         """Set ``likelihood_`` and the units that go with it; a warm start keeps those of the first fit."""
         if self.warm_start and hasattr(self, "module_"):
+            wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
+            check_same_architecture({"likelihood": self.likelihood_}, {"likelihood": wanted}, type(self).__name__)
             self._columns.check_density_range(X)
             return
         self.likelihood_ = resolve_likelihood(self.likelihood, X)

@@ -189,6 +189,7 @@ class M1Classifier(
         rows, codes = read_labeled(self, X, y)
         random = check_random_state(self.random_state)
         self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=VAE())
+        self._sees_indices = self._reads_unlabeled()
         places, Z = self._training_codes(rows, codes, random)
         estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(codes[places])
@@ -207,7 +208,7 @@ class M1Classifier(
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
-        places = np.arange(len(rows)) if self._reads_unlabeled() else np.flatnonzero(codes >= 0)
+        places = np.arange(len(rows)) if self._sees_indices else np.flatnonzero(codes >= 0)
         if self.n_draws is None:
             return places, means[places]
         drawn, read = np.repeat(places[codes[places] >= 0], self.n_draws), places[codes[places] < 0]
@@ -221,7 +222,7 @@ class M1Classifier(
         return isinstance(self.estimator, READ_UNLABELED) or hasattr(self.estimator, "unlabeled_value")
 
     def _inner_labels(self, codes: np.ndarray) -> np.ndarray:
-        return codes if self._reads_unlabeled() else self.classes_[codes]
+        return codes if self._sees_indices else self.classes_[codes]
 
     @like_input
     def transform(self, X):
@@ -258,7 +259,7 @@ class M1Classifier(
         """
         codes = self._codes(X)  # first: it says when the estimator is not fitted
         predicted = self.estimator_.predict(codes)
-        return self.classes_[predicted] if self._reads_unlabeled() else predicted
+        return self.classes_[predicted] if self._sees_indices else predicted
 
     @available_if(inner_has("predict_proba"))
     @like_input

@@ -15,12 +15,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.kernel_approximation import Nystroem
 from sklearn.svm import SVC
 from sklearn.utils import check_random_state, gen_batches
-from sklearn.utils.validation import check_consistent_length, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from skdgm._labels import encode_labels
 from skdgm._sklearn_compat import Interval, StrOptions, validate_data
-from skdgm.estimators._base import as_host_array, fitting, like_input
-from skdgm.estimators._semi_supervised import score_labeled
+from skdgm.estimators._base import fitting, like_input
+from skdgm.estimators._semi_supervised import read_labeled, score_labeled
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -255,14 +254,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     def _read_labeled(self, X: Any, y: Any) -> tuple[Floats, Ints]:
         """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
-        if y is None:
-            raise ValueError(
-                f"TransductiveSVC requires y to be passed, but the target y is None. Mark unlabeled rows by "
-                f"{self.unlabeled_value!r}."
-            )
-        rows = validate_data(self, as_host_array(X), reset=True, dtype=np.float64)
-        self.classes_, codes = encode_labels(as_host_array(y), self.unlabeled_value, owner="TransductiveSVC")
-        check_consistent_length(rows, codes)
+        rows, codes = read_labeled(self, X, y, dtype=np.float64)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"TransductiveSVC needs labels of at least two classes, got the one class {self.classes_.tolist()[0]!r}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -18,18 +17,14 @@ class Bound(NamedTuple):
     kl : Tensor
         KL(q(z | x) || p(z)), which the bound subtracts.
     label : Tensor
-        What labels contribute: log p(y), and the entropy of q(y | x) where y is summed out. Zero without labels.
+        What labels contribute: log p(y), and the entropy of q(y | x) where y is summed out. None in a model of x alone.
     """
 
     reconstruction: Tensor
     kl: Tensor
-    label: Tensor
+    label: Tensor | None = None
 
     def total(self, warmup: float | Tensor = 1.0) -> Tensor:
         """The bound, with the KL weighted by ``warmup`` in [0, 1] while it warms up; 1 gives the true bound."""
-        return self.reconstruction - warmup * self.kl + self.label
-
-
-def unlabeled_bound(reconstruction: Tensor, kl: Tensor) -> Bound:
-    """Bound of a model without labels."""
-    return Bound(reconstruction, kl, torch.zeros_like(kl))
+        bound = self.reconstruction - warmup * self.kl
+        return bound if self.label is None else bound + self.label

@@ -14,11 +14,12 @@ from skdgm.distributions import (
     Rng,
     kl_to_standard,
     log_mean_exp,
+    seen,
     standard,
     standard_normal,
 )
 from skdgm.models.bound import Bound
-from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork, seen
+from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 
 
 class M2Module(nn.Module):

@@ -6,9 +6,18 @@ from collections.abc import Sequence
 
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Distribution, Normal, Rng, kl_to_standard, log_mean_exp, standard, standard_normal
-from skdgm.models.bound import Bound, unlabeled_bound
-from skdgm.networks import DecoderNetwork, NormalNetwork, seen
+from skdgm.distributions import (
+    Distribution,
+    Normal,
+    Rng,
+    kl_to_standard,
+    log_mean_exp,
+    seen,
+    standard,
+    standard_normal,
+)
+from skdgm.models.bound import Bound
+from skdgm.networks import DecoderNetwork, NormalNetwork
 
 
 class VAEModule(nn.Module):
@@ -40,7 +49,7 @@ class VAEModule(nn.Module):
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), eq. (5), by one draw of z; (n,)."""
         q_z = self.q_z(x, observed)
         z = q_z.rsample(rng)
-        return unlabeled_bound(self.p_x(z, observed).log_prob(x), kl_to_standard(q_z))
+        return Bound(self.p_x(z, observed).log_prob(x), kl_to_standard(q_z))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (5), its expectation by ``n_draws`` draws of z; (n,)."""
