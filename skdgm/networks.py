@@ -81,9 +81,14 @@ class MLP(nn.Module):
         self.of_class = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Outputs of shape (broadcast of x's and y's batch, n_out); ``y`` holds class indices. Always float32."""
+    def forward(self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
+
+        ``y`` holds class indices. With ``rows``, entry i of y goes with row ``rows[i]`` of x.
+        """
         h = self.layers[0](x)
+        if rows is not None:
+            h = h[rows]
         if self.of_class is not None and y is not None:
             h = h + self.of_class(y)
         for layer in self.layers[1:]:
@@ -108,8 +113,8 @@ class NormalNetwork(nn.Module):
         with torch.no_grad():  # begin at sd 1, so that the first codes say little and the KL is near 0
             self.mlp.get_parameter(f"layers.{len(hidden)}.weight")[n_out:].zero_()
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Normal:
-        mean, log_var = self.mlp(x, y).chunk(2, -1)
+    def forward(self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None) -> Normal:
+        mean, log_var = self.mlp(x, y, rows).chunk(2, -1)
         return Normal(mean, bounded(log_var))
 
 

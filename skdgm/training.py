@@ -238,8 +238,6 @@ class Means:
         """Add a step's value: a scalar, rows, or a bound whose parts get ``name`` in front."""
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
-            if rows is None:
-                continue
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
             self.sums[key] = self.sums.get(key, 0.0) + rows.detach().mean()
             self.counts[key] = self.counts.get(key, 0) + 1

@@ -439,6 +439,27 @@ def test_enumerating_the_most_probable_classes_is_unbiased_in_value_and_gradient
     assert np.abs(found[None].mean(0)[classifier]).max() > 20 * error[classifier].max()  # a missing gradient would show
 
 
+@pytest.mark.parametrize("n_enumerated", [None, 1])
+def test_leaving_out_negligible_classes_changes_nothing_that_float32_holds(n_enumerated, monkeypatch):
+    """The same value and gradients as with all classes, certain rows and undecided ones mixed, and fewer classes seen."""
+    module, x = m2(), some_rows("bernoulli", 12)
+    with torch.no_grad():
+        module.classifier.mlp.layers[-1].weight.mul_(60)  # most rows certain to 1e-9 and beyond
+    share = module.q_y(x).probs
+    assert 0.1 < (share > 1e-9).float().mean() < 0.9
+    zeros = lambda shape, rng, like: torch.zeros(shape)  # noqa: E731 - draws at the mean: the two differ in nothing else
+    monkeypatch.setattr("skdgm.distributions.standard_normal", zeros)
+    found = []
+    for negligible in (0.0, 1e-9):
+        module.zero_grad()
+        bound = module.unlabeled_bound(x, generator(), None, n_enumerated, negligible).total()
+        bound.mean().backward()
+        gradients = [p.grad.clone() for p in module.parameters() if p.grad is not None and p.numel()]
+        found.append([bound.detach(), *gradients])
+    for full, part in zip(*found, strict=True):
+        torch.testing.assert_close(part, full, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("n_enumerated", [2, 3, 7])
 def test_enumerating_all_but_one_class_or_more_is_the_full_sum(n_enumerated):
     """With k >= n_classes - 1 nothing is left to draw: the same value and gradient, to the bit."""

@@ -36,10 +36,10 @@ M1 = {
     "warmup": 13,
     "learning_rate_init": 1.5e-3,
     "batch_size": 250,
-    "max_iter": 140,
+    "max_iter": 400,
     "random_state": 0,
 }
-M1_SVM = {"C": 10.0}
+M1_SVM = {"C": 1.0}
 M1_N_DRAWS = 20
 M1_TSVM: dict[str, Any] = {}
 M2 = {

@@ -33,6 +33,8 @@ from skdgm.sources import Source, Subset
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
+# Classes with less than this share of q(y | x) are left out of a row's sum: it is below the sum's rounding.
+NEGLIGIBLE = 1e-9
 FLOATS = [np.float64, np.float32]
 
 
@@ -218,9 +220,11 @@ class SemiSupervised(
 
     def _unlabeled_term(self, name: str, source: Source, weight: float) -> Term:
         module, n_enumerated = self.module_, self.n_enumerated
+        # to find the classes that count, the CPU would have to wait for another device
+        negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
 
         def objective(batch, rng):
-            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated)
+            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible)
 
         return Term(name, source, objective, weight, self._batch_size(source.n_rows))
 

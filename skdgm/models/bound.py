@@ -1,4 +1,4 @@
-"""The value that every model returns: a bound per row, kept in its named terms."""
+"""The values that models return: a bound per row, kept in its named terms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Bound(NamedTuple):
-    """A lower bound on a log-likelihood in nats, to be maximised; each term has the shape of the rows, (..., n).
+    """A lower bound on log p(x) in nats, to be maximised; each term has the shape of the rows, (..., n).
 
     Attributes
     ----------
@@ -16,15 +16,31 @@ class Bound(NamedTuple):
         E_q[log p(x | z)].
     kl : Tensor
         KL(q(z | x) || p(z)), which the bound subtracts.
-    label : Tensor
-        What labels contribute: log p(y), and the entropy of q(y | x) where y is summed out. None in a model of x alone.
     """
 
     reconstruction: Tensor
     kl: Tensor
-    label: Tensor | None = None
 
     def total(self, warmup: float | Tensor = 1.0) -> Tensor:
         """The bound, with the KL weighted by ``warmup`` in [0, 1] while it warms up; 1 gives the true bound."""
-        bound = self.reconstruction - warmup * self.kl
-        return bound if self.label is None else bound + self.label
+        return self.reconstruction - warmup * self.kl
+
+
+class LabelBound(NamedTuple):
+    """A lower bound on log p(x, y), or on log p(x) of a model with labels; as ``Bound``.
+
+    Attributes
+    ----------
+    reconstruction, kl : Tensor
+        As in ``Bound``, given y or averaged over q(y | x).
+    label : Tensor
+        What labels contribute: log p(y), and the entropy of q(y | x) where y is summed out.
+    """
+
+    reconstruction: Tensor
+    kl: Tensor
+    label: Tensor
+
+    def total(self, warmup: float | Tensor = 1.0) -> Tensor:
+        """The bound, with the KL weighted by ``warmup``."""
+        return self.reconstruction - warmup * self.kl + self.label

@@ -18,7 +18,7 @@ from skdgm.distributions import (
     standard,
     standard_normal,
 )
-from skdgm.models.bound import Bound
+from skdgm.models.bound import LabelBound
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 
 
@@ -70,27 +70,52 @@ class M2Module(nn.Module):
         """Each class against any number of rows: indices of shape (n_classes, 1)."""
         return torch.arange(self.n_classes, device=self.log_p_y.device)[:, None]
 
-    def labeled_bound(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> Bound:
-        """-L(x, y), eq. (6), by one draw of z: a bound on log p(x, y); shape of y against the rows."""
-        q_z = self.q_z(x, y, observed)
+    def labeled_bound(
+        self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None, rows: Tensor | None = None
+    ) -> LabelBound:
+        """-L(x, y), eq. (6), by one draw of z: a bound on log p(x, y); shape of y against the rows.
+
+        With ``rows``, label i goes with row ``rows[i]``.
+        """
+        q_z = self.encoder(seen(x, observed), y, rows)
         z = q_z.rsample(rng)
+        if rows is not None:
+            x, observed = x[rows], None if observed is None else observed[rows]
         kl = kl_to_standard(q_z)
-        return Bound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
+        return LabelBound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
 
     def unlabeled_bound(
-        self, x: Tensor, rng: Rng, observed: Tensor | None = None, n_enumerated: int | None = None
-    ) -> Bound:
-        """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,)."""
+        self,
+        x: Tensor,
+        rng: Rng,
+        observed: Tensor | None = None,
+        n_enumerated: int | None = None,
+        negligible: float = 0.0,
+    ) -> LabelBound:
+        """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,).
+
+        ``n_enumerated`` sums that many classes and draws one of the rest. Classes that weigh no more than
+        ``negligible`` are left out: at 1e-9 they are below the rounding of the sum, and once q(y | x) is certain they
+        are nearly all of the work.
+        """
         q_y = self.q_y(x, observed)
-        if n_enumerated is None or n_enumerated >= self.n_classes - 1:
-            bound = self.labeled_bound(x, self.every_class, rng, observed)
-            reconstruction, kl, label = ((q_y.probs.T * term).sum(0) for term in bound)
-        else:
-            y, weight = most_probable(q_y, n_enumerated, rng)
-            bound = self.labeled_bound(x, y, rng, observed)
-            reconstruction, kl, label = ((weight * term).sum(0) for term in bound)
+        drawn = n_enumerated is not None and n_enumerated < self.n_classes - 1
+        y, weight = most_probable(q_y, n_enumerated or 0, rng) if drawn else (self.every_class, q_y.probs.T)
+        bound = self.labeled_bounds(x, y, weight, rng, observed, negligible)
+        reconstruction, kl, label = ((weight * term).sum(0) for term in bound)
+        if drawn:
             label = label + baseline(bound.total().detach(), weight)
-        return Bound(reconstruction, kl, label + q_y.entropy())
+        return LabelBound(reconstruction, kl, label + q_y.entropy())
+
+    def labeled_bounds(
+        self, x: Tensor, y: Tensor, weight: Tensor, rng: Rng, observed: Tensor | None, negligible: float
+    ) -> LabelBound:
+        """-L(x, y) of several classes for each row, 0 where a class weighs next to nothing; shape of ``weight``."""
+        if not negligible:
+            return self.labeled_bound(x, y, rng, observed)
+        heard = weight.detach() > negligible
+        bound = self.labeled_bound(x, y.expand_as(weight)[heard], rng, observed, rows=heard.nonzero()[:, 1])
+        return LabelBound(*(torch.zeros_like(weight).masked_scatter(heard, term) for term in bound))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), its expectation by ``n_draws`` draws of z per class; (n,)."""
