@@ -8,13 +8,15 @@ batch, ``(..., n)``. Arithmetic is float32 whatever the precision of the network
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 LOG_2PI = math.log(2 * math.pi)
+EXP_OVERFLOWS = 80.0  # in float32, beyond this; log(1 + exp(l)) is l there
 
 
 class Distribution(Protocol):
@@ -143,7 +145,31 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
-        return sum_observed(seen(x, self.observed) * self.logits - F.softplus(self.logits), self.observed)
+        return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)
+
+
+class BernoulliLogProb(torch.autograd.Function):
+    """sum_j x_j l_j - log(1 + exp(l_j)) over the observed columns, of logits l: half the passes that autograd makes.
+
+    With a class or a draw per leading axis the cells are millions, and passes over them cost as much as the products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, logits: Tensor, observed: Tensor | None) -> Tensor:
+        """The log-density, (..., n); x and logits broadcast."""
+        ctx.save_for_backward(x, logits, observed)
+        softplus = logits.clamp(max=EXP_OVERFLOWS).exp_().add_(1).log_()
+        torch.maximum(softplus, logits, out=softplus)
+        return sum_observed(torch.addcmul(softplus, x, logits, value=-1), observed).neg_()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        """x - sigmoid(l) in logits; l in x, where anybody asks."""
+        x, logits, observed = ctx.saved_tensors
+        row = grads[0][..., None] if observed is None else grads[0][..., None] * observed
+        of_x = (row * logits).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
+        return of_x, (x - torch.sigmoid(logits)).mul_(row).sum_to_size(logits.shape), None
 
 
 class Categorical:

@@ -133,6 +133,24 @@ def test_bernoulli_is_linear_in_x():
     np.testing.assert_allclose(p.log_prob(grey).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("lead", [(), (1,), (2,)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_bernoulli_gradients_are_autograds(lead, masked):
+    """In logits and in x, with axes in front of either, against the formula written out."""
+    logits, x = noise(*lead, 5, 3).mul_(40).requires_grad_(True), torch.rand(5, 3, requires_grad=True)
+    observed = noise(5, 3, seed=4) > 0 if masked else None
+    cells = x * logits - torch.logaddexp(logits, torch.zeros(()))
+    plain = (cells if observed is None else cells * observed).sum(-1)
+    weight = noise(*plain.shape, seed=5)
+    own = Bernoulli(logits, observed).log_prob(x)
+    torch.testing.assert_close(own, plain, rtol=1e-6, atol=1e-5)
+    grads = [torch.autograd.grad((weight * value).sum(), (logits, x)) for value in (own, plain)]
+    if masked:  # a missing cell is replaced before: nothing of it is left in the gradient
+        grads = [(of_logits, of_x * observed) for of_logits, of_x in grads]
+    for mine, wanted in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
+
+
 def test_bernoulli_is_finite_at_extreme_logits():
     """Logits of +-1e4 give finite log-probabilities and gradients, certain outcomes 0."""
     logits = torch.tensor([[1e4, -1e4]], requires_grad=True)

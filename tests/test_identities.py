@@ -441,7 +441,7 @@ def test_enumerating_the_most_probable_classes_is_unbiased_in_value_and_gradient
 
 @pytest.mark.parametrize("n_enumerated", [None, 1])
 def test_leaving_out_negligible_classes_changes_nothing_that_float32_holds(n_enumerated, monkeypatch):
-    """The same value and gradients as with all classes, certain rows and undecided ones mixed, and fewer classes seen."""
+    """The same value and gradients as with all classes, certain rows and undecided ones mixed."""
     module, x = m2(), some_rows("bernoulli", 12)
     with torch.no_grad():
         module.classifier.mlp.layers[-1].weight.mul_(60)  # most rows certain to 1e-9 and beyond
