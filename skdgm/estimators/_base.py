@@ -260,7 +260,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         parts = []
         for start in range(0, len(X), chunk):
             x = self._to_tensor(X[start : start + chunk])
-            padded = torch.cat([x, x.new_zeros(chunk - len(x), x.shape[1])])
+            padded = x if len(x) == chunk else torch.cat([x, x.new_zeros(chunk - len(x), x.shape[1])])
             parts.append(function(padded)[: len(x)].cpu().numpy())
         return np.concatenate(parts)
 
@@ -401,7 +401,7 @@ class Columns:
     def inside(self, X: np.ndarray) -> np.ndarray:
         """Rows as a module reads them: standardised in float64, then float32."""
         x = X if self.center is None else (X - self.center) / self.scale
-        return np.array(np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED), dtype=np.float32)
+        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
     def outside(self, x: np.ndarray) -> np.ndarray:
         """Decoded rows in the units of X."""

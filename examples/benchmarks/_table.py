@@ -1,0 +1,134 @@
+"""The benchmark table: each script records its rows as JSON, and doc/benchmarks.md is made from all of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+PAGE = Path(__file__).parents[2] / "doc" / "benchmarks.md"
+ORDER = ["m2_training", "vae_training", "vae_step", "prediction", "classes", "rows", "small_data"]
+ORDER += ["label_spreading", "import_time", "grid_search"]
+
+
+@dataclass
+class Row:
+    """One line of the table.
+
+    Attributes
+    ----------
+    work, against : str
+        What was done, and by whom beside us.
+    ours, theirs : str
+        Both measurements, with their units.
+    ratio : float
+        What the goal is about.
+    goal : str
+        As "≥ 4×" or "≤ 3×": a bound on the ratio.
+    quality : str
+        The bound or accuracy that both reached.
+    note : str
+        The reason, where the goal is missed.
+    """
+
+    work: str
+    against: str
+    ours: str
+    theirs: str
+    ratio: float
+    goal: str
+    quality: str = ""
+    note: str = ""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the ratio keeps the goal."""
+        sign, bound = self.goal[0], float(self.goal[1:].split("×")[0].split()[0])
+        return self.ratio >= bound if sign == "≥" else self.ratio <= bound
+
+
+def seconds(work: Callable[[], Any]) -> float:
+    """Wall time of a call."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def in_turn(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """Median seconds of each contestant; all take their turn in every round, so that a slow minute hits all."""
+    rounds = [{name: seconds(work) for name, work in contestants.items()} for _ in range(repeats)]
+    return {name: statistics.median(round[name] for round in rounds) for name in contestants}
+
+
+def record(script: str, rows: list[Row]) -> None:
+    """Keep a script's rows and write the page anew."""
+    RESULTS.mkdir(exist_ok=True)
+    found = {"rows": [asdict(row) for row in rows], "machine": machine()}
+    (RESULTS / f"{Path(script).stem}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    PAGE.write_text(page())
+    for row in rows:
+        print(line(row), flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures hold for."""
+    names = ("torch", "scikit-learn", "numpy", "pyro-ppl", "jax", "pythae")
+    return {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "bfloat16 units": torch.cpu._is_avx512_bf16_supported(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def processor() -> str:
+    """Name and number of the processors."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    models = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
+    return f"{os.cpu_count()} × {models[0] if models else platform.processor()}"
+
+
+def line(row: Row) -> str:
+    """A row in Markdown."""
+    ratio = f"**{row.ratio:.2f}×**" if row.reached else f"{row.ratio:.2f}×"
+    cells = [row.work, row.against, row.ours, row.theirs, ratio, row.goal, "yes" if row.reached else "no", row.quality]
+    return "| " + " | ".join(cells) + " |"
+
+
+def page() -> str:
+    """The whole Markdown page."""
+    found = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
+    names = [name for name in ORDER if name in found]
+    rows = [Row(**row) for name in names for row in found[name]["rows"]]
+    notes = [f"- **{row.work}** ({row.against}): {row.note}" for row in rows if row.note]
+    machines = {json.dumps(found[name]["machine"]) for name in names}
+    return "\n".join(
+        [
+            "# Speed",
+            "",
+            "Made by `make bench` (scripts: `examples/benchmarks/`). Each ratio comes from one run, the contestants in",
+            "turn, medians of the rounds. Same architecture, batch and steps on both sides, and the bound or accuracy",
+            "reached stands beside. Peers run with the fastest settings that their documentation names.",
+            "",
+            "| work | against | ours | theirs | ratio | goal | reached | quality |",
+            "|---|---|---|---|---|---|---|---|",
+            *map(line, rows),
+            "",
+            *(["## Notes", "", *notes, ""] if notes else []),
+            "## Measured on",
+            "",
+            *("- " + ", ".join(f"{key} {value}" for key, value in json.loads(text).items()) for text in machines),
+            "",
+        ]
+    )
