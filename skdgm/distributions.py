@@ -8,6 +8,7 @@ batch, ``(..., n)``. Arithmetic is float32 whatever the precision of the network
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
@@ -178,16 +179,17 @@ class Categorical:
     def __init__(self, logits: Tensor) -> None:
         self.log_probs = F.log_softmax(logits, dim=-1)
 
-    @property
+    @cached_property
     def probs(self) -> Tensor:
         """Probabilities of shape (..., n, n_classes)."""
         return torch.exp(self.log_probs)
 
     def log_prob(self, y: Tensor) -> Tensor:
         """Log-probability of the class index ``y``; ``y`` broadcasts against the rows: (..., n)."""
-        y, log_probs = y[..., None], self.log_probs
-        lead = torch.broadcast_shapes(y.shape[:-1], log_probs.shape[:-1])
-        return log_probs.expand(*lead, -1).gather(-1, y.expand(*lead, 1)).squeeze(-1)
+        if self.log_probs.ndim == 1:  # one distribution for all rows
+            return self.log_probs[y]
+        y, log_probs = torch.broadcast_tensors(y[..., None], self.log_probs)
+        return log_probs.gather(-1, y[..., :1]).squeeze(-1)
 
     def entropy(self) -> Tensor:
         """Entropy in nats, of shape (..., n)."""

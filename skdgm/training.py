@@ -183,17 +183,16 @@ def run_epoch(
     for group in optimizer.param_groups:
         group["lr"] = rate_factor * settings.rate(epoch)
     warmup, means = settings.warmth(epoch), Means()
+    parameters = trained(module)
     for batches in steps(terms, rng):
-        loss = step(module, terms, batches, settings, rng, warmup, means)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        reduce_gradients(module)
+        step(terms, batches, settings, rng, warmup, means).backward()
+        reduce_gradients(parameters)
         optimizer.step()
     return means.read()
 
 
 def step(
-    module: nn.Module,
     terms: Sequence[Term],
     batches: Sequence[Batch],
     settings: Settings,
@@ -271,7 +270,7 @@ def endless(term: Term, rng: Generator | None) -> Iterator[Batch]:
 def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Adam; the normal prior on weight matrices enters as its weight decay, 1 / (sd^2 N) for a loss per row."""
     decay = 0.0 if settings.weight_prior is None else 1.0 / (settings.weight_prior**2 * settings.n_rows)
-    parameters = [p for p in module.parameters() if p.requires_grad and p.numel()]
+    parameters = trained(module)
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.ndim <= 1]},
@@ -280,9 +279,19 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
     return torch.optim.Adam(groups, lr=settings.learning_rate_init, fused=fused)
 
 
-def reduce_gradients(module: nn.Module) -> None:
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """The parameters that training moves."""
+    return [p for p in module.parameters() if p.requires_grad and p.numel()]
+
+
+def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """The one door that gradients pass between backward and step: here they are clipped."""
-    nn.utils.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], MAX_GRADIENT_NORM)
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
+    if norm.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # the CPU need not wait to know, and spares itself a pass
+        factor = (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
+        for g in gradients:
+            g.mul_(factor)
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

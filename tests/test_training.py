@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from skdgm import training
-from skdgm.models.bound import Bound
+from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.sources import OnDisk, Resident, Subset
@@ -159,10 +159,10 @@ def test_warmup_climbs_linearly_to_one_and_weighs_the_kl():
     assert [settings(warmup=4).warmth(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert settings().warmth(0) == 1.0
     module, ones = Line(), torch.ones(60)
-    term = term_of(lambda batch, rng: Bound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5))))
+    term = term_of(lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5))))
     history = train(module, [term], settings(warmup=4), generator())
     np.testing.assert_allclose(history.epochs["bound"], [5, 4.5, 4, 3.5, 3.5])
-    assert bound_of(Bound(5 * ones, 2 * ones, ones))[0] == 4.0
+    assert bound_of(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ def test_history_holds_every_part_of_every_epoch():
     """One value per epoch and part, the bound among them; parts carry their term's name; the bound is their sum."""
     module = Line()
     terms = [
-        term_of(lambda b, r: Bound(module.log_prob(b.x), 0 * b.x[:, 0] + 1, b.x[:, 1]), name="unlabeled", weight=0.5),
+        term_of(lambda b, r: LabelBound(module.log_prob(b.x), 0 * b.x[:, 0] + 1, b.x[:, 1]), name="unlabeled", weight=0.5),
         line_term(module, name="classification", weight=2.0),
     ]
     history = train(module, terms, settings(max_iter=4), generator())
@@ -395,7 +395,7 @@ def test_wild_gradients_are_clipped():
     module = Line()
     for size, expected in [(1e6, training.MAX_GRADIENT_NORM), (3.0, 3.0)]:
         module.weight.grad, module.bias.grad = torch.zeros_like(module.weight), torch.tensor([size])
-        training.reduce_gradients(module)
+        training.reduce_gradients(training.trained(module))
         assert module.bias.grad.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -433,11 +433,11 @@ def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
     optimizer = training.make_optimizer(module, plan)
     n_steps = 0
     for batches in steps(terms, None):
-        loss = training.step(module, terms, batches, plan, None, 0.5, means)
+        loss = training.step(terms, batches, plan, None, 0.5, means)
         assert loss.device.type == "meta" and loss.shape == ()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        training.reduce_gradients(module)
+        training.reduce_gradients(training.trained(module))
         optimizer.step()
         n_steps += 1
     assert n_steps == 3

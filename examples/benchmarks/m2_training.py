@@ -2,7 +2,8 @@
 
 784-500-50, 10 classes, ReLU, Adam at 1e-3; 10,000 training rows of which 1,000 keep their label; 200 unlabeled and 100
 labeled rows a step, the same number of steps for all. The objective is that of M2Classifier under
-``alpha_normalization="balanced"``: mean -U + mean -L + (alpha N / N_l) mean log q(y | x), y summed out. Accuracy is that of argmax q(y | x) on 10,000 test rows. Compilation is not counted.
+``alpha_normalization="balanced"``: mean -U + mean -L + (alpha N / N_l) mean log q(y | x), y summed out.
+Accuracy is that of argmax q(y | x) on 10,000 test rows. Compilation is not counted.
 """
 
 from __future__ import annotations
