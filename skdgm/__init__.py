@@ -1,11 +1,37 @@
-"""Deep generative models as scikit-learn estimators, on PyTorch."""
+"""Deep generative models as scikit-learn estimators, on PyTorch.
 
-from skdgm.estimators.m1 import M1Classifier
-from skdgm.estimators.m1m2 import M1M2Classifier
-from skdgm.estimators.m2 import M2Classifier
-from skdgm.estimators.transductive_svc import TransductiveSVC
-from skdgm.estimators.vae import VAE
+An estimator is loaded when it is first named: ``skdgm.datasets`` and ``skdgm.model_selection`` do without torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skdgm.estimators.m1 import M1Classifier
+    from skdgm.estimators.m1m2 import M1M2Classifier
+    from skdgm.estimators.m2 import M2Classifier
+    from skdgm.estimators.transductive_svc import TransductiveSVC
+    from skdgm.estimators.vae import VAE
 
 __version__ = "0.1.0.dev0"
 
 __all__ = ["VAE", "M1Classifier", "M1M2Classifier", "M2Classifier", "TransductiveSVC"]
+
+_HOMES = {
+    "VAE": "vae",
+    "M1Classifier": "m1",
+    "M1M2Classifier": "m1m2",
+    "M2Classifier": "m2",
+    "TransductiveSVC": "transductive_svc",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'skdgm' has no attribute {name!r}")
+    globals()[name] = getattr(import_module(f"skdgm.estimators.{_HOMES[name]}"), name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

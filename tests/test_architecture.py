@@ -1,6 +1,7 @@
 """Imports go down only: each room of skdgm imports what its line in DOWN and OUTSIDE allows, and nothing else."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 
@@ -78,3 +79,13 @@ def test_display_imports_matplotlib_only_to_plot():
     tree = ast.parse((ROOT / "display.py").read_text("utf8"))
     at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
     assert not any(name.startswith("matplotlib") for name in imported(at_import, "display.py"))
+
+
+def test_torch_is_loaded_with_the_first_estimator_only():
+    """datasets and model_selection do without it; every public name is there on demand, and no other."""
+    code = (
+        "import sys, skdgm, skdgm.datasets, skdgm.model_selection; assert 'torch' not in sys.modules; "
+        "assert [getattr(skdgm, name).__name__ for name in skdgm.__all__] == skdgm.__all__; "
+        "assert set(skdgm.__all__) <= set(dir(skdgm)) and not hasattr(skdgm, 'GAN')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

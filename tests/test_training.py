@@ -159,7 +159,9 @@ def test_warmup_climbs_linearly_to_one_and_weighs_the_kl():
     assert [settings(warmup=4).warmth(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert settings().warmth(0) == 1.0
     module, ones = Line(), torch.ones(60)
-    term = term_of(lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5))))
+    term = term_of(
+        lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
+    )
     history = train(module, [term], settings(warmup=4), generator())
     np.testing.assert_allclose(history.epochs["bound"], [5, 4.5, 4, 3.5, 3.5])
     assert bound_of(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
@@ -237,7 +239,9 @@ def test_history_holds_every_part_of_every_epoch():
     """One value per epoch and part, the bound among them; parts carry their term's name; the bound is their sum."""
     module = Line()
     terms = [
-        term_of(lambda b, r: LabelBound(module.log_prob(b.x), 0 * b.x[:, 0] + 1, b.x[:, 1]), name="unlabeled", weight=0.5),
+        term_of(
+            lambda b, r: LabelBound(module.log_prob(b.x), 0 * b.x[:, 0] + 1, b.x[:, 1]), name="unlabeled", weight=0.5
+        ),
         line_term(module, name="classification", weight=2.0),
     ]
     history = train(module, terms, settings(max_iter=4), generator())
