@@ -30,7 +30,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
-from skdgm import VAE, M1Classifier, M1M2Classifier, M2Classifier
+from skdgm import VAE, M1Classifier, M1M2Classifier, M2Classifier, training
+from skdgm.estimators import _base
 from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer
 
 FAST = {"hidden_layer_sizes": (16,), "max_iter": 4}
@@ -1126,3 +1127,24 @@ def test_a_fit_on_cuda_predicts_like_one_on_the_cpu(name, data):
     buffer = io.BytesIO()
     joblib.dump(model, buffer)
     assert b"torch" not in buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("native", "params", "chosen"),
+    [
+        (True, {"hidden_layer_sizes": (256, 300), "batch_size": 256}, "bfloat16"),
+        (True, {"hidden_layer_sizes": (256, 200), "batch_size": 256}, "float32"),
+        (True, {"hidden_layer_sizes": (256,), "batch_size": 255}, "float32"),
+        (True, {"hidden_layer_sizes": (10,), "batch_size": 16, "precision": "bfloat16"}, "bfloat16"),
+        (False, {"hidden_layer_sizes": (256, 300), "batch_size": 256}, "float32"),
+        (False, {"hidden_layer_sizes": (256,), "batch_size": 256, "precision": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_automatic_precision_is_bfloat16_where_it_pays(native, params, chosen, monkeypatch):
+    """Units for it in the device, and products that are large enough; a precision that is named is taken."""
+    used = []
+    train = training.train
+    monkeypatch.setattr(_base, "multiplies_bfloat16", lambda device: native)
+    monkeypatch.setattr(training, "train", lambda *a, **k: used.append(a[2].precision) or train(*a, **k))
+    VAE(2, max_iter=1, device="cpu", random_state=0, **params).fit(np.random.default_rng(0).random((600, 4)))
+    assert used == [chosen]

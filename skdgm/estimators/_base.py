@@ -39,6 +39,8 @@ MAX_DRAWS_PER_CHUNK = 4096
 NOISE_TAPE = 1 << 20
 # Rows that take more float32 bytes than this are read from where they lie, block by block.
 RESIDENT_BYTES = 4 << 30
+# Rows of a batch and units of a layer, at least, for bfloat16 to pay for its conversions.
+MIN_BFLOAT16 = 256
 # Standardised values are cut here, so that their squares stay finite in float32.
 MAX_STANDARDIZED = 1e6
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
@@ -197,10 +199,17 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
             weight_prior=self.weight_prior,
             n_rows=n_rows,
-            precision="float32" if self.precision == "auto" else self.precision,
+            precision=self._chosen_precision(n_rows),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
         )
+
+    def _chosen_precision(self, n_rows: int) -> str:
+        """For "auto": bfloat16 where the device multiplies it, for products that are large enough to gain by it."""
+        if self.precision != "auto":
+            return self.precision
+        smallest = min([self._batch_size(n_rows), *layer_sizes(self.hidden_layer_sizes)])
+        return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:
         """Rows per step; "auto" takes some 20 steps per epoch, of 16 to 500 rows."""
@@ -437,6 +446,14 @@ def resolve_device(device: str) -> str:
             "a GPU where there is one."
         ) from error
     return str(torch.device(device))
+
+
+def multiplies_bfloat16(device: str) -> bool:
+    """Whether a device has units for products in bfloat16. Without them they are slower than in float32."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 def available_device(device: str) -> str:

@@ -127,7 +127,8 @@ class M1M2Classifier(SemiSupervised):
         "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the linear layers while training; all else is float32. "auto" is float32.
+        Arithmetic of the linear layers while training; all else is float32. "auto" is bfloat16 where the device has
+        units for it and batch and layers hold at least 256, so that it pays; else float32.
 
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
