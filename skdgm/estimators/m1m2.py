@@ -33,7 +33,8 @@ class M1M2Classifier(SemiSupervised):
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
         The lower layer, cloned and fitted on all rows. A ``FrozenEstimator(vae)`` is used as it is: a search then does
-        not fit it again. None is ``VAE(n_components=50)`` on the same device, seeded from ``random_state``.
+        not fit it again. None is ``VAE(n_components=50, warmup=1.0)`` on the same device, seeded from
+        ``random_state``; the long warm-up keeps more dimensions alive than the best density does.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of q(y | .), q(z2 | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
@@ -53,10 +54,11 @@ class M1M2Classifier(SemiSupervised):
     resample_codes : bool, default=True
         Draw the codes anew at each visit. False trains on their means, which overfits sooner.
 
-    alpha : float, default=0.1
+    alpha : float, default=1.0
         Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the
         labels directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2
-        penalty that MLPClassifier calls alpha: that is ``weight_prior`` here.)
+        penalty that MLPClassifier calls alpha: that is ``weight_prior`` here.) The paper's value is 0.1, for tens of
+        thousands of unlabeled rows.
 
     alpha_normalization : {"paper", "balanced"}, default="paper"
         "paper" is J^alpha literally: each row's bound counts once, and the labels' mean log q(y | x) counts alpha times
@@ -207,7 +209,7 @@ class M1M2Classifier(SemiSupervised):
         likelihood="gaussian_heteroscedastic",
         active_threshold=0.1,
         resample_codes=True,
-        alpha=0.1,
+        alpha=1.0,
         alpha_normalization="paper",
         class_prior="uniform",
         class_weight=None,
@@ -267,7 +269,7 @@ class M1M2Classifier(SemiSupervised):
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, str]:
-        default = VAE(n_components=50, device=self.device)
+        default = VAE(n_components=50, warmup=1.0, device=self.device)
         goes_on = self.warm_start and hasattr(self, "module_")  # the upper weights read the codes of this encoder
         if not goes_on:
             self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
