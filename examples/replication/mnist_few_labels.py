@@ -48,10 +48,12 @@ M2 = {
     "n_components": 50,
     "hidden_layer_sizes": (500,),
     "likelihood": "bernoulli",
-    "alpha_normalization": "balanced",
+    "binarize": True,
+    "alpha": 10.0,
+    "alpha_normalization": "paper",
     "n_enumerated": 1,
     "batch_size": 500,
-    "learning_rate_init": 1e-3,
+    "learning_rate_init": 3e-3,
     "max_iter": 40,
 }
 M1M2 = {
