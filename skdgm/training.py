@@ -227,24 +227,22 @@ def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
 
 
 class Means:
-    """Running means of named terms, kept on the device until an epoch's end."""
+    """Means of named terms over an epoch's steps, kept on the device until its end."""
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
+        self.steps: dict[str, list[Tensor]] = {}
 
     def add(self, name: str, value: BoundTerms | Tensor) -> None:
         """Add a step's value: a scalar, rows, or a bound whose parts get ``name`` in front."""
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
-            self.sums[key] = self.sums.get(key, 0.0) + rows.detach().mean()
-            self.counts[key] = self.counts.get(key, 0) + 1
+            self.steps.setdefault(key, []).append(rows.detach().mean())
 
     def read(self) -> dict[str, float]:
         """Wait for the device and give the means."""
-        sums = torch.stack(list(self.sums.values())).tolist()
-        return {key: total / count for (key, count), total in zip(self.counts.items(), sums, strict=True)}
+        means = torch.stack([torch.stack(values).mean() for values in self.steps.values()])
+        return dict(zip(self.steps, means.tolist(), strict=True))
 
 
 def steps(terms: Sequence[Term], rng: Generator | None) -> Iterator[list[Batch]]:

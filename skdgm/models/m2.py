@@ -99,23 +99,26 @@ class M2Module(nn.Module):
         are nearly all of the work.
         """
         q_y = self.q_y(x, observed)
-        drawn = n_enumerated is not None and n_enumerated < self.n_classes - 1
-        y, weight = most_probable(q_y, n_enumerated or 0, rng) if drawn else (self.every_class, q_y.probs.T)
-        bound = self.labeled_bounds(x, y, weight, rng, observed, negligible)
-        reconstruction, kl, label = ((weight * term).sum(0) for term in bound)
+        if n_enumerated is None or n_enumerated >= self.n_classes - 1:
+            y, weight, drawn = self.every_class, q_y.probs.T, False
+        else:
+            y, weight, drawn = *most_probable(q_y, n_enumerated, rng), True
+        terms = self.labeled_terms(x, y, weight, rng, observed, negligible)
+        reconstruction, kl, label = (weight * terms).sum(1)
         if drawn:
-            label = label + baseline(bound.total().detach(), weight)
+            label = label + baseline(LabelBound(*terms.detach()).total(), weight)
         return LabelBound(reconstruction, kl, label + q_y.entropy())
 
-    def labeled_bounds(
+    def labeled_terms(
         self, x: Tensor, y: Tensor, weight: Tensor, rng: Rng, observed: Tensor | None, negligible: float
-    ) -> LabelBound:
-        """-L(x, y) of several classes for each row, 0 where a class weighs next to nothing; shape of ``weight``."""
+    ) -> Tensor:
+        """The terms of -L(x, y) for several classes of each row, (3, *shape of weight); 0 where one is left out."""
         if not negligible:
-            return self.labeled_bound(x, y, rng, observed)
-        heard = weight.detach() > negligible
-        bound = self.labeled_bound(x, y.expand_as(weight)[heard], rng, observed, rows=heard.nonzero()[:, 1])
-        return LabelBound(*(torch.zeros_like(weight).masked_scatter(heard, term) for term in bound))
+            return torch.stack(self.labeled_bound(x, y, rng, observed))
+        kept = (weight.detach() > negligible).flatten().nonzero()[:, 0]
+        bound = self.labeled_bound(x, y.expand_as(weight).flatten()[kept], rng, observed, rows=kept % len(x))
+        cells = weight.new_zeros(len(bound), weight.numel()).index_copy(1, kept, torch.stack(bound))
+        return cells.unflatten(1, weight.shape)
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), its expectation by ``n_draws`` draws of z per class; (n,)."""
