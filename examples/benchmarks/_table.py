@@ -32,9 +32,9 @@ class Row:
     ours, theirs : str
         Both measurements, with their units.
     ratio : float
-        What the goal is about.
+        What the goal is about: mostly a ratio of times or rates.
     goal : str
-        As "≥ 4×" or "≤ 3×": a bound on the ratio.
+        As "≥ 4×", "≤ 3×" or "≤ 10 s": a bound on it.
     quality : str
         The bound or accuracy that both reached.
     note : str
@@ -53,7 +53,7 @@ class Row:
     @property
     def reached(self) -> bool:
         """Whether the ratio keeps the goal."""
-        sign, bound = self.goal[0], float(self.goal[1:].split("×")[0].split()[0])
+        sign, bound = self.goal[0], float(self.goal[1:].strip("× s"))
         return self.ratio >= bound if sign == "≥" else self.ratio <= bound
 
 
@@ -101,8 +101,10 @@ def processor() -> str:
 
 def line(row: Row) -> str:
     """A row in Markdown."""
-    ratio = f"**{row.ratio:.2f}×**" if row.reached else f"{row.ratio:.2f}×"
-    cells = [row.work, row.against, row.ours, row.theirs, ratio, row.goal, "yes" if row.reached else "no", row.quality]
+    unit = row.goal.lstrip("≥≤ ").lstrip("0123456789.").lstrip()
+    ratio = f"{row.ratio:.3g} {unit}".replace(" ×", "×")
+    reached = "**yes**" if row.reached else "no"
+    cells = [row.work, row.against, row.ours, row.theirs, ratio, row.goal, reached, row.quality]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -212,8 +212,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:
-        """Rows per step; "auto" takes some 20 steps per epoch, of 16 to 500 rows."""
-        auto = min(500, max(16, n_rows // 20))
+        """Rows per step; "auto" takes some 20 steps per epoch, of 32 to 500 rows."""
+        auto = min(500, max(32, n_rows // 20))
         return min(n_rows, auto if self.batch_size == "auto" else self.batch_size)
 
     def _train(

@@ -100,7 +100,7 @@ class M1M2Classifier(SemiSupervised):
         Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
-        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 16 and 500. Larger
+        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 32 and 500. Larger
         is faster per epoch and makes fewer steps.
 
     max_iter : int, default=100

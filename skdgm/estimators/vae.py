@@ -62,7 +62,7 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
         Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a twentieth of the rows, between 16 and 500. Larger is faster per epoch and makes
+        Rows per step. "auto" takes a twentieth of the rows, between 32 and 500. Larger is faster per epoch and makes
         fewer steps.
 
     max_iter : int, default=100
