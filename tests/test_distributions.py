@@ -16,6 +16,7 @@ from skdgm.distributions import (
     hash_rows,
     kl_to_standard,
     log_mean_exp,
+    seen,
     standard,
     standard_normal,
     sum_observed,
@@ -285,3 +286,11 @@ def test_drawing_leaves_the_global_generator_alone():
     Bernoulli(noise(3, 2)).rsample(generator())
     Categorical(noise(3, 2)).sample(generator())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_is_seen_is_zero_where_nothing_is_observed():
+    """Zeros in place of masked cells, NaN among them; the row itself without a mask."""
+    x = torch.tensor([[1.0, torch.nan], [3.0, 4.0]])
+    observed = torch.tensor([[True, False], [False, True]])
+    assert seen(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
+    assert seen(x, None) is x

@@ -33,7 +33,7 @@ def data():
 @pytest.fixture(scope="module")
 def model(data):
     """A fitted model that knows the clusters."""
-    return M2Classifier(2, **{**FAST, "max_iter": 20}).fit(data[0], data[1])
+    return M2Classifier(2, **{**FAST, "max_iter": 40}).fit(data[0], data[1])
 
 
 def test_it_learns_the_clusters(model, data):

@@ -14,7 +14,6 @@ from skdgm.networks import (
     ClassAffine,
     DecoderNetwork,
     NormalNetwork,
-    seen,
 )
 
 
@@ -142,14 +141,6 @@ def test_gaussian_decoder_shares_one_variance_per_column():
         decoder.shared.copy_(torch.tensor([-1.0, 0.0, 1.0]))
     assert torch.equal(decoder(noise(4, 2)).log_var, decoder.shared.expand(4, 3))
     assert DecoderNetwork(2, 3, (6,), "tanh", "bernoulli", generator()).shared.numel() == 0
-
-
-def test_what_is_seen_is_zero_where_nothing_is_observed():
-    """Zeros in place of masked cells, NaN among them; the row itself without a mask."""
-    x = torch.tensor([[1.0, torch.nan], [3.0, 4.0]])
-    observed = torch.tensor([[True, False], [False, True]])
-    assert seen(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
-    assert seen(x, None) is x
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -198,10 +198,10 @@ def test_warmup_in_epochs_or_as_a_share(warmup, n_warm):
 
 
 def test_batch_size_sets_the_steps_of_an_epoch():
-    """ "auto" is a twentieth of the rows between 16 and 500; an int is obeyed up to the number of rows."""
+    """ "auto" is a twentieth of the rows between 32 and 500; an int is obeyed up to the number of rows."""
     model = VAE(2)
     sizes = [model._batch_size(n) for n in (5, 100, 2000, 10**6)]
-    assert sizes == [5, 16, 100, 500]
+    assert sizes == [5, 32, 100, 500]
     assert [VAE(2, batch_size=64)._batch_size(n) for n in (5, 100)] == [5, 64]
 
 
