@@ -15,9 +15,11 @@ from typing import Any
 
 import torch
 
+from skdgm.estimators._base import multiplies_bfloat16
+
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "doc" / "benchmarks.md"
-ORDER = ["m2_training", "vae_training", "vae_step", "prediction", "classes", "rows", "small_data"]
+ORDER = ["m2_training", "vae_training", "step_products", "prediction", "classes", "rows", "small_data"]
 ORDER += ["label_spreading", "import_time", "grid_search"]
 
 
@@ -86,7 +88,7 @@ def machine() -> dict[str, Any]:
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
-        "bfloat16 units": torch.cpu._is_avx512_bf16_supported(),
+        "bfloat16 units": multiplies_bfloat16("cpu"),
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }

@@ -45,7 +45,7 @@ def main() -> None:
         for way, resident in [("copied to memory", limit), ("read in blocks", 0)]:
             _base.RESIDENT_BYTES = resident
             model(FEW).fit(few)
-            median = in_turn({"few": lambda: model(FEW).fit(few), "many": lambda: model(MANY).fit(many)}, 3)
+            median = in_turn({"few": lambda: model(FEW).fit(few), "many": lambda: model(MANY).fit(many)}, 1)
             per_row = {"few": 1e6 * median["few"] / (10 * FEW), "many": 1e6 * median["many"] / MANY}
             row = Row(
                 f"VAE 784-500-50, time per row: 1 M rows of a memmap, {way}",

@@ -21,6 +21,9 @@ from skdgm.distributions import (
 from skdgm.models.bound import LabelBound
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 
+# Gathering rows costs about a quarter of their work: with more classes than this, all are summed.
+WORTH_LEAVING_OUT = 0.75
+
 
 class M2Module(nn.Module):
     """p(x, y, z) = p(y) p(z) p(x | y, z), eq. (2); q(y, z | x) = q(y | x) q(z | x, y), eq. (4).
@@ -113,9 +116,9 @@ class M2Module(nn.Module):
         self, x: Tensor, y: Tensor, weight: Tensor, rng: Rng, observed: Tensor | None, negligible: float
     ) -> Tensor:
         """The terms of -L(x, y) for several classes of each row, (3, *shape of weight); 0 where one is left out."""
-        if not negligible:
+        kept = (weight.detach() > negligible).flatten().nonzero()[:, 0] if negligible else None
+        if kept is None or len(kept) > WORTH_LEAVING_OUT * weight.numel():
             return torch.stack(self.labeled_bound(x, y, rng, observed))
-        kept = (weight.detach() > negligible).flatten().nonzero()[:, 0]
         bound = self.labeled_bound(x, y.expand_as(weight).flatten()[kept], rng, observed, rows=kept % len(x))
         cells = weight.new_zeros(len(bound), weight.numel()).index_copy(1, kept, torch.stack(bound))
         return cells.unflatten(1, weight.shape)

@@ -1,0 +1,78 @@
+"""How much of a training step is matrix products: rows per second of the step over those of its products alone.
+
+A VAE of 784-600-600-50 at batch 1000, in float32 and under bfloat16; an M2 of 784-500-50 with ten classes, all of them
+summed, at 200 unlabeled rows. The products are those of forward and backward, with the layers' shapes, through the same
+backend (torch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+from _table import Row, in_turn, record
+
+from skdgm import VAE, M2Classifier
+from skdgm.estimators._base import multiplies_bfloat16
+
+BATCH, N_ROWS, N_EPOCHS = 1000, 10_000, 2
+ENCODER, DECODER = [(784, 600), (600, 600), (600, 100)], [(50, 600), (600, 600), (600, 784)]
+
+
+M2_BATCH, CLASSES = 200, 10
+M2_LAYERS = [(784, 500, 1), (784, 500, 1), (500, 100, CLASSES), (50, 500, CLASSES), (500, 784, CLASSES)]
+
+
+def products(layers: list[tuple[int, int, int]], first: int, batch: int, precision: str) -> None:
+    """The products of as many steps as the fit takes: x W^T, and the gradients of W and (but for the data) of x.
+
+    A layer is its columns, its units and the times it sees each row; the ``first`` ones read the data.
+    """
+    dtype = getattr(torch, precision)
+    tensors = [
+        tuple(torch.randn(shape).to(dtype) for shape in ((n * batch, a), (b, a), (n * batch, b))) for a, b, n in layers
+    ]
+    for _ in range(N_EPOCHS * N_ROWS // batch):
+        for place, (x, weight, gradient) in enumerate(tensors):
+            x @ weight.T
+            gradient.T @ x
+            if place >= first:
+                gradient @ weight
+
+
+def share(work: str, fit: Callable[[], object], alone: Callable[[], None], goal: str, note: str = "") -> Row:
+    """Both in turn, as a row of the table."""
+    median = in_turn({"step": fit, "products": alone}, 5)
+    rate = {name: N_EPOCHS * N_ROWS / time for name, time in median.items()}
+    figures = [f"{rate[name]:,.0f} rows/s" for name in ("step", "products")]
+    return Row(work, "its matrix products alone", *figures, rate["step"] / rate["products"], goal, note=note)
+
+
+def main() -> None:
+    """Time all three."""
+    X = (np.random.default_rng(0).random((N_ROWS, 784)) < 0.2).astype(np.float32)
+    y = np.full(N_ROWS, -1)
+    y[:100] = np.arange(100) % CLASSES
+    common = {"max_iter": N_EPOCHS, "likelihood": "bernoulli", "random_state": 0}
+    rows = []
+    for precision, goal in [("float32", "≥ 0.55×"), ("bfloat16", "≥ 0.40×")]:
+        vae = VAE(50, hidden_layer_sizes=(600, 600), batch_size=BATCH, precision=precision, **common)
+        layers = [(a, b, 1) for a, b in ENCODER + DECODER]
+        alone = partial(products, layers, 1, BATCH, precision)
+        slow = precision == "bfloat16" and not multiplies_bfloat16("cpu")
+        note = "this processor has no bfloat16 units; `precision='auto'` takes float32 here" if slow else ""
+        work = f"VAE training step, 784-600-600-50, batch {BATCH}, {precision}"
+        rows.append(share(work, partial(vae.fit, X), alone, goal, note))
+    m2 = M2Classifier(50, hidden_layer_sizes=(500,), batch_size=M2_BATCH, precision="float32", alpha=1e-3, **common)
+    work = f"M2 training step, 784-500-50, full label sum, {M2_BATCH} + 100 rows, float32"
+    alone = partial(products, M2_LAYERS, 2, M2_BATCH, "float32")
+    rows.append(
+        share(work, partial(m2.fit, X, y), alone, "≥ 0.55×", "the products are those of the unlabeled rows only")
+    )
+    record(__file__, rows)
+
+
+if __name__ == "__main__":
+    main()
