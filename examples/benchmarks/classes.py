@@ -30,7 +30,7 @@ def model() -> M2Classifier:
 
 def data(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Binary rows, a tenth of them labeled, each class at least once."""
-    X = np.random.default_rng(0).random((N_ROWS, 784), dtype=np.float32).round()
+    X = np.random.default_rng(0).integers(0, 2, (N_ROWS, 784), dtype=np.uint8).astype(np.float32)
     y = np.full(N_ROWS, -1)
     y[:1000] = np.arange(1000) % n_classes
     return X, y

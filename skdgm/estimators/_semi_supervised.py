@@ -304,9 +304,7 @@ class SemiSupervised(
         if self.proba_method == "bayes":
             log_joint = self._with_noise(lambda x, noise: model.log_joint(x, noise, self.n_importance_samples), rows)
             return log_softmax(log_joint.astype(np.float64), axis=1)
-        return self._apply(
-            lambda x: Categorical(model.q_y(x).log_probs.double()).log_probs, rows
-        )  # sums to 1 in float64
+        return self._apply(lambda x: Categorical(model.q_y(x).log_probs.double()).log_probs, rows)
 
     def _with_noise(self, function: Callable[..., Tensor], rows: np.ndarray) -> np.ndarray:
         self._columns.check_density_range(rows)
