@@ -40,7 +40,7 @@ class Row:
     quality : str
         The bound or accuracy that both reached.
     note : str
-        The reason, where the goal is missed.
+        A reason, shown where the goal is missed.
     """
 
     work: str
@@ -115,7 +115,7 @@ def page() -> str:
     found = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
     names = [name for name in ORDER if name in found]
     rows = [Row(**row) for name in names for row in found[name]["rows"]]
-    notes = [f"- **{row.work}** ({row.against}): {row.note}" for row in rows if row.note]
+    notes = [f"- **{row.work}** ({row.against}): {row.note}" for row in rows if row.note and not row.reached]
     machines = {json.dumps(found[name]["machine"]) for name in names}
     return "\n".join(
         [

@@ -42,12 +42,12 @@ def products(layers: list[tuple[int, int, int]], first: int, batch: int, precisi
                 gradient @ weight
 
 
-def share(work: str, fit: Callable[[], object], alone: Callable[[], None], goal: str, note: str = "") -> Row:
+def share(work: str, fit: Callable[[], object], alone: Callable[[], None], goal: str, remark: str = "") -> Row:
     """Both in turn, as a row of the table."""
     median = in_turn({"step": fit, "products": alone}, 5)
     rate = {name: N_EPOCHS * N_ROWS / time for name, time in median.items()}
     figures = [f"{rate[name]:,.0f} rows/s" for name in ("step", "products")]
-    return Row(work, "its matrix products alone", *figures, rate["step"] / rate["products"], goal, note=note)
+    return Row(work, "its matrix products alone", *figures, rate["step"] / rate["products"], goal, remark)
 
 
 def main() -> None:
@@ -62,9 +62,9 @@ def main() -> None:
         layers = [(a, b, 1) for a, b in ENCODER + DECODER]
         alone = partial(products, layers, 1, BATCH, precision)
         slow = precision == "bfloat16" and not multiplies_bfloat16("cpu")
-        note = "this processor has no bfloat16 units; `precision='auto'` takes float32 here" if slow else ""
+        remark = "this processor has no bfloat16 units; `precision='auto'` takes float32 here" if slow else ""
         work = f"VAE training step, 784-600-600-50, batch {BATCH}, {precision}"
-        rows.append(share(work, partial(vae.fit, X), alone, goal, note))
+        rows.append(share(work, partial(vae.fit, X), alone, goal, remark))
     m2 = M2Classifier(50, hidden_layer_sizes=(500,), batch_size=M2_BATCH, precision="float32", alpha=1e-3, **common)
     work = f"M2 training step, 784-500-50, full label sum, {M2_BATCH} + 100 rows, float32"
     alone = partial(products, M2_LAYERS, 2, M2_BATCH, "float32")
