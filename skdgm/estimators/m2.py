@@ -156,7 +156,8 @@ class M2Classifier(SemiSupervised):
 
     Notes
     -----
-    Log-likelihoods are in nats per row. An epoch costs about n_classes times a VAE's. ``cross_val_score`` and
+    Log-likelihoods are in nats per row. An epoch costs about n_classes times a VAE's until q(y | x) is certain: on a
+    CPU, classes that weigh less than the rounding of a row's sum (1e-9) are left out of it. ``cross_val_score`` and
     ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and ``scoring=make_labeled_scorer("accuracy")`` where y holds
     unlabeled rows: plain ones count these as wrong.
 
