@@ -81,14 +81,13 @@ def main():
 def draw(accuracies, m2, X_test):
     """The picture: bars above, samples and analogies below."""
     figure, axes = plt.subplot_mosaic(
-        [["bars", "bars"], ["samples", "analogies"]], figsize=(11, 9), height_ratios=[2, 5]
+        [["bars", "bars"], ["samples", "analogies"]], figsize=(11, 7.6), height_ratios=[2, 5], layout="constrained"
     )
     AccuracyBarDisplay.from_data(list(METHODS), accuracies, ax=axes["bars"])
     ConditionalSamplesDisplay.from_estimator(m2, image_shape=(8, 8), n_per_class=10, random_state=0, ax=axes["samples"])
     AnalogyDisplay.from_estimator(m2, X_test[:10], image_shape=(8, 8), ax=axes["analogies"])
     axes["samples"].set_title("M2: samples of each class")
     axes["analogies"].set_title("M2: one style in every class")
-    figure.tight_layout()
     figure.savefig(PICTURE, dpi=110)
 
 

@@ -54,9 +54,9 @@ def report(n_classes: int) -> None:
 
 def main() -> None:
     """Time both and weigh both."""
+    mib = {n_classes: peak_mib(n_classes) for n_classes in (10, 1000)}  # first: a child starts at its parent's peak
     few, many = data(10), data(1000)
     median = in_turn({"few": lambda: model().fit(*few), "many": lambda: model().fit(*many)}, 5)
-    mib = {n_classes: peak_mib(n_classes) for n_classes in (10, 1000)}
     rate = {name: 1e6 * time / (2 * N_ROWS) for name, time in median.items()}
     row = Row(
         "M2, time per row: 1,000 classes, `n_enumerated=4`",
