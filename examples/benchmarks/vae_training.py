@@ -30,8 +30,8 @@ from skdgm.datasets import load_mnist
 N_TRAIN, N_TEST, EPOCHS, ROUNDS = 20_000, 10_000, 5, 3
 COLUMNS, HIDDEN, LATENT, RATE = 784, 600, 50, 1e-3
 WHY = (
-    "both run the same float32 products, 82 % of our step at batch 1000; without bfloat16 units there is little else to "
-    "save. Our bound is ahead after the same epochs: not yet a comparison at an equal bound"
+    "both run the same float32 products, 82 % of our step at batch 1000; without bfloat16 units there is little else "
+    "to save. Our bound is ahead after the same epochs: not yet a comparison at an equal bound"
 )
 
 
