@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skdgm.estimators.dlgm import DLGM
     from skdgm.estimators.m1 import M1Classifier
     from skdgm.estimators.m1m2 import M1M2Classifier
     from skdgm.estimators.m2 import M2Classifier
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["VAE", "M1Classifier", "M1M2Classifier", "M2Classifier", "TransductiveSVC"]
+__all__ = ["DLGM", "VAE", "M1Classifier", "M1M2Classifier", "M2Classifier", "TransductiveSVC"]
 
 _HOMES = {
+    "DLGM": "dlgm",
     "VAE": "vae",
     "M1Classifier": "m1",
     "M1M2Classifier": "m1m2",

@@ -8,6 +8,8 @@ batch, ``(..., n)``. Arithmetic is float32 whatever the precision of the network
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -117,10 +119,158 @@ class Normal:
         cells = -0.5 * (LOG_2PI + self.log_var + (x - self.mean) ** 2 * torch.exp(-self.log_var))
         return sum_observed(cells, self.observed)
 
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, 1)) in nats per row, of shape (..., n): Kingma et al. 2014, appendix; exact."""
+        return 0.5 * (self.mean**2 + torch.exp(self.log_var) - 1.0 - self.log_var).sum(-1)
+
     def expand(self, *lead: int) -> Normal:
         """The same distribution with ``lead`` axes of independent draws in front."""
         shape = (*lead, *self.mean.shape)
         return Normal(self.mean.expand(shape), self.log_var.expand(shape), self.observed)
+
+
+class LowRankNormal:
+    """Normal whose precision is diagonal plus low rank: N(mean, (D + U U^T)^-1).
+
+    The structured posterior of Rezende et al. 2014, sec. 4.3, there of rank one. Nothing of size d x d is made: with
+    A = D^(-1/2) U and the Cholesky factor L of G = I + A^T A, a draw is mean + R noise for
+    R = D^(-1/2) (I - A ((L + I) L^T)^-1 A^T), whose R R^T is the covariance. At rank one this is the paper's R; in this
+    form nothing is divided by U, so that it holds at U = 0.
+
+    Parameters
+    ----------
+    mean : Tensor of shape (..., n, d)
+    log_d : Tensor of shape (n, d)
+        Logarithm of D's diagonal.
+    factors : Tensor of shape (n, d, rank)
+        U.
+    """
+
+    def __init__(self, mean: Tensor, log_d: Tensor, factors: Tensor) -> None:
+        self.mean, self.log_d, self.factors = mean, log_d, factors
+        self.scaled = torch.exp(-0.5 * log_d)[..., None] * factors  # A
+        with float32_products(mean):
+            self.chol = cholesky_of_identity_plus(self.scaled.mT @ self.scaled)  # L
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrised draw per row: mean + R noise."""
+        noise = standard_normal(self.mean.shape, rng, self.mean)
+        with float32_products(self.mean):
+            inner = torch.einsum("ndr,...nd->...nr", self.scaled, noise)
+            inner = solve((self.chol + torch.eye(self.rank, device=noise.device)) @ self.chol.mT, inner)
+            noise = noise - torch.einsum("ndr,...nr->...nd", self.scaled, inner)
+        return self.mean + torch.exp(-0.5 * self.log_d) * noise
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; mean, (D + U U^T)^-1), of shape (..., n)."""
+        off = x - self.mean
+        with float32_products(off):
+            along = torch.einsum("ndr,...nd->...nr", self.factors, off)
+        squares = (torch.exp(self.log_d) * off**2).sum(-1) + (along**2).sum(-1)
+        return -0.5 * (self.mean.shape[-1] * LOG_2PI + squares - self.log_det_precision)
+
+    @property
+    def log_det_precision(self) -> Tensor:
+        """log |D + U U^T|, of shape (n,), by the matrix determinant lemma."""
+        return self.log_d.sum(-1) + 2 * torch.log(diagonal(self.chol)).sum(-1)
+
+    @property
+    def trace(self) -> Tensor:
+        """Trace of the covariance, of shape (n,): that of D^-1 - B G^-1 B^T for B = D^(-1/2) A."""
+        b = torch.exp(-0.5 * self.log_d)[..., None] * self.scaled
+        with float32_products(b):
+            half = solve_lower(self.chol, b.mT)
+        return torch.exp(-self.log_d).sum(-1) - (half**2).sum((-1, -2))
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, I)) in nats per row, of shape (..., n): Rezende et al. 2014, eq. (11) ff.; exact."""
+        d = self.mean.shape[-1]
+        return 0.5 * ((self.mean**2).sum(-1) + self.trace - d + self.log_det_precision)
+
+    def expand(self, *lead: int) -> LowRankNormal:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        return LowRankNormal(self.mean.expand(*lead, *self.mean.shape), self.log_d, self.factors)
+
+    @property
+    def rank(self) -> int:
+        """Columns of U."""
+        return self.factors.shape[-1]
+
+
+class FullNormal:
+    """Normal with any covariance, given by its Cholesky factor: N(mean, C C^T).
+
+    Parameters
+    ----------
+    mean : Tensor of shape (..., n, d)
+    chol : Tensor of shape (n, d, d)
+        C, lower triangular with a positive diagonal.
+    """
+
+    def __init__(self, mean: Tensor, chol: Tensor) -> None:
+        self.mean, self.chol = mean, chol
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrised draw per row: mean + C noise."""
+        with float32_products(self.mean):
+            return self.mean + torch.einsum(
+                "nij,...nj->...ni", self.chol, standard_normal(self.mean.shape, rng, self.mean)
+            )
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; mean, C C^T), of shape (..., n)."""
+        off = x - self.mean
+        columns = off.reshape(-1, *off.shape[-2:]).permute(1, 2, 0)  # each row's draws side by side
+        with float32_products(off):
+            squares = (torch.linalg.solve_triangular(self.chol, columns, upper=False) ** 2).sum(1)
+        squares = squares.mT.reshape(off.shape[:-1])
+        return -0.5 * (off.shape[-1] * LOG_2PI + squares) - self.log_det
+
+    @property
+    def log_det(self) -> Tensor:
+        """log |C|, of shape (n,)."""
+        return torch.log(diagonal(self.chol)).sum(-1)
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, I)) in nats per row, of shape (..., n); exact."""
+        d = self.mean.shape[-1]
+        return 0.5 * ((self.mean**2).sum(-1) + (self.chol**2).sum((-1, -2)) - d) - self.log_det
+
+    def expand(self, *lead: int) -> FullNormal:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
+
+
+class Blocks:
+    """Independent normals of some columns each, side by side: the codes of several layers."""
+
+    def __init__(self, blocks: Sequence[AnyNormal]) -> None:
+        self.blocks = blocks
+
+    @property
+    def mean(self) -> Tensor:
+        """Expectation of a row, of shape (..., n, d)."""
+        return torch.cat([block.mean for block in self.blocks], -1)
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrised draw per row."""
+        return torch.cat([block.rsample(rng) for block in self.blocks], -1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Sum of the blocks' log-densities, of shape (..., n)."""
+        parts = x.split([block.mean.shape[-1] for block in self.blocks], -1)
+        return sum_of([block.log_prob(part) for block, part in zip(self.blocks, parts, strict=True)])
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, I)) in nats per row, of shape (..., n)."""
+        return sum_of([block.kl_to_standard() for block in self.blocks])
+
+    def expand(self, *lead: int) -> Blocks:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        return Blocks([block.expand(*lead) for block in self.blocks])
+
+
+AnyNormal = Normal | LowRankNormal | FullNormal | Blocks
 
 
 class Bernoulli:
@@ -201,15 +351,10 @@ class Categorical:
         return torch.multinomial(flat, 1, generator=rng).reshape(self.log_probs.shape[:-1])
 
 
-def standard(like: Normal) -> Normal:
+def standard(like: AnyNormal) -> Normal:
     """N(0, 1) of the shape of ``like``: the prior over codes."""
     zeros = torch.zeros_like(like.mean)
     return Normal(zeros, zeros)
-
-
-def kl_to_standard(q: Normal) -> Tensor:
-    """KL(q || N(0, 1)) in nats per row, of shape (..., n): Kingma et al. 2014, appendix; exact."""
-    return 0.5 * (q.mean**2 + torch.exp(q.log_var) - 1.0 - q.log_var).sum(-1)
 
 
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
@@ -225,3 +370,40 @@ def seen(x: Tensor, observed: Tensor | None) -> Tensor:
 def sum_observed(cells: Tensor, observed: Tensor | None) -> Tensor:
     """Sum cells over the columns that are observed."""
     return cells.sum(-1) if observed is None else torch.where(observed, cells, 0.0).sum(-1)
+
+
+def sum_of(parts: Sequence[Tensor]) -> Tensor:
+    """Sum of tensors of one shape."""
+    return torch.stack(list(parts)).sum(0)
+
+
+# --- small matrices: rank one is the common case, and a call to LAPACK for each row costs more than the layers --------
+
+
+def float32_products(like: Tensor) -> AbstractContextManager:
+    """Keep products of matrices in float32 under the engine's autocast, which is meant for linear layers alone."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def cholesky_of_identity_plus(gram: Tensor) -> Tensor:
+    """Lower Cholesky factor of I + gram for positive semi-definite (n, rank, rank)."""
+    if gram.shape[-1] == 1:
+        return torch.sqrt(1 + gram)
+    return torch.linalg.cholesky_ex(gram + torch.eye(gram.shape[-1], device=gram.device)).L
+
+
+def solve(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """matrix^-1 vectors for (n, rank, rank) and (..., n, rank)."""
+    if matrix.shape[-1] == 1:
+        return vectors / matrix[..., 0]
+    return torch.einsum("nij,...nj->...ni", torch.linalg.inv_ex(matrix).inverse, vectors)
+
+
+def solve_lower(chol: Tensor, columns: Tensor) -> Tensor:
+    """chol^-1 columns for lower triangular (n, rank, rank) and (n, rank, d)."""
+    return columns / chol if chol.shape[-1] == 1 else torch.linalg.solve_triangular(chol, columns, upper=False)
+
+
+def diagonal(matrix: Tensor) -> Tensor:
+    """The diagonal, (n, rank)."""
+    return matrix.diagonal(dim1=-2, dim2=-1)

@@ -3,17 +3,19 @@
 ``MLP`` maps one or several inputs to outputs; the three ``...Network`` classes put a distribution on top of it. Inputs
 broadcast against each other after the first layer, so a network of (x, y) evaluates every class for every row while
 the part of x is computed once. Weights are initialised from a generator; the global one is neither read nor set.
+``COVARIANCES`` names the shapes of a normal network's covariance.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal
+from skdgm.distributions import AnyNormal, Categorical, Distribution, FullNormal, LowRankNormal, Normal, seen
 from skdgm.likelihoods import LIKELIHOODS, bounded
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -64,6 +66,8 @@ class MLP(nn.Module):
         Draws the weights.
     n_classes : int
         Classes of y; 0 for a network of x alone.
+    told_missing : bool
+        Whether the network is told which cells are missing, beside the 0 that stands there.
     """
 
     def __init__(
@@ -74,19 +78,26 @@ class MLP(nn.Module):
         activation: str,
         rng: torch.Generator | None,
         n_classes: int = 0,
+        told_missing: bool = False,
     ) -> None:
         super().__init__()
         sizes = [n_in, *hidden, n_out]
         self.layers = nn.ModuleList(Affine(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.of_class = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
+        self.of_missing = nn.Parameter(torch.zeros(sizes[1], n_in)) if told_missing else None
         self.activation = ACTIVATIONS[activation]
 
-    def forward(self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
+    ) -> Tensor:
         """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
 
-        ``y`` holds class indices. With ``rows``, entry i of y goes with row ``rows[i]`` of x.
+        ``y`` holds class indices. With ``rows``, entry i of y goes with row ``rows[i]`` of x. Cells that are not
+        ``observed`` count as 0.
         """
-        h = self.layers[0](x)
+        h = self.layers[0](seen(x, observed))
+        if self.of_missing is not None and observed is not None:
+            h = h + F.linear((~observed).to(x.dtype), self.of_missing)
         if rows is not None:
             h = h[rows]
         if self.of_class is not None and y is not None:
@@ -96,8 +107,66 @@ class MLP(nn.Module):
         return h.float()
 
 
+@dataclass(frozen=True)
+class Diagonal:
+    """Independent columns: log-variances beside the means."""
+
+    initial = 0.0
+
+    def n_outputs(self, d: int) -> int:
+        """Means and log-variances."""
+        return 2 * d
+
+    def normal(self, outputs: Tensor, d: int) -> Normal:
+        """N(mean, diag)."""
+        mean, log_var = outputs.split(d, -1)
+        return Normal(mean, bounded(log_var))
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """Precision D + U U^T with U of ``rank`` columns."""
+
+    rank: int
+    initial = 0.1  # not 0: the bound is even in U, so that no gradient would lead away from there
+
+    def n_outputs(self, d: int) -> int:
+        """Means, log D, U."""
+        return (2 + self.rank) * d
+
+    def normal(self, outputs: Tensor, d: int) -> LowRankNormal:
+        """N(mean, (D + U U^T)^-1)."""
+        mean, log_var, factors = outputs.split([d, d, self.rank * d], -1)
+        return LowRankNormal(mean, -bounded(log_var), factors.unflatten(-1, (d, self.rank)))
+
+
+@dataclass(frozen=True)
+class Full:
+    """Any covariance: the log-diagonal of its Cholesky factor, and what stands below."""
+
+    initial = 0.0
+
+    def n_outputs(self, d: int) -> int:
+        """Means, logarithms of the diagonal, the triangle below."""
+        return 2 * d + d * (d - 1) // 2
+
+    def normal(self, outputs: Tensor, d: int) -> FullNormal:
+        """N(mean, C C^T)."""
+        mean, log_var, below = outputs.split([d, d, d * (d - 1) // 2], -1)
+        row, column = torch.tril_indices(d, d, -1, device=outputs.device)
+        triangle = below.new_zeros(*below.shape[:-1], d * d).index_copy(-1, row * d + column, below)
+        return FullNormal(mean, triangle.unflatten(-1, (d, d)) + torch.diag_embed(torch.exp(0.5 * bounded(log_var))))
+
+
+COVARIANCES: dict[str, Callable[[int], Diagonal | LowRank | Full]] = {
+    "diagonal": lambda rank: Diagonal(),
+    "low_rank": LowRank,
+    "full": lambda rank: Full(),
+}
+
+
 class NormalNetwork(nn.Module):
-    """q(z | x) or q(z | x, y): a diagonal normal whose mean and log-variance share the hidden layers."""
+    """q(z | x) or q(z | x, y): a normal whose mean and covariance share the hidden layers."""
 
     def __init__(
         self,
@@ -107,15 +176,23 @@ class NormalNetwork(nn.Module):
         activation: str,
         rng: torch.Generator | None,
         n_classes: int = 0,
+        told_missing: bool = False,
+        covariance: Diagonal | LowRank | Full = Diagonal(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
-        self.mlp = MLP(n_in, 2 * n_out, hidden, activation, rng, n_classes)
+        self.n_out, self.covariance = n_out, covariance
+        n_outputs = covariance.n_outputs(n_out)
+        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, told_missing)
         with torch.no_grad():  # begin at sd 1, so that the first codes say little and the KL is near 0
-            self.mlp.get_parameter(f"layers.{len(hidden)}.weight")[n_out:].zero_()
+            self.mlp.get_parameter(f"layers.{len(hidden)}.weight")[n_out:].mul_(covariance.initial)
 
-    def forward(self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None) -> Normal:
-        mean, log_var = self.mlp(x, y, rows).chunk(2, -1)
-        return Normal(mean, bounded(log_var))
+    def forward(
+        self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
+    ) -> AnyNormal:
+        outputs = self.mlp(x, y, rows, observed)
+        if observed is not None and rows is None:  # of a row without any cell the posterior is the prior: outputs 0
+            outputs = outputs * observed.any(-1, keepdim=True)
+        return self.covariance.normal(outputs, self.n_out)
 
 
 class CategoricalNetwork(nn.Module):
@@ -127,8 +204,8 @@ class CategoricalNetwork(nn.Module):
         super().__init__()
         self.mlp = MLP(n_in, n_classes, hidden, activation, rng)
 
-    def forward(self, x: Tensor) -> Categorical:
-        return Categorical(self.mlp(x))
+    def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
+        return Categorical(self.mlp(x, observed=observed))
 
 
 class DecoderNetwork(nn.Module):

@@ -1,7 +1,8 @@
 """Where training rows come from: ``rows(indices, rng)`` gives a batch on the device, whatever lies behind it.
 
 ``Resident`` gathers from tensors that lie on the device; ``OnDisk`` reads arrays too large for that block by block.
-``SampledBinary`` and ``Codes`` draw their rows anew at each visit; ``Subset`` shows some rows of another source.
+``SampledBinary`` and ``Codes`` draw their rows anew at each visit, ``Corrupted`` draws what recognition reads of them;
+``Subset`` shows some rows of another source.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ class Batch(NamedTuple):
         Class indices.
     weight : Tensor of shape (n,) or None
         How much each row counts; None means 1.
+    evidence : pair of x and observed, or None
+        What recognition reads in place of x and observed; None means these.
     """
 
     x: Tensor
     observed: Tensor | None = None
     y: Tensor | None = None
     weight: Tensor | None = None
+    evidence: tuple[Tensor, Tensor | None] | None = None
 
 
 class Source(Protocol):
@@ -59,12 +63,17 @@ class Resident:
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Gather the rows."""
-        x, *others = self.columns
-        return Batch(x[indices], *(None if column is None else column[indices] for column in others))
+        x, observed, y, weight, _ = self.columns
+        return Batch(x[indices], at(observed, indices), at(y, indices), at(weight, indices))
 
     def order(self, rng: Generator | None) -> Tensor:
         """Give a random permutation."""
         return torch.randperm(self.n_rows, generator=rng, device=self.columns.x.device)
+
+
+def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
+    """Some entries of a column, where there is one."""
+    return None if column is None else column[indices]
 
 
 class OnDisk:
@@ -74,7 +83,7 @@ class OnDisk:
     ----------
     array : ndarray of shape (n_rows, n_columns)
     prepare : callable
-        Turns a block of rows into a tensor on the device.
+        Turns a block of rows into x and observed on the device.
     device : torch.device
     block : int, default=256
         Neighbouring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix less.
@@ -83,7 +92,7 @@ class OnDisk:
     def __init__(
         self,
         array: np.ndarray,
-        prepare: Callable[[np.ndarray], Tensor],
+        prepare: Callable[[np.ndarray], tuple[Tensor, Tensor | None]],
         device: torch.device,
         y: Tensor | None = None,
         weight: Tensor | None = None,
@@ -100,9 +109,7 @@ class OnDisk:
         block = self.array[place[ascending]]
         back = np.empty_like(ascending)
         back[ascending] = np.arange(len(place))
-        y = None if self.y is None else self.y[indices]
-        weight = None if self.weight is None else self.weight[indices]
-        return Batch(self.prepare(block[back]), None, y, weight)
+        return Batch(*self.prepare(block[back]), at(self.y, indices), at(self.weight, indices))
 
     def order(self, rng: Generator | None) -> Tensor:
         """Shuffle the blocks, then the rows within every 64 blocks in a row."""
@@ -128,6 +135,55 @@ class SampledBinary:
     def order(self, rng: Generator | None) -> Tensor:
         """Give the order of the grey source."""
         return self.source.order(rng)
+
+
+class Corrupted:
+    """Rows of which recognition reads a noisy copy, while the bound keeps the clean one.
+
+    Parameters
+    ----------
+    source : Source
+    kind : {"flip", "dropout", "gaussian"}
+        Turn x into 1 - x, call a cell missing, or add normal noise.
+    level : float
+        Share of cells, or the noise's standard deviation.
+    """
+
+    def __init__(self, source: Source, kind: str, level: float) -> None:
+        self.n_rows, self.source, self.corrupt, self.level = source.n_rows, source, CORRUPTIONS[kind], level
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Draw the noise of each cell."""
+        batch = self.source.rows(indices, rng)
+        return batch._replace(evidence=self.corrupt(batch, self.level, rng))
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give the order of the clean source."""
+        return self.source.order(rng)
+
+
+def flipped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+    """A share of the cells turned from x to 1 - x."""
+    return torch.where(chosen_cells(batch.x, share, rng), 1 - batch.x, batch.x), batch.observed
+
+
+def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+    """A share of the cells taken for missing."""
+    kept = ~chosen_cells(batch.x, share, rng)
+    return batch.x, kept if batch.observed is None else kept & batch.observed
+
+
+def blurred(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+    """Normal noise on every cell."""
+    return batch.x + sd * torch.randn(batch.x.shape, generator=rng, device=batch.x.device), batch.observed
+
+
+def chosen_cells(x: Tensor, share: float, rng: Generator | None) -> Tensor:
+    """A mask of cells, each chosen with probability ``share``."""
+    return torch.rand(x.shape, generator=rng, device=x.device) < share
+
+
+CORRUPTIONS = {"flip": flipped, "dropout": dropped, "gaussian": blurred}
 
 
 class Codes:

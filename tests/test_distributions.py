@@ -10,11 +10,13 @@ from scipy.special import logsumexp
 
 from skdgm.distributions import (
     Bernoulli,
+    Blocks,
     Categorical,
+    FullNormal,
+    LowRankNormal,
     Normal,
     RowNoise,
     hash_rows,
-    kl_to_standard,
     log_mean_exp,
     seen,
     standard,
@@ -98,8 +100,8 @@ def test_kl_to_standard_is_the_integral():
     for i, j in np.ndindex(2, 3):
         density = scipy.stats.norm(q.mean[i, j].item(), q.sd[i, j].item())
         expected[i, j] = density.expect(lambda z, d=density: d.logpdf(z) - scipy.stats.norm.logpdf(z))
-    np.testing.assert_allclose(kl_to_standard(q).numpy(), expected.sum(1), rtol=1e-4)
-    assert torch.equal(kl_to_standard(standard(q)), torch.zeros(2))
+    np.testing.assert_allclose(q.kl_to_standard().numpy(), expected.sum(1), rtol=1e-4)
+    assert torch.equal(standard(q).kl_to_standard(), torch.zeros(2))
 
 
 def test_standard_is_the_prior_of_the_same_shape():
@@ -107,6 +109,129 @@ def test_standard_is_the_prior_of_the_same_shape():
     x = noise(5, 2, 3)
     expected = scipy.stats.norm.logpdf(x.numpy()).sum(-1)
     np.testing.assert_allclose(standard(a_normal(5, 2, 3)).log_prob(x).numpy(), expected, atol=1e-5)
+
+
+# --- normals with correlated columns ----------------------------------------------------------------------------------
+
+
+def a_low_rank(n=4, d=5, rank=2, scale=1.0):
+    return LowRankNormal(noise(n, d, seed=1), noise(n, d, seed=2), scale * noise(n, d, rank, seed=3))
+
+
+def a_full(n=4, d=5):
+    chol = torch.tril(noise(n, d, d, seed=3), -1) + torch.diag_embed(noise(n, d, seed=2).exp())
+    return FullNormal(noise(n, d, seed=1), chol)
+
+
+def covariances(q):
+    """Dense, in float64."""
+    if isinstance(q, FullNormal):
+        return (q.chol.double() @ q.chol.double().mT).numpy()
+    factors = q.factors.double().numpy()
+    precision = factors @ factors.swapaxes(1, 2) + np.eye(q.mean.shape[1]) * np.exp(q.log_d.double().numpy())[:, None]
+    return np.linalg.inv(precision)
+
+
+CORRELATED = {
+    "rank 1": lambda: a_low_rank(rank=1),
+    "rank 2": a_low_rank,
+    "rank 5 of 5": lambda: a_low_rank(rank=5),
+    "rank 1, U = 0": lambda: a_low_rank(rank=1, scale=0.0),
+    "rank 3, tiny U": lambda: a_low_rank(rank=3, scale=1e-6),
+    "rank 1, large U": lambda: a_low_rank(rank=1, scale=30.0),
+    "full": a_full,
+    "full, one column": lambda: a_full(d=1),
+}
+
+
+@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
+def test_correlated_normals_agree_with_scipy(make):
+    """log N(x; mean, covariance) row by row, alone and with draws in front."""
+    q, x = make(), None
+    for lead in [(), (3,), (2, 3)]:
+        x = noise(*lead, *q.mean.shape)
+        rows = zip(q.mean.numpy(), covariances(q), strict=True)
+        wanted = [scipy.stats.multivariate_normal(m, c).logpdf(x[..., i, :].numpy()) for i, (m, c) in enumerate(rows)]
+        np.testing.assert_allclose(q.log_prob(x).numpy(), np.stack(wanted, -1), rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
+def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch):
+    """R R^T = C: R read off column by column from unit noise, which no K x K matrix is needed for."""
+    q = make()
+    d = q.mean.shape[1]
+    unit = lambda shape, rng, like: torch.eye(d)[:, None].expand(shape)  # noqa: E731
+    monkeypatch.setattr("skdgm.distributions.standard_normal", unit)
+    R = q.expand(d).rsample(None) - q.mean  # (d, n, d): the images of the unit vectors
+    found = torch.einsum("kni,knj->nij", R.double(), R.double()).numpy()
+    np.testing.assert_allclose(found, covariances(q), rtol=1e-3, atol=1e-4 * np.abs(covariances(q)).max())
+
+
+@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
+def test_kl_of_correlated_normals_is_the_dense_formula(make):
+    """KL(N(m, C) || N(0, I)) = (|m|^2 + tr C - d - log |C|) / 2."""
+    q = make()
+    C, d = covariances(q), q.mean.shape[1]
+    m = (q.mean.double() ** 2).sum(1).numpy()
+    wanted = 0.5 * (m + np.trace(C, axis1=1, axis2=2) - d - np.linalg.slogdet(C)[1])
+    np.testing.assert_allclose(q.kl_to_standard().numpy(), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_normal():
+    """At U = 0 and at a diagonal factor: the same draws, densities and divergence."""
+    mean, log_var = noise(4, 3, seed=1), noise(4, 3, seed=2)
+    diagonal = Normal(mean, log_var)
+    for q in (
+        LowRankNormal(mean, -log_var, torch.zeros(4, 3, 2)),
+        FullNormal(mean, torch.diag_embed(torch.exp(0.5 * log_var))),
+    ):
+        torch.testing.assert_close(q.rsample(generator()), diagonal.rsample(generator()))
+        torch.testing.assert_close(q.log_prob(noise(4, 3)), diagonal.log_prob(noise(4, 3)))
+        torch.testing.assert_close(q.kl_to_standard(), diagonal.kl_to_standard())
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_gradients_of_low_rank_draws_and_divergence_are_those_of_the_dense_normal(rank):
+    """Against autograd through the dense precision: KL, and E[|xi|^2] by its trace; finite at U = 0."""
+    shapes = [(2, 4), (2, 4), (2, 4, rank)]
+    given = [noise(*shape, seed=seed).double().requires_grad_() for seed, shape in enumerate(shapes)]
+    mean, log_d, factors = given
+    precision = torch.diag_embed(log_d.exp()) + factors @ factors.mT
+    C = torch.linalg.inv(precision)
+    trace = C.diagonal(dim1=-2, dim2=-1).sum(-1)
+    dense = 0.5 * ((mean**2).sum(-1) + trace - 4 + torch.logdet(precision)).sum()
+    ours = LowRankNormal(mean, log_d, factors).kl_to_standard().sum()
+    for one, other in zip(torch.autograd.grad(ours, given), torch.autograd.grad(dense, given), strict=True):
+        torch.testing.assert_close(one, other)
+    at_zero = torch.zeros(2, 4, rank, requires_grad=True)
+    q = LowRankNormal(mean.detach().float(), log_d.detach().float(), at_zero)
+    (q.rsample(generator()).pow(2).sum() + q.kl_to_standard().sum()).backward()
+    assert at_zero.grad.isfinite().all()
+
+
+def test_blocks_are_independent_columns_side_by_side():
+    """Density and divergence are sums, mean and draws are joined."""
+    parts = [a_normal(4, 2), a_low_rank(), a_full()]
+    both, x = Blocks(parts), noise(3, 4, 12)
+    split = x.split([2, 5, 5], -1)
+    torch.testing.assert_close(both.log_prob(x), sum(q.log_prob(part) for q, part in zip(parts, split, strict=True)))
+    torch.testing.assert_close(both.kl_to_standard(), sum(q.kl_to_standard() for q in parts))
+    assert torch.equal(both.mean, torch.cat([q.mean for q in parts], -1))
+    rng = generator()
+    wanted = torch.cat([q.expand(3).rsample(rng) for q in parts], -1)
+    assert torch.equal(both.expand(3).rsample(generator()), wanted)
+
+
+def test_products_of_correlated_normals_stay_in_float32_under_autocast():
+    """bfloat16 is for linear layers alone."""
+    for q in (a_low_rank(), a_full()):
+        x = noise(4, 5)
+        plain = q.rsample(generator()), q.log_prob(x), q.kl_to_standard()
+        with torch.autocast("cpu", torch.bfloat16):
+            again = q.expand()
+            cast = again.rsample(generator()), again.log_prob(x), again.kl_to_standard()
+        for one, other in zip(plain, cast, strict=True):
+            assert torch.equal(one, other) and other.dtype == torch.float32
 
 
 # --- Bernoulli --------------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ def labels():
 
 
 def on_disk(array, **kwargs):
-    return OnDisk(array, to_tensor, CPU, **kwargs)
+    return OnDisk(array, lambda block: (to_tensor(block), None), CPU, **kwargs)
 
 
 SOURCES = {

@@ -223,7 +223,8 @@ def test_batches_come_from_the_generator():
 def test_training_from_disk_is_training_from_memory():
     """The same rows in the same order give the same weights, wherever they lie."""
     x, fits = line_rows(), []
-    for source in (Resident(x), OnDisk(x.numpy(), lambda rows: torch.from_numpy(rows.copy()), torch.device("cpu"))):
+    to_tensors = lambda rows: (torch.from_numpy(rows.copy()), None)  # noqa: E731
+    for source in (Resident(x), OnDisk(x.numpy(), to_tensors, torch.device("cpu"))):
         source.order = lambda rng: torch.randperm(60, generator=rng)
         module = Line()
         term = Term("", source, lambda batch, rng, m=module: m.log_prob(batch.x), 1.0, 20)

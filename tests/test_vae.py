@@ -10,6 +10,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
 from skdgm import VAE
+from skdgm.models.vae import VAEModule
 
 FAST = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0, "n_importance_samples": 5}
 
@@ -145,24 +146,20 @@ def test_more_importance_samples_tighten_the_score():
     assert model.elbo_samples(X).mean() < many
 
 
-def test_binarize_shows_recognition_0_1_rows():
+def test_binarize_shows_recognition_0_1_rows(monkeypatch):
     """binarize=True trains on rows of 0 and 1 drawn anew from grey ones; False on the grey rows themselves."""
     X, seen = a_third_exact(0.5), {}
     for binarize in (False, True):
-        model = VAE(2, **FAST, binarize=binarize)
-        original, batches = VAE._term, []
+        batches = []
+        original = VAEModule.bound
 
-        def spy(self, rows, original=original, batches=batches):
-            term = original(self, rows)
-            objective = term.objective
-            object.__setattr__(term, "objective", lambda batch, rng: batches.append(batch.x) or objective(batch, rng))
-            return term
+        def spy(self, x, *rest, original=original, batches=batches):
+            batches.append(x)
+            return original(self, x, *rest)
 
-        VAE._term = spy
-        try:
-            model.fit(X)
-        finally:
-            VAE._term = original
+        monkeypatch.setattr(VAEModule, "bound", spy)
+        VAE(2, **FAST, binarize=binarize).fit(X)
+        monkeypatch.undo()
         seen[binarize] = torch.cat(batches)
     assert set(seen[True].unique().tolist()) == {0.0, 1.0}
     assert len(seen[False].unique()) > 100
@@ -198,10 +195,10 @@ def test_warmup_in_epochs_or_as_a_share(warmup, n_warm):
 
 
 def test_batch_size_sets_the_steps_of_an_epoch():
-    """ "auto" is a twentieth of the rows between 32 and 500; an int is obeyed up to the number of rows."""
+    """ "auto" is a twelfth of the rows between 32 and 500; an int is obeyed up to the number of rows."""
     model = VAE(2)
     sizes = [model._batch_size(n) for n in (5, 100, 2000, 10**6)]
-    assert sizes == [5, 32, 100, 500]
+    assert sizes == [5, 32, 166, 500]
     assert [VAE(2, batch_size=64)._batch_size(n) for n in (5, 100)] == [5, 64]
 
 

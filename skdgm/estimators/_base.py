@@ -45,6 +45,8 @@ MIN_BFLOAT16 = 256
 MAX_STANDARDIZED = 1e6
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
+NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
+
 
 def fitting(method: Callable) -> Callable:
     """Decorate ``fit``: parameters are validated, callbacks torn down, and a failure leaves the estimator as it was."""
@@ -128,6 +130,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _missing_cells_allowed: ClassVar[bool] = False
+
     module_: Any
     likelihood_: str
     device_: str
@@ -143,8 +147,17 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     # --- X is an array, x is a tensor ---------------------------------------------------------------------------
 
     def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
-        """Validate X; float32 stays, all else becomes float64."""
-        return validate_data(self, as_host_array(X), reset=reset, dtype=[np.float64, np.float32])
+        """Validate X; float32 stays, all else becomes float64. NaN marks a missing cell where those are allowed."""
+        finite = "allow-nan" if self._missing_cells_allowed else True
+        X = validate_data(self, as_host_array(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite)
+        if reset and self._missing_cells_allowed:
+            check_no_empty_column(X, getattr(self, "feature_names_in_", None), type(self).__name__)
+        return X
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._missing_cells_allowed
+        return tags
 
     def _choose_likelihood(self, X: np.ndarray) -> None:
         """Set ``likelihood_`` and the units that go with it; a warm start keeps those of the first fit."""
@@ -156,15 +169,19 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self.likelihood_ = resolve_likelihood(self.likelihood, X)
         self._columns = Columns.of(X, self.likelihood_)
 
-    def _to_tensor(self, X: np.ndarray) -> Tensor:
-        """Rows as the module reads them, on the device."""
-        return torch.from_numpy(self._columns.inside(X)).to(self.device_)
+    def _to_tensors(self, X: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        """Rows as the module reads them, on the device, and which of their cells are observed; None for all."""
+        x = self._columns.inside(X)
+        observed = ~np.isnan(x)
+        if observed.all():
+            return torch.from_numpy(x).to(self.device_), None
+        return torch.from_numpy(np.where(observed, x, 0)).to(self.device_), torch.from_numpy(observed).to(self.device_)
 
     def _source(self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None) -> Source:
         """Training rows: on the device where they fit, else read from where they lie."""
         if X.size * 4 <= RESIDENT_BYTES:
-            return self._sampled(Resident(self._to_tensor(X), None, y, weight))
-        return self._sampled(OnDisk(X, self._to_tensor, torch.device(self.device_), y, weight))
+            return self._sampled(Resident(*self._to_tensors(X), y, weight))
+        return self._sampled(OnDisk(X, self._to_tensors, torch.device(self.device_), y, weight))
 
     def _sampled(self, source: Source) -> Source:
         return SampledBinary(source) if self.binarize and self.likelihood_ == "bernoulli" else source
@@ -212,8 +229,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:
-        """Rows per step; "auto" takes some 20 steps per epoch, of 32 to 500 rows."""
-        auto = min(500, max(32, n_rows // 20))
+        """Rows per step; "auto" takes some 12 steps per epoch, of 32 to 500 rows."""
+        auto = min(500, max(32, n_rows // 12))
         return min(n_rows, auto if self.batch_size == "auto" else self.batch_size)
 
     def _train(
@@ -264,31 +281,32 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     # --- prediction ---------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def _apply(self, function: Callable[[Tensor], Tensor], X: np.ndarray, chunk: int = CHUNK) -> np.ndarray:
-        """Apply a function of rows chunk by chunk; each row's result is the same in every company, to the bit."""
+    def _apply(
+        self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
+    ) -> np.ndarray:
+        """Apply a function of (x, observed) chunk by chunk; a row's result is the same in every company, to the bit."""
         parts = []
         for start in range(0, len(X), chunk):
-            x = self._to_tensor(X[start : start + chunk])
-            padded = x if len(x) == chunk else torch.cat([x, x.new_zeros(chunk - len(x), x.shape[1])])
-            parts.append(function(padded)[: len(x)].cpu().numpy())
+            rows = X[start : start + chunk]
+            x, observed = self._to_tensors(rows)
+            mask = None if observed is None else padded(observed, chunk)
+            parts.append(function(padded(x, chunk), mask)[: len(rows)].cpu().numpy())
         return np.concatenate(parts)
 
-    def _apply_with_noise(
-        self, function: Callable[[Tensor, RowNoise], Tensor], X: np.ndarray, n_draws: int
-    ) -> np.ndarray:
-        """As ``_apply``, for a function that draws: each row's noise is fixed by the fit's seed and the row's bytes."""
+    def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
+        """As ``_apply``, for a function of (x, noise, observed): the fit's seed and a row's bytes fix its noise."""
         tape = torch.randn(NOISE_TAPE, generator=Generator().manual_seed(self._noise_seed)).to(self.device_)
-        n_rows = max(16, MAX_DRAWS_PER_CHUNK // n_draws)
-        chunk = min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2: no odd rows at a vector's end
-        return self._apply(lambda x: function(x, RowNoise(tape, x)), X, chunk)
+        return self._apply(lambda x, observed: function(x, RowNoise(tape, x), observed), X, chunk_of(n_draws))
 
     def _feature_dtype(self, X: np.ndarray) -> type:
         return np.float32 if X.dtype == np.float32 else np.float64
 
-    def _densities(self, X: Any, function: Callable[[Tensor, RowNoise], Tensor], n_draws: int) -> np.ndarray:
-        """Log-densities of X in its own units, from those of the standardised rows."""
+    def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
+        """Log-densities of X in its own units, from those of the standardised rows; 0 where nothing is observed."""
         X = self._columns.check_density_range(self._read(X))
-        return self._apply_with_noise(function, X, n_draws).astype(np.float64) - self._columns.log_scale
+        observed = ~np.isnan(X)
+        inside = self._apply_with_noise(function, X, n_draws).astype(np.float64)
+        return np.where(observed.any(1), inside - self._columns.log_scale(observed), 0.0)
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate codes: as many columns as ``transform`` gives."""
@@ -369,8 +387,9 @@ def resolve_likelihood(likelihood: str, X: np.ndarray) -> str:
     """Choose for "auto": bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1."""
     if likelihood != "auto":
         return likelihood
-    in_range = X.min() >= 0 and X.max() <= 1
-    return "bernoulli" if in_range and np.isin(X, (0, 1)).mean() >= 1 / 3 else "gaussian"
+    in_range = np.nanmin(X) >= 0 and np.nanmax(X) <= 1
+    n_observed = X.size - np.isnan(X).sum()
+    return "bernoulli" if in_range and np.isin(X, (0, 1)).sum() >= n_observed / 3 else "gaussian"
 
 
 @dataclass(frozen=True)
@@ -399,7 +418,7 @@ class Columns:
 
     def check_density_range(self, X: np.ndarray) -> np.ndarray:
         """Give X back if it has a density here. Recognition alone takes any finite row."""
-        low, high = X.min(), X.max()
+        low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)
         if self.center is None and (low < 0 or high > 1):
             raise ValueError(
                 f"likelihood={self.likelihood!r} needs X in [0, 1], got values in [{low:.4g}, {high:.4g}]. Scale X "
@@ -416,22 +435,46 @@ class Columns:
         """Decoded rows in the units of X."""
         return x if self.center is None or self.scale is None else x * self.scale + self.center
 
-    @property
-    def log_scale(self) -> float:
-        """What standardising adds to a row's log-density: log p(X) = log p(x) - log_scale."""
-        return 0.0 if self.scale is None else float(np.log(self.scale).sum())
+    def log_scale(self, observed: np.ndarray) -> np.ndarray | float:
+        """What standardising adds to a row's log-density by its observed cells: log p(X) = log p(x) - log_scale."""
+        return 0.0 if self.scale is None else (observed * np.log(self.scale)).sum(1)
 
 
 def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the columns in float64; 1 for a column that never varies."""
+    """Mean and standard deviation of the columns' observed cells in float64; 1 for a column that never varies."""
     X = X.astype(np.float64, copy=False)
-    center = X.mean(0)
-    spread = np.abs(X - center).max(0)
-    still = (X.max(0) == X.min(0)) | (spread <= 10 * np.finfo(np.float64).eps * np.abs(center))
-    center = np.where(still, X[0], center)  # the mean of equal values is rounded
+    missing = bool(np.isnan(X).any())
+    mean, high, low = (np.nanmean, np.nanmax, np.nanmin) if missing else (np.mean, np.max, np.min)
+    center, least = mean(X, 0), low(X, 0)
+    spread = high(np.abs(X - center), 0)
+    still = (high(X, 0) == least) | (spread <= 10 * np.finfo(np.float64).eps * np.abs(center))
+    center = np.where(still, least, center)  # the mean of equal values is rounded
     spread = np.where(still, 1.0, spread)
-    scale = spread * np.sqrt((((X - center) / spread) ** 2).mean(0))  # by the spread first: squares of 1e200 overflow
+    scale = spread * np.sqrt(mean(((X - center) / spread) ** 2, 0))  # by the spread first: squares of 1e200 overflow
     return center, np.where(still, 1.0, scale)
+
+
+def chunk_of(n_draws: int) -> int:
+    """Rows predicted together where each draws so often."""
+    n_rows = max(16, MAX_DRAWS_PER_CHUNK // n_draws)
+    return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2: no odd rows at a vector's end
+
+
+def padded(rows: Tensor, length: int) -> Tensor:
+    """Rows with rows of zeros behind them, ``length`` in all; True for False in a mask, so that none is empty."""
+    fill = rows.new_full((length - len(rows), rows.shape[1]), rows.dtype == torch.bool)
+    return torch.cat([rows, fill]) if len(fill) else rows
+
+
+def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -> None:
+    """Raise for a column without any value."""
+    empty = np.flatnonzero(np.isnan(X).all(0))
+    if len(empty):
+        named = [repr(names[place]) if names is not None else str(place) for place in empty]
+        raise ValueError(
+            f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} cannot learn what it "
+            "never sees. Drop them, or give rows that hold a value there."
+        )
 
 
 def resolve_device(device: str) -> str:
@@ -474,12 +517,12 @@ def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str)
         )
 
 
-def layer_sizes(hidden_layer_sizes: Any) -> list[int]:
-    """Hidden layer sizes as a list; an int is one layer."""
-    sizes = np.atleast_1d(np.asarray(hidden_layer_sizes, dtype=object))
+def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
+    """Layer sizes as a list; an int is one layer."""
+    sizes = np.atleast_1d(np.asarray(given, dtype=object))
     if sizes.size == 0:
         return []
     bad = [size for size in sizes.ravel() if not isinstance(size, Integral) or size < 1]
     if bad:
-        raise ValueError(f"hidden_layer_sizes must hold integers >= 1, got {bad[0]!r}. Use for example (500,) or 500.")
+        raise ValueError(f"{name} must hold integers >= 1, got {bad[0]!r}. Use for example (500,) or 500.")
     return [int(size) for size in sizes.ravel()]

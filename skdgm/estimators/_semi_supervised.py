@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -302,13 +301,13 @@ class SemiSupervised(
     def _log_proba(self, X: Any) -> np.ndarray:
         rows, model = self._read(X), self._model
         if self.proba_method == "bayes":
-            log_joint = self._with_noise(lambda x, noise: model.log_joint(x, noise, self.n_importance_samples), rows)
+            draws = self.n_importance_samples
+            self._columns.check_density_range(rows)
+            log_joint = self._apply_with_noise(
+                lambda x, noise, observed: model.log_joint(x, noise, draws, observed), rows, self._draws_per_row
+            )
             return log_softmax(log_joint.astype(np.float64), axis=1)
-        return self._apply(lambda x: Categorical(model.q_y(x).log_probs.double()).log_probs, rows)
-
-    def _with_noise(self, function: Callable[..., Tensor], rows: np.ndarray) -> np.ndarray:
-        self._columns.check_density_range(rows)
-        return self._apply_with_noise(function, rows, self._draws_per_row)
+        return self._apply(lambda x, observed: Categorical(model.q_y(x, observed).log_probs.double()).log_probs, rows)
 
     @property
     def _draws_per_row(self) -> int:
@@ -389,7 +388,9 @@ class SemiSupervised(
         """
         self._check_fitted()
         model, draws = self._model, self.n_importance_samples
-        return self._densities(X, lambda x, noise: model.log_likelihood(x, noise, draws), self._draws_per_row)
+        return self._densities(
+            X, lambda x, noise, observed: model.log_likelihood(x, noise, draws, observed), self._draws_per_row
+        )
 
     @like_input
     def elbo_samples(self, X):
@@ -405,7 +406,7 @@ class SemiSupervised(
         """
         self._check_fitted()
         model, draws = self._model, self.n_importance_samples
-        return self._densities(X, lambda x, noise: model.elbo(x, noise, draws), self._draws_per_row)
+        return self._densities(X, lambda x, noise, observed: model.elbo(x, noise, draws, observed), self._draws_per_row)
 
     def sample(self, n_samples=1, y=None, random_state=None):
         """Draw rows and their labels.

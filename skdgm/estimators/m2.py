@@ -81,17 +81,17 @@ class M2Classifier(SemiSupervised):
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
         warm-up lets the code take over what the class should tell, so that there is none by default.
 
-    learning_rate_init : float, default=0.003
+    learning_rate_init : float, default=0.005
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
 
     learning_rate : {"falling", "cosine", "constant"}, default="falling"
         Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
-        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twentieth, between 32 and 500. Larger
+        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twelfth, between 32 and 500. Larger
         is faster per epoch and makes fewer steps.
 
-    max_iter : int, default=100
+    max_iter : int, default=70
         Epochs, at least 1. Reaching it is the normal end.
 
     tol : float, default=1e-4
@@ -200,10 +200,10 @@ class M2Classifier(SemiSupervised):
         unlabeled_value=-1,
         weight_prior=1.0,
         warmup=0,
-        learning_rate_init=3e-3,
+        learning_rate_init=5e-3,
         learning_rate="falling",
         batch_size="auto",
-        max_iter=100,
+        max_iter=70,
         tol=1e-4,
         n_iter_no_change=10,
         early_stopping=False,

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
-from skdgm.estimators._base import DeepGenerative, EpochTasks, KeepsFloatType, fitting, layer_sizes, like_input
+from skdgm.estimators._base import layer_sizes
+from skdgm.estimators._latent_density import LatentDensity
 from skdgm.models.vae import VAEModule
-from skdgm.training import Term
+from skdgm.sources import Source
+from skdgm.training import Objective
 
 
-class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
+class VAE(LatentDensity):
     r"""Variational auto-encoder (M1): a deep latent Gaussian density and its codes.
 
     The model draws a code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`; recognition is
@@ -62,7 +63,7 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
         Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a twentieth of the rows, between 32 and 500. Larger is faster per epoch and makes
+        Rows per step. "auto" takes a twelfth of the rows, between 32 and 500. Larger is faster per epoch and makes
         fewer steps.
 
     max_iter : int, default=100
@@ -116,6 +117,8 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
         Minus the bound per epoch.
     validation_scores_ : list of float or None
         Watched bound per epoch under ``early_stopping``.
+    active_units_ : ndarray of shape (1,)
+        Number of code dimensions in use: the posterior mean varies over the training rows with a variance above 0.01.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -127,8 +130,10 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
     Notes
     -----
     Log-likelihoods are in nats per row. Grey rows under the Bernoulli likelihood have no density: quote a negative
-    log-likelihood for 0/1 rows only. An epoch is linear in rows, columns and weights. Prediction draws nothing at
-    random; ``score_samples`` uses noise fixed by the fit's seed and each row's content.
+    log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit`` and everywhere else: bounds and densities are
+    those of the observed cells, and recognition is told which are missing if ``fit`` has met some. An epoch is linear
+    in rows, columns and weights. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's
+    seed and each row's content.
 
     References
     ----------
@@ -148,11 +153,6 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
     >>> vae.score_samples(X).shape
     (150,)
     """
-
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DeepGenerative._parameter_constraints,
-        "binarize": ["boolean"],
-    }
 
     def __init__(
         self,
@@ -201,41 +201,6 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
-    @fitting
-    def fit(self, X, y=None):
-        """Fit the model to all rows.
-
-        Parameters
-        ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Finite values; in [0, 1] under ``likelihood="bernoulli"``.
-        y : Ignored
-            There for the API.
-
-        Returns
-        -------
-        VAE
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            For values that are not finite or outside the likelihood's range, a device that is not there, or a bound
-            that stays non-finite; the estimator is then as it was before.
-        """
-        context = self._init_callback_context(max_subtasks=self.max_iter)
-        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows = self._read(X, reset=True)
-        random = self._start()
-        self._choose_likelihood(rows)
-        self.module_ = self._new_module(self._plan(rows), random)
-        trained, watched = self._split_validation(len(rows), random)
-        term = self._term(rows[trained] if len(watched) else rows)
-        held_out = self._term(rows[watched]) if len(watched) else None
-        self._train([term], random, len(rows), EpochTasks(self, context, X), held_out)
-        context.call_on_fit_task_end(estimator=self, X=X, y=y)
-        return self
-
     def _plan(self, rows: np.ndarray) -> dict[str, Any]:
         return {
             "n_columns": rows.shape[1],
@@ -243,132 +208,28 @@ class VAE(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, Den
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "likelihood": self.likelihood_,
+            "told_missing": bool(np.isnan(rows).any()),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
         return VAEModule(**architecture, rng=rng)
 
-    def _term(self, rows: np.ndarray) -> Term:
-        source = self._source(rows)
-        module = self.module_
-        return Term(
-            name="",
-            source=source,
-            objective=lambda batch, rng: module.bound(batch.x, rng, batch.observed),
-            weight=1.0,
-            batch_size=self._batch_size(source.n_rows),
-        )
+    def _shown(self, source: Source) -> Source:
+        return source
 
-    @like_input
-    def transform(self, X):
-        """Posterior means E_q[z | x].
+    def _objective(self) -> Objective:
+        return self._bound
 
-        Parameters
-        ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values.
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_components)
-            float32 for float32 X, else float64; a tensor for a tensor.
-        """
-        self._check_fitted()
-        X = self._read(X)
-        return self._apply(lambda x: self.module_.q_z(x).mean, X).astype(self._feature_dtype(X))
+    @property
+    def _code_places(self) -> np.ndarray:
+        return np.arange(self.module_.n_latent)
 
     def _posterior(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q(z | x), each of shape (n_samples, n_components), float32."""
         q_z = self.module_.q_z
-        both = self._apply(lambda x: torch.cat([q_z(x).mean, q_z(x).sd], 1), rows)
+        both = self._apply(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], 1), rows)
         mean, sd = np.split(both, 2, axis=1)
         return mean, sd
-
-    @like_input
-    def inverse_transform(self, Z):
-        """Decode codes: E[x | z], in the units of X.
-
-        Parameters
-        ----------
-        Z : array-like or torch.Tensor of shape (n_samples, n_components)
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-        """
-        self._check_fitted()
-        return self._decode(self._read_codes(Z), lambda z: self.module_.p_x(z).mean)
-
-    @like_input
-    def score_samples(self, X):
-        """Importance-weighted lower bound (in expectation) on log p(x), in nats per row.
-
-        Parameters
-        ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The density of X in its own units: the standardisation inside is accounted for.
-        """
-        self._check_fitted()
-        draws = self.n_importance_samples
-        return self._densities(X, lambda x, noise: self.module_.log_likelihood(x, noise, draws), draws)
-
-    @like_input
-    def elbo_samples(self, X):
-        """The bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
-
-        Parameters
-        ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            Below ``score_samples`` in expectation; the expectation is a mean of ``n_importance_samples`` draws.
-        """
-        self._check_fitted()
-        draws = self.n_importance_samples
-        return self._densities(X, lambda x, noise: self.module_.elbo(x, noise, draws), draws)
-
-    def score(self, X, y=None):
-        """Mean of ``score_samples`` over the rows, in nats; higher is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-        y : Ignored
-
-        Returns
-        -------
-        float
-        """
-        return float(self.score_samples(X).mean())
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw rows from p(x).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-        random_state : int, RandomState instance or None, default=None
-
-        Returns
-        -------
-        ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood. For the smooth image behind each draw, decode codes:
-            ``inverse_transform(rng.standard_normal((n_samples, n_components)))``.
-        """
-        self._check_fitted()
-        rng = self._generator(check_random_state(random_state))
-        return self._draw(n_samples, lambda: self.module_.sample(n_samples, rng))
-
-    @property
-    def _n_features_out(self) -> int:
-        return self._architecture["n_latent"]
 
 
 def fitted_encoder(

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from skdgm.distributions import log_mean_exp
+
 
 class Bound(NamedTuple):
     """A lower bound on log p(x) in nats, to be maximised; each term has the shape of the rows, (..., n).
@@ -44,3 +46,22 @@ class LabelBound(NamedTuple):
     def total(self, warmup: float | Tensor = 1.0) -> Tensor:
         """The bound, with the KL weighted by ``warmup``."""
         return self.reconstruction - warmup * self.kl + self.label
+
+
+class ImportanceBound(NamedTuple):
+    """The bound of several draws, log mean exp of their weights: Burda et al. 2016 (arXiv 1509.00519), eq. (8).
+
+    Attributes
+    ----------
+    reconstruction : Tensor of shape (n_draws, n)
+        log p(x | z) at each draw.
+    kl : Tensor of shape (n_draws, n)
+        log q(z | x) - log p(z) at each draw; its mean is the KL.
+    """
+
+    reconstruction: Tensor
+    kl: Tensor
+
+    def total(self, warmup: float | Tensor = 1.0) -> Tensor:
+        """The bound, of shape (n,), with log q - log p weighted by ``warmup`` in [0, 1]."""
+        return log_mean_exp(self.reconstruction - warmup * self.kl)

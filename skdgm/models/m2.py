@@ -12,9 +12,7 @@ from skdgm.distributions import (
     Distribution,
     Normal,
     Rng,
-    kl_to_standard,
     log_mean_exp,
-    seen,
     standard,
     standard_normal,
 )
@@ -58,11 +56,11 @@ class M2Module(nn.Module):
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
-        return self.classifier(seen(x, observed))
+        return self.classifier(x, observed)
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x, y), rows of shape (..., n, n_latent)."""
-        return self.encoder(seen(x, observed), y)
+        return self.encoder(x, y, observed=observed)
 
     def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | y, z), rows of shape (..., n, n_columns)."""
@@ -80,11 +78,11 @@ class M2Module(nn.Module):
 
         With ``rows``, label i goes with row ``rows[i]``.
         """
-        q_z = self.encoder(seen(x, observed), y, rows)
+        q_z = self.encoder(x, y, rows, observed)
         z = q_z.rsample(rng)
         if rows is not None:
             x, observed = x[rows], None if observed is None else observed[rows]
-        kl = kl_to_standard(q_z)
+        kl = q_z.kl_to_standard()
         return LabelBound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
 
     def unlabeled_bound(

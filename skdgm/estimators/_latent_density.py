@@ -1,0 +1,313 @@
+"""What VAE and DLGM share: a density with Gaussian codes, fitted to rows whose cells may be missing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from numbers import Integral
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_scalar
+from torch import Tensor
+
+from skdgm.estimators._base import (
+    DeepGenerative,
+    EpochTasks,
+    KeepsFloatType,
+    chunk_of,
+    fitting,
+    like_input,
+)
+from skdgm.sources import Source
+from skdgm.training import Objective, Term
+
+ACTIVE_VARIANCE = 0.01
+
+
+class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
+    """Abstract base of VAE and DLGM.
+
+    A face says which module it wants (``_plan``, ``_build``), what recognition is shown of the rows (``_shown``), what
+    is maximised (``_objective``), and which codes it gives (``_code_places``).
+    """
+
+    _missing_cells_allowed = True
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **DeepGenerative._parameter_constraints,
+        "binarize": ["boolean"],
+    }
+
+    module_: Any  # a GaussianLatentModule
+
+    # --- abstract -----------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _plan(self, rows: np.ndarray) -> dict[str, Any]:
+        """The arguments of the module."""
+
+    @abstractmethod
+    def _shown(self, source: Source) -> Source:
+        """The training rows, with what recognition reads of them."""
+
+    @abstractmethod
+    def _objective(self) -> Objective:
+        """The bound that is maximised over the training rows."""
+
+    @property
+    @abstractmethod
+    def _code_places(self) -> np.ndarray:
+        """Places in the module's code of the columns that ``transform`` gives."""
+
+    # --- fit ----------------------------------------------------------------------------------------------------
+
+    @fitting
+    def fit(self, X, y=None):
+        """Fit the model to all rows.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            NaN marks a missing cell; the bound sums over the others. In [0, 1] under ``likelihood="bernoulli"``.
+        y : Ignored
+            There for the API.
+
+        Returns
+        -------
+        self : estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For infinite values or values outside the likelihood's range, a column missing in every row, layer sizes
+            that cannot be, a device that is not there, or a bound that stays non-finite; the estimator is then as it
+            was before.
+        """
+        context = self._init_callback_context(max_subtasks=self.max_iter)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows = self._read(X, reset=True)
+        random = self._start()
+        self._choose_likelihood(rows)
+        self.module_ = self._new_module(self._plan(rows), random)
+        trained, watched = self._split_validation(len(rows), random)
+        trained_rows = rows[trained] if len(watched) else rows
+        term = self._term(self._shown(self._source(trained_rows)), self._objective())
+        held_out = self._term(self._source(rows[watched]), self._bound) if len(watched) else None
+        self._train([term], random, len(rows), EpochTasks(self, context, X), held_out)
+        self.active_units_ = self._count_active(trained_rows)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _term(self, source: Source, objective: Objective) -> Term:
+        return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
+
+    def _bound(self, batch, rng):
+        """The bound of rows as they are."""
+        return self.module_.bound(batch.x, rng, batch.observed)
+
+    def _count_active(self, rows: np.ndarray) -> np.ndarray:
+        """Units of each layer whose posterior mean varies over the rows: variance above 0.01 (Burda et al. 2016)."""
+        active = self._means(rows).var(0) > ACTIVE_VARIANCE
+        return np.array([layer.sum() for layer in np.split(active, np.cumsum(self.module_.n_latents)[:-1])])
+
+    # --- transformer and density --------------------------------------------------------------------------------
+
+    @like_input
+    def transform(self, X):
+        """Posterior means E_q[z | x].
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Any finite values; NaN marks a missing cell.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            float32 for float32 X, else float64; a tensor for a tensor.
+        """
+        self._check_fitted()
+        X = self._read(X)
+        return self._means(X)[:, self._code_places].astype(self._feature_dtype(X))
+
+    def _means(self, rows: np.ndarray) -> np.ndarray:
+        """Posterior means of the whole code, float32."""
+        return self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows)
+
+    @like_input
+    def inverse_transform(self, Z):
+        """Decode codes: E[x | z], in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like or torch.Tensor of shape (n_samples, n_features_out)
+            As ``transform`` gives them; codes that it leaves out are at their prior mean 0.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        self._check_fitted()
+        codes = self._read_codes(Z)
+        whole = np.zeros((len(codes), self.module_.n_latent), codes.dtype)
+        whole[:, self._code_places] = codes
+        return self._decode(whole, lambda z: self.module_.p_x(z).mean)
+
+    @like_input
+    def score_samples(self, X):
+        """Importance-weighted lower bound (in expectation) on log p(x), in nats per row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there. NaN marks a missing cell.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The density of X in its own units: the standardisation inside is accounted for. With missing cells, that of
+            the observed ones; 0 for a row without any.
+        """
+        self._check_fitted()
+        draws = self.n_importance_samples
+        return self._densities(X, lambda x, rng, observed: self.module_.log_likelihood(x, rng, draws, observed), draws)
+
+    @like_input
+    def elbo_samples(self, X):
+        """The bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            Below ``score_samples`` in expectation; the expectation is a mean of ``n_importance_samples`` draws.
+        """
+        self._check_fitted()
+        draws = self.n_importance_samples
+        return self._densities(X, lambda x, rng, observed: self.module_.elbo(x, rng, draws, observed), draws)
+
+    def score(self, X, y=None):
+        """Mean of ``score_samples`` over the rows, in nats; higher is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from p(x).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows of 0 and 1 under the Bernoulli likelihood. For the smooth image behind each draw, decode codes:
+            ``inverse_transform(rng.standard_normal((n_samples, n_components)))``.
+        """
+        self._check_fitted()
+        rng = self._generator(check_random_state(random_state))
+        return self._draw(n_samples, lambda: self.module_.sample(n_samples, rng))
+
+    # --- missing cells ------------------------------------------------------------------------------------------
+
+    @like_input
+    def impute(self, X, *, method="importance", n_draws=None, n_steps=100, random_state=None):
+        """Fill missing cells; observed ones stay bit for bit.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            NaN marks a missing cell. A row may miss all of them.
+        method : {"importance", "chain"}, default="importance"
+            "importance" weighs draws of the code by how well they explain the observed cells. "chain" runs the paper's
+            Markov chain: from a row drawn from the model, encode, draw the row anew, put the observed cells back.
+        n_draws : int or None, default=None
+            None fills once: with the mean E[x_missing | x_observed] for "importance", with the chain's last state for
+            "chain". An integer gives that many independent draws of the missing cells.
+        n_steps : int, default=100
+            Steps of the chain, at least 1; more forget its start. Not used by "importance", which draws
+            ``n_importance_samples`` codes a row.
+        random_state : int, RandomState instance or None, default=None
+            Seeds the draws. The mean by "importance" draws nothing at random: like ``score_samples`` it uses noise
+            fixed by the fit's seed and each row's content.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
+            float32 for float32 X, else float64.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method, numbers below 1, or observed cells outside the likelihood's range.
+
+        References
+        ----------
+        D. J. Rezende, S. Mohamed, D. Wierstra, "Stochastic backpropagation and approximate inference in deep
+        generative models", ICML 2014, appendix F. arXiv:1401.4082
+        """
+        self._check_fitted()
+        if method not in ("importance", "chain"):
+            raise ValueError(f"method must be 'importance' or 'chain', got {method!r}.")
+        check_scalar(n_steps, "n_steps", Integral, min_val=1)
+        X = self._columns.check_density_range(self._read(X))
+        if n_draws is None and method == "importance":
+            return self._filled(X, self._expected(X))
+        check_scalar(1 if n_draws is None else n_draws, "n_draws", Integral, min_val=1)
+        rng = self._generator(check_random_state(random_state))
+        fill = self._chain(rng, n_steps) if method == "chain" else self._resampling(rng)
+        draws = [self._filled(X, self._fill(X, fill)) for _ in range(n_draws or 1)]
+        return draws[0] if n_draws is None else np.stack(draws)
+
+    def _filled(self, X: np.ndarray, filled: np.ndarray) -> np.ndarray:
+        """X with the missing cells of ``filled``, which holds rows as the module knows them."""
+        return np.where(np.isnan(X), self._columns.outside(filled), X).astype(self._feature_dtype(X))
+
+    def _expected(self, X: np.ndarray) -> np.ndarray:
+        draws = self.n_importance_samples
+        return self._apply_with_noise(
+            lambda x, noise, observed: self.module_.expected(x, noise, draws, all_of(x, observed)), X, draws
+        )
+
+    def _fill(self, X: np.ndarray, fill: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
+        """Apply a function of (x, observed) that draws, chunk by chunk."""
+        chunk = chunk_of(self.n_importance_samples)
+        return self._apply(lambda x, observed: fill(x, all_of(x, observed)), X, chunk)
+
+    def _chain(self, rng: torch.Generator, n_steps: int) -> Callable[[Tensor, Tensor], Tensor]:
+        def run(x, observed):
+            x = torch.where(observed, x, self.module_.sample(len(x), rng))
+            for _ in range(n_steps):
+                x = self.module_.chain_step(x, rng, observed)
+            return x
+
+        return run
+
+    def _resampling(self, rng: torch.Generator) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda x, observed: self.module_.resampled(x, rng, self.n_importance_samples, observed)
+
+    @property
+    def _n_features_out(self) -> int:
+        return len(self._code_places)
+
+
+def all_of(x: Tensor, observed: Tensor | None) -> Tensor:
+    """The mask itself, or one of all cells."""
+    return torch.ones_like(x, dtype=torch.bool) if observed is None else observed

@@ -1,0 +1,320 @@
+"""The face of the deep latent Gaussian model: density, codes, and missing cells filled."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Generator
+
+from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm.estimators._base import layer_sizes
+from skdgm.estimators._latent_density import LatentDensity
+from skdgm.models.dlgm import DLGMModule
+from skdgm.networks import COVARIANCES
+from skdgm.sources import CORRUPTIONS, Corrupted, Source
+from skdgm.training import Objective
+
+
+class DLGM(LatentDensity):
+    r"""Deep latent Gaussian model: a density with several layers of codes and structured posteriors.
+
+    Each layer adds Gaussian noise to what the layer above says, from the top down to the row:
+
+    .. math:: h_L = \xi_L, \quad h_l = T_l(h_{l+1}) + G_l \xi_l, \quad \xi_l \sim N(0, I), \quad x \sim p(x | T_0(h_1)).
+
+    Recognition is :math:`q(\xi | x) = \prod_l N(\xi_l; \mu_l(x), C_l(x))`. Fitting maximises
+    :math:`E_q[\log p(x | \xi)] - \sum_l KL(q(\xi_l | x) \,\|\, N(0, I)) \le \log p(x)`, or the tighter
+    importance-weighted bound. One layer with a diagonal posterior is the ``VAE``.
+
+    Parameters
+    ----------
+    n_components : int or tuple of int, default=50
+        Dimensions of :math:`\xi_1, \dots, \xi_L`, from the layer nearest X upward, each at least 1; an int is one
+        layer. Dimensions that the data do not need fall silent, so too many cost time, not quality.
+
+    hidden_layer_sizes : int or sequence of int, default=(200,)
+        Hidden layers of each recognition network from X upward; every :math:`T_l` mirrors them. Larger layers fit finer
+        structure, take longer, and overfit small data sooner. Empty: affine maps.
+
+    posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
+        Shape of the :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T` with ``rank`` columns in U, a
+        few percent slower than "diagonal" and tighter. "full" gives the Cholesky factor of any covariance: its network
+        has d (d + 1) / 2 outputs for a layer of d dimensions.
+
+    rank : int, default=1
+        Columns of U, from 1 to the smallest layer's dimensions; only for "low_rank". Larger tends to "full".
+
+    activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
+        Applied after each hidden layer.
+
+    likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
+        p(x | h_1). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one
+        variance per column, "gaussian_heteroscedastic" has the decoder give it; X is standardised inside for both.
+        "auto" is bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1, else gaussian.
+
+    binarize : bool, default=False
+        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact
+        expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
+        too; noisier steps, a mild regulariser.
+
+    input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default=None
+        Noise on what recognition reads while training, the paper's regulariser: without it recognition overfits, and
+        the density of new rows suffers. "flip" turns cells from x to 1 - x, "dropout" calls them missing (and tells
+        recognition so, as of truly missing ones: the choice for imputing), "gaussian" adds normal noise to the cells
+        (standardised for the Gaussian likelihoods). "auto" is "flip" for Bernoulli rows, else "gaussian".
+
+    input_noise_level : float, default=0.1
+        Share of cells for "flip" and "dropout", in (0, 1); standard deviation for "gaussian", in (0, inf). Larger
+        regularises more, until codes say too little.
+
+    code_noise : float, default=0.0
+        Standard deviation of normal noise added to recognition's draws while training, in [0, inf); the paper's second
+        regulariser. Smooths the decoder.
+
+    n_importance_train : int, default=1
+        Draws per row in the bound that training maximises. 1 is the evidence lower bound with the exact KL, more the
+        importance-weighted bound: tighter, for a posterior that need not fit as closely; time grows in proportion.
+
+    weight_prior : float or None, default=1.0
+        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+
+    warmup : int or float, default=0.5
+        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
+        longer warm-up keeps more code dimensions alive, those of upper layers above all.
+
+    learning_rate_init : float, default=0.003
+        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
+
+    learning_rate : {"falling", "cosine", "constant"}, default="falling"
+        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
+
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" takes a twelfth of the rows, between 32 and 500. Larger is faster per epoch and makes
+        fewer steps.
+
+    max_iter : int, default=100
+        Epochs, at least 1. Reaching it is the normal end.
+
+    tol : float, default=1e-4
+        Least gain of the watched bound, in nats per row, that counts; used with ``early_stopping``.
+
+    n_iter_no_change : int, default=10
+        Epochs without such a gain before training stops; used with ``early_stopping``.
+
+    early_stopping : bool, default=False
+        Hold ``validation_fraction`` of the rows out, watch their bound, stop when it no longer grows and restore the
+        best weights.
+
+    validation_fraction : float, default=0.1
+        Share of rows held out, in (0, 1).
+
+    transform_layers : {"top", "all"}, default="top"
+        Whose posterior means ``transform`` gives: the top layer's, or those of all layers from X upward.
+
+    warm_start : bool, default=False
+        Go on from the last fit's weights (and scale) instead of new ones.
+
+    verbose : int or bool, default=False
+        Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
+
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the linear layers while training; all else is float32. "auto" is bfloat16 where the device has
+        units for it and batch and layers hold at least 256, so that it pays; else float32.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+
+    n_importance_samples : int, default=50
+        Draws per row in ``score_samples`` and ``impute``. More tighten the bound and take proportionally longer.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained networks, in evaluation mode.
+    likelihood_ : str
+        What "auto" chose.
+    device_ : str
+        Where the module lies.
+    n_iter_ : int
+        Epochs run.
+    history_ : dict of str to list of float
+        Per epoch, in nats per row: "bound" and its terms "reconstruction" and "kl" (the bound is their difference, for
+        one draw).
+    loss_curve_ : list of float
+        Minus the bound per epoch.
+    validation_scores_ : list of float or None
+        Watched bound per epoch under ``early_stopping``.
+    active_units_ : ndarray of shape (n_layers,)
+        Number of code dimensions in use, layer by layer: the posterior mean varies over the training rows with a
+        variance above 0.01.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    See Also
+    --------
+    VAE : One layer, diagonal posterior.
+    sklearn.decomposition.FactorAnalysis : Its linear special case.
+
+    Notes
+    -----
+    Log-likelihoods are in nats per row. Grey rows under the Bernoulli likelihood have no density: quote a negative
+    log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit`` and everywhere else: bounds and densities are
+    those of the observed cells. Recognition is told which cells are missing if ``fit`` has met some, or has made some
+    by ``input_noise="dropout"``. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's
+    seed and each row's content.
+
+    References
+    ----------
+    .. [1] D. J. Rezende, S. Mohamed, D. Wierstra, "Stochastic backpropagation and approximate inference in deep
+       generative models", ICML 2014. arXiv:1401.4082
+    .. [2] Y. Burda, R. Grosse, R. Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. arXiv:1509.00519
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import load_iris
+    >>> from skdgm import DLGM
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> dlgm = DLGM((4, 2), hidden_layer_sizes=(32,), max_iter=20, random_state=0).fit(X)
+    >>> dlgm.transform(X).shape
+    (150, 2)
+    >>> holes = X.copy()
+    >>> holes[::3, 1] = np.nan
+    >>> bool(np.isfinite(dlgm.impute(holes)).all())
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **LatentDensity._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
+        "posterior": [StrOptions(set(COVARIANCES))],
+        "rank": [Interval(Integral, 1, None, closed="left")],
+        "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
+        "input_noise_level": [Interval(Real, 0, None, closed="neither")],
+        "code_noise": [Interval(Real, 0, None, closed="left")],
+        "n_importance_train": [Interval(Integral, 1, None, closed="left")],
+        "transform_layers": [StrOptions({"top", "all"})],
+    }
+
+    def __init__(
+        self,
+        n_components=50,
+        *,
+        hidden_layer_sizes=(200,),
+        posterior="low_rank",
+        rank=1,
+        activation="relu",
+        likelihood="auto",
+        binarize=False,
+        input_noise=None,
+        input_noise_level=0.1,
+        code_noise=0.0,
+        n_importance_train=1,
+        weight_prior=1.0,
+        warmup=0.5,
+        learning_rate_init=3e-3,
+        learning_rate="falling",
+        batch_size="auto",
+        max_iter=100,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping=False,
+        validation_fraction=0.1,
+        transform_layers="top",
+        warm_start=False,
+        verbose=False,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        n_importance_samples=50,
+    ):
+        self.n_components = n_components
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.posterior = posterior
+        self.rank = rank
+        self.activation = activation
+        self.likelihood = likelihood
+        self.binarize = binarize
+        self.input_noise = input_noise
+        self.input_noise_level = input_noise_level
+        self.code_noise = code_noise
+        self.n_importance_train = n_importance_train
+        self.weight_prior = weight_prior
+        self.warmup = warmup
+        self.learning_rate_init = learning_rate_init
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.transform_layers = transform_layers
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.n_importance_samples = n_importance_samples
+
+    def _plan(self, rows: np.ndarray) -> dict[str, Any]:
+        layers = layer_sizes(self.n_components, "n_components")
+        if not layers:
+            raise ValueError("n_components must name at least one layer, got an empty sequence. Use for example 50.")
+        if self.posterior == "low_rank" and self.rank > min(layers):
+            raise ValueError(
+                f"rank must be at most the dimensions of every layer, got rank={self.rank} for n_components={layers}. "
+                "Lower rank, or use posterior='full'."
+            )
+        return {
+            "n_columns": rows.shape[1],
+            "n_latents": layers,
+            "hidden": layer_sizes(self.hidden_layer_sizes),
+            "activation": self.activation,
+            "likelihood": self.likelihood_,
+            "posterior": self.posterior,
+            "rank": int(self.rank),
+            "told_missing": bool(np.isnan(rows).any()) or self.input_noise == "dropout",
+        }
+
+    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:
+        return DLGMModule(**architecture, rng=rng)
+
+    def _shown(self, source: Source) -> Source:
+        if self.input_noise is None:
+            return source
+        auto = "flip" if self.likelihood_ == "bernoulli" else "gaussian"
+        kind = auto if self.input_noise == "auto" else self.input_noise
+        if kind == "flip" and self.likelihood_ != "bernoulli":
+            raise ValueError(
+                f"input_noise='flip' turns x into 1 - x and needs the Bernoulli likelihood, got {self.likelihood_!r}. "
+                "Use input_noise='gaussian' or 'dropout'."
+            )
+        if kind != "gaussian" and self.input_noise_level >= 1:
+            raise ValueError(
+                f"input_noise_level must be a share of cells in (0, 1) for input_noise={kind!r}, got "
+                f"{self.input_noise_level!r}. Use for example 0.1."
+            )
+        return Corrupted(source, kind, self.input_noise_level)
+
+    def _objective(self) -> Objective:
+        module, code_noise, n_draws = self.module_, self.code_noise, self.n_importance_train
+
+        def bound(batch, rng):
+            return module.bound(batch.x, rng, batch.observed, batch.evidence, code_noise)
+
+        def importance_bound(batch, rng):
+            return module.importance_bound(batch.x, rng, n_draws, batch.observed, batch.evidence, code_noise)
+
+        return bound if n_draws == 1 else importance_bound
+
+    @property
+    def _code_places(self) -> np.ndarray:
+        layers = self.module_.n_latents
+        first = sum(layers[:-1]) if self.transform_layers == "top" else 0
+        return np.arange(first, sum(layers))

@@ -1,0 +1,75 @@
+"""Deep latent Gaussian models: Rezende, Mohamed, Wierstra 2014 (arXiv 1401.4082)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Generator, Tensor, nn
+
+from skdgm.distributions import AnyNormal, Blocks, Distribution
+from skdgm.models.gaussian_latent import GaussianLatentModule
+from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
+
+
+class DLGMModule(GaussianLatentModule):
+    """xi_l ~ N(0, I), h_L = xi_L, h_l = T_l(h_{l+1}) + G_l xi_l, p(x | T_0(h_1)); eqs. (1) to (3).
+
+    q(xi | x) = prod_l N(xi_l; mu_l(x), C_l(x)), eq. (10). Layers count from X upward; the code z of the base is
+    (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map above which it stands, so that one layer with a
+    diagonal covariance is the variational auto-encoder.
+
+    Parameters
+    ----------
+    n_columns : int
+    n_latents : sequence of int
+        Dimensions of xi_1, ..., xi_L.
+    hidden : sequence of int
+        Hidden layers of the recognition networks, from X upward; the T_l mirror them.
+    activation, likelihood : str
+    posterior : str
+        Name in ``COVARIANCES``.
+    rank : int
+        Of the low-rank posterior; none exceeds its layer's dimensions.
+    rng : Generator or None
+    told_missing : bool
+        Whether recognition is told which cells are missing.
+    """
+
+    def __init__(
+        self,
+        n_columns: int,
+        n_latents: Sequence[int],
+        hidden: Sequence[int],
+        activation: str,
+        likelihood: str,
+        posterior: str,
+        rank: int,
+        rng: Generator | None = None,
+        told_missing: bool = False,
+    ) -> None:
+        super().__init__()
+        self.n_latents, downward = list(n_latents), list(hidden)[::-1]
+        covariance = COVARIANCES[posterior](rank)
+        self.encoders = nn.ModuleList(
+            NormalNetwork(n_columns, d, hidden, activation, rng, 0, told_missing, covariance) for d in n_latents
+        )
+        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng)
+        below_above = list(zip(n_latents[:-1], n_latents[1:], strict=True))
+        self.t = nn.ModuleList(MLP(above, below, downward, activation, rng) for below, above in below_above)
+        self.g = nn.ModuleList(Affine(below, below, rng, bias=False) for below, _ in below_above)
+
+    def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
+        """q(xi | x), rows of shape (n, n_latent)."""
+        blocks = [encoder(x, observed=observed) for encoder in self.encoders]
+        return Blocks(blocks) if len(blocks) > 1 else blocks[0]
+
+    def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
+        """p(x | T_0(h_1)), rows of shape (..., n, n_columns), for z = (xi_1, ..., xi_L)."""
+        return self.decoder(self.h_1(z), observed=observed)
+
+    def h_1(self, z: Tensor) -> Tensor:
+        """The lowest layer's h, from the top down: h_l = T_l(h_{l+1}) + G_l xi_l, eq. (2)."""
+        *below, h = z.split(self.n_latents, -1)
+        for xi, t, g in zip(reversed(below), reversed(self.t), reversed(self.g), strict=True):
+            h = t(h) + g(xi).float()
+        return h

@@ -1,0 +1,119 @@
+"""What models with standard normal codes share: their bounds, their samples, and rows with missing cells.
+
+A model gives q(z | x) and p(x | z); z may hold the codes of several layers side by side.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skdgm.distributions import AnyNormal, Distribution, Rng, log_mean_exp, standard, standard_normal
+from skdgm.models.bound import Bound, ImportanceBound
+
+Evidence = tuple[Tensor, Tensor | None]  # what recognition reads: rows, and which of their cells are observed
+
+
+class GaussianLatentModule(nn.Module):
+    """p(x, z) = N(z; 0, I) p(x | z) with recognition q(z | x)."""
+
+    n_latents: list[int]  # columns of the code, layer by layer
+
+    @property
+    def n_latent(self) -> int:
+        """Columns of the code."""
+        return sum(self.n_latents)
+
+    @abstractmethod
+    def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
+        """q(z | x), rows of shape (n, n_latent)."""
+
+    @abstractmethod
+    def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
+        """p(x | z), rows of shape (..., n, n_columns)."""
+
+    def bound(
+        self,
+        x: Tensor,
+        rng: Rng,
+        observed: Tensor | None = None,
+        evidence: Evidence | None = None,
+        code_noise: float = 0.0,
+    ) -> Bound:
+        """E_q[log p(x | z)] - KL(q(z | x) || p(z)) by one draw of z; (n,).
+
+        ``evidence`` is what recognition reads in place of (x, observed); noise of sd ``code_noise`` is added to the
+        draw. Both regularise recognition.
+        """
+        q_z = self.q_z(*(evidence or (x, observed)))
+        z = blurred(q_z.rsample(rng), code_noise, rng)
+        return Bound(self.p_x(z, observed).log_prob(x), q_z.kl_to_standard())
+
+    def importance_bound(
+        self,
+        x: Tensor,
+        rng: Rng,
+        n_draws: int,
+        observed: Tensor | None = None,
+        evidence: Evidence | None = None,
+        code_noise: float = 0.0,
+    ) -> ImportanceBound:
+        """log mean exp of the weights of ``n_draws`` draws, for training; arguments as in ``bound``."""
+        q_z = self.q_z(*(evidence or (x, observed))).expand(n_draws)
+        z = q_z.rsample(rng)
+        reconstruction = self.p_x(blurred(z, code_noise, rng), observed).log_prob(x)
+        return ImportanceBound(reconstruction, q_z.log_prob(z) - standard(q_z).log_prob(z))
+
+    def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """E_q[log p(x | z)] - KL(q(z | x) || p(z)), its expectation by ``n_draws`` draws of z; (n,)."""
+        q_z = self.q_z(x, observed)
+        z = q_z.expand(n_draws).rsample(rng)
+        return self.p_x(z, observed).log_prob(x).mean(0) - q_z.kl_to_standard()
+
+    def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """log p(x, z) - log q(z | x) at ``n_draws`` draws of z; (n_draws, n)."""
+        return self.weighted_draws(x, rng, n_draws, observed)[0]
+
+    def weighted_draws(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``log_weights``, and the draws, (n_draws, n, n_latent)."""
+        q_z = self.q_z(x, observed).expand(n_draws)
+        z = q_z.rsample(rng)
+        return self.p_x(z, observed).log_prob(x) + standard(q_z).log_prob(z) - q_z.log_prob(z), z
+
+    def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """Importance-weighted bound on log p(x); (n,)."""
+        return log_mean_exp(self.log_weights(x, rng, n_draws, observed))
+
+    def sample(self, n: int, rng: Generator | None) -> Tensor:
+        """Rows drawn from p(x)."""
+        z = standard_normal((n, self.n_latent), rng, like=next(self.parameters()))
+        return self.p_x(z).rsample(rng)
+
+    # --- missing cells ------------------------------------------------------------------------------------------
+
+    def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
+        """E[x | x_observed] by self-normalised importance weights of ``n_draws`` draws; (n, n_columns)."""
+        log_w, z = self.weighted_draws(x, rng, n_draws, observed)
+        return torch.einsum("sn,snd->nd", torch.softmax(log_w, 0), self.p_x(z).mean)
+
+    def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
+        """A draw from p(x | x_observed): z resampled from ``n_draws`` draws by its weight; (n, n_columns)."""
+        log_w, z = self.weighted_draws(x, rng, n_draws, observed)
+        chosen = torch.multinomial(torch.softmax(log_w, 0).T, 1, generator=rng)[:, 0]
+        return self.p_x(z[chosen, torch.arange(len(x), device=x.device)]).rsample(rng)
+
+    def chain_step(self, x: Tensor, rng: Generator | None, observed: Tensor) -> Tensor:
+        """A step of the Markov chain over missing cells: z ~ q(z | x), x' ~ p(x | z), observed cells kept.
+
+        Rezende et al. 2014, app. F: with the exact posterior, p(x_missing | x_observed) is its stationary law.
+        """
+        return torch.where(observed, x, self.p_x(self.q_z(x).rsample(rng)).rsample(rng))
+
+
+def blurred(z: Tensor, sd: float, rng: Rng) -> Tensor:
+    """z with normal noise of ``sd``."""
+    return z + sd * standard_normal(z.shape, rng, z) if sd else z

@@ -1,0 +1,412 @@
+"""DLGM: its layers, posteriors, regularisers, and rows with missing cells."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+from sklearn.base import clone
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.impute import SimpleImputer
+
+from skdgm import DLGM, VAE
+from skdgm.models.dlgm import DLGMModule
+
+FAST = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0, "n_importance_samples": 5}
+POSTERIORS = ["diagonal", "low_rank", "full"]
+
+
+def factor_rows(n, seed=0, n_columns=6):
+    """Rows of a factor model with two factors."""
+    rng = np.random.default_rng(seed)
+    loadings = np.random.default_rng(9).standard_normal((2, n_columns))
+    return rng.standard_normal((n, 2)) @ loadings + 0.5 * rng.standard_normal((n, n_columns)) + 3
+
+
+def with_holes(X, share=0.3, seed=0):
+    """X with a share of its cells missing, and where."""
+    holes = np.random.default_rng(seed).random(X.shape) < share
+    return np.where(holes, np.nan, X), holes
+
+
+def binary_rows(n=200, seed=0):
+    """0/1 rows in two kinds."""
+    rng = np.random.default_rng(seed)
+    p = np.where(rng.random((n, 1)) < 0.5, 0.9, 0.1) * np.ones(8)
+    return (rng.random((n, 8)) < p).astype(float)
+
+
+# --- the model --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_heteroscedastic"])
+def test_one_diagonal_layer_is_the_vae(likelihood):
+    """The same fit, codes, densities, draws and imputations, bit for bit; with missing cells too."""
+    X = binary_rows() if likelihood == "bernoulli" else factor_rows(100)
+    for rows in (X, with_holes(X)[0]):
+        vae = VAE(3, likelihood=likelihood, **FAST).fit(rows)
+        dlgm = DLGM(3, posterior="diagonal", likelihood=likelihood, **FAST).fit(rows)
+        assert vae.history_ == dlgm.history_ and vae.active_units_ == dlgm.active_units_
+        for method in ("transform", "score_samples", "elbo_samples", "impute"):
+            assert np.array_equal(getattr(vae, method)(rows), getattr(dlgm, method)(rows))
+        assert np.array_equal(vae.sample(5, random_state=0), dlgm.sample(5, random_state=0))
+        assert np.array_equal(vae.inverse_transform(vae.transform(rows)), dlgm.inverse_transform(dlgm.transform(rows)))
+
+
+def test_layers_add_noise_from_the_top_down():
+    """h_3 = xi_3, h_2 = T_2(h_3) + G_2 xi_2, h_1 = T_1(h_2) + G_1 xi_1, by hand for affine maps."""
+    module = DLGMModule(5, [4, 3, 2], [], "relu", "bernoulli", "diagonal", 1, torch.Generator().manual_seed(0))
+    xi = torch.randn(7, 9, generator=torch.Generator().manual_seed(1))
+    xi_1, xi_2, xi_3 = xi.split([4, 3, 2], 1)
+    (t_1,), (t_2,) = (list(t.layers) for t in module.t)
+    g_1, g_2 = module.g
+    h_2 = xi_3 @ t_2.weight.T + t_2.bias + xi_2 @ g_2.weight.T
+    h_1 = h_2 @ t_1.weight.T + t_1.bias + xi_1 @ g_1.weight.T
+    torch.testing.assert_close(module.h_1(xi), h_1)
+    logits = module.decoder.mlp(h_1)
+    torch.testing.assert_close(module.p_x(xi).logits, logits)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+def test_a_linear_model_finds_the_density_of_factor_analysis(posterior):
+    """Held-out rows within 0.05 nats of factor analysis, whose model a linear decoder is."""
+    X, X_test = factor_rows(3000), factor_rows(2000, seed=1)
+    model = DLGM(
+        2,
+        hidden_layer_sizes=(),
+        posterior=posterior,
+        likelihood="gaussian",
+        max_iter=80,
+        batch_size=100,
+        learning_rate_init=0.01,
+        weight_prior=None,
+        n_importance_samples=200,
+        random_state=0,
+    ).fit(X)
+    wanted = FactorAnalysis(2).fit(X).score(X_test)
+    assert model.score(X_test) == pytest.approx(wanted, abs=0.05)
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("layers", [3, (3, 2), (4, 3, 2)])
+def test_every_posterior_and_depth_learns(posterior, layers):
+    """Training raises the bound, the score is above the bound, and nothing is infinite."""
+    X = binary_rows()
+    model = DLGM(layers, posterior=posterior, **{**FAST, "max_iter": 40, "warmup": 0}).fit(X)
+    bound = model.history_["bound"]
+    assert bound[-1] > bound[0] + 0.3
+    assert model.score(X) > model.elbo_samples(X).mean() - 0.05
+    assert model.active_units_.shape == (1 if layers == 3 else len(layers),)
+    assert model.sample(4, random_state=0).shape == X[:4].shape
+
+
+def test_a_correlated_posterior_gains_where_the_exact_one_is_correlated():
+    """A linear decoder with oblique columns: full = low rank > diagonal in the bound, the score the same."""
+    X, X_test = factor_rows(3000), factor_rows(2000, seed=1)
+    common = {"hidden_layer_sizes": (), "likelihood": "gaussian", "max_iter": 60, "batch_size": 100}
+    common |= {"learning_rate_init": 0.01, "weight_prior": None, "n_importance_samples": 100, "random_state": 0}
+    decoders = {name: DLGM(2, posterior=name, **common).fit(X) for name in POSTERIORS}
+    gap = {name: model.score(X_test) - model.elbo_samples(X_test).mean() for name, model in decoders.items()}
+    assert gap["low_rank"] < 0.03 and gap["full"] < 0.03
+
+
+def test_more_training_draws_tighten_the_bound_that_is_reported():
+    """On the same module the importance-weighted bound of 5 draws lies above the evidence bound, in the mean."""
+    X = torch.from_numpy(binary_rows().astype(np.float32))
+    module = DLGMModule(8, [2], [6], "relu", "bernoulli", "diagonal", 1, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.5 * torch.randn(p.shape, generator=torch.Generator().manual_seed(1)))
+    rng = torch.Generator().manual_seed(2)
+    one = torch.stack([module.importance_bound(X, rng, 1).total() for _ in range(200)]).mean()
+    five = torch.stack([module.importance_bound(X, rng, 5).total() for _ in range(200)]).mean()
+    elbo = torch.stack([module.bound(X, rng).total() for _ in range(200)]).mean()
+    assert one.item() == pytest.approx(elbo.item(), abs=0.05)
+    assert five > one + 0.05
+
+
+def test_importance_weighted_training_reports_its_own_bound():
+    """history_["bound"] of 10 draws is above reconstruction minus KL, which is that of one."""
+    model = DLGM(3, **FAST, n_importance_train=10, warmup=0).fit(binary_rows())
+    history = {name: np.array(values) for name, values in model.history_.items()}
+    assert np.all(history["bound"] > history["reconstruction"] - history["kl"])
+
+
+# --- codes ------------------------------------------------------------------------------------------------------------
+
+
+def test_codes_are_those_of_the_top_layer_or_of_all():
+    """transform_layers chooses columns of the same means; inverse_transform takes either."""
+    X = factor_rows(60)
+    model = DLGM((4, 2), **FAST).fit(X)
+    top, names = model.transform(X), model.get_feature_names_out()
+    everything = model.set_params(transform_layers="all").transform(X)
+    assert top.shape == (60, 2) and everything.shape == (60, 6) and len(names) == 2
+    assert np.array_equal(everything[:, 4:], top)
+    assert len(model.get_feature_names_out()) == 6
+    whole = model.inverse_transform(everything)
+    part = model.set_params(transform_layers="top").inverse_transform(top)
+    everything[:, :4] = 0
+    assert np.array_equal(model.set_params(transform_layers="all").inverse_transform(everything), part)
+    assert not np.array_equal(whole, part)
+
+
+def test_active_units_count_what_varies():
+    """Layer by layer, the dimensions whose posterior mean has a variance above 0.01 over the training rows."""
+    X = binary_rows(500)
+    model = DLGM((4, 2), transform_layers="all", **FAST | {"max_iter": 40, "warmup": 0}).fit(X)
+    spread = model.transform(X).var(0) > 0.01
+    assert 1 <= spread.sum() < 6
+    assert model.active_units_.tolist() == [spread[:4].sum(), spread[4:].sum()]
+
+
+# --- regularisers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["auto", "flip", "dropout", "gaussian"])
+def test_input_noise_reaches_recognition_only(kind, monkeypatch):
+    """The bound's rows stay clean; what recognition reads differs in the share of cells asked for."""
+    X, seen = binary_rows(400), []
+    original = DLGMModule.bound
+
+    def spy(self, x, rng, observed, evidence, code_noise):
+        seen.append((x, observed, *evidence))
+        return original(self, x, rng, observed, evidence, code_noise)
+
+    monkeypatch.setattr(DLGMModule, "bound", spy)
+    DLGM(2, **{**FAST, "max_iter": 3}, input_noise=kind, input_noise_level=0.2, batch_size=400).fit(X)
+    assert len(seen) == 3
+    for x, observed, read, kept in seen:
+        assert observed is None and set(x.unique().tolist()) == {0.0, 1.0}
+        changed = (read != x).float().mean().item()
+        if kind in ("auto", "flip"):
+            assert changed == pytest.approx(0.2, abs=0.03) and set(read.unique().tolist()) == {0.0, 1.0}
+        elif kind == "dropout":
+            assert changed == 0 and (~kept).float().mean().item() == pytest.approx(0.2, abs=0.03)
+        else:
+            assert (read - x).std().item() == pytest.approx(0.2, abs=0.02)
+
+
+def test_code_noise_blurs_the_draws():
+    """With noise of sd s the reconstruction is that of draws with variance s^2 more: exact for a linear decoder."""
+    module = DLGMModule(3, [2], [], "relu", "gaussian", "diagonal", 1, torch.Generator().manual_seed(0))
+    x = torch.randn(1, 3, generator=torch.Generator().manual_seed(1)).expand(40000, 3)
+    rng = torch.Generator().manual_seed(2)
+    clean, noisy = (module.bound(x, rng, None, None, sd).reconstruction.mean() for sd in (0.0, 0.7))
+    wanted = 0.5 * 0.7**2 * (module.decoder.mlp.layers[0].weight ** 2).sum()  # the decoder's variance is 1 at first
+    assert (clean - noisy).item() == pytest.approx(wanted.item(), rel=0.05)
+
+
+# --- missing cells ----------------------------------------------------------------------------------------------------
+
+
+def test_importance_imputation_is_the_conditional_mean_of_a_linear_model():
+    """E[x_missing | x_observed] of the fitted normal, in closed form."""
+    X = factor_rows(500)
+    model = DLGM(2, hidden_layer_sizes=(), posterior="full", likelihood="gaussian", max_iter=60, batch_size=50)
+    model.set_params(learning_rate_init=0.01, input_noise="dropout", input_noise_level=0.3, n_importance_samples=3000)
+    model.set_params(random_state=0).fit(X)
+    decoder = model.module_.decoder
+    scale, center = model._columns.scale, model._columns.center
+    W, b = (decoder.mlp.layers[0].get_parameter(name).detach().double().numpy() for name in ("weight", "bias"))
+    covariance = (W @ W.T + np.diag(np.exp(decoder.shared.detach().double().numpy()))) * np.outer(scale, scale)
+    mean = b * scale + center
+    rows, holes = with_holes(X[:40])
+    filled = model.impute(rows)
+    for row, hole, answer in zip(rows, holes, filled, strict=True):
+        if hole.any() and not hole.all():
+            gain = covariance[np.ix_(hole, ~hole)] @ np.linalg.inv(covariance[np.ix_(~hole, ~hole)])
+            wanted = mean[hole] + gain @ (row[~hole] - mean[~hole])
+            np.testing.assert_allclose(answer[hole], wanted, atol=0.15)
+    density = multivariate_normal(mean, covariance)
+    np.testing.assert_allclose(model.score_samples(X[:20]), density.logpdf(X[:20]), atol=0.1)
+
+
+def test_resampled_cells_have_the_conditional_law():
+    """Against the model's own rows: those that agree with the observed cells, and all where none is observed."""
+    told = {"input_noise": "dropout", "input_noise_level": 0.5, "n_importance_samples": 300, "random_state": 0}
+    model = DLGM(2, posterior="full", hidden_layer_sizes=(32,), max_iter=60, **told).fit(binary_rows(1000))
+    rows = np.vstack([np.r_[np.ones(4), np.full(4, np.nan)], np.full(8, np.nan)])
+    draws = model.impute(rows, n_draws=500, random_state=0)
+    assert draws.shape == (500, 2, 8) and set(np.unique(draws)) == {0.0, 1.0}
+    drawn = model.sample(20000, random_state=0)
+    agreeing = drawn[(drawn[:, :4] == 1).all(1)]
+    n_ones = lambda cells: np.bincount(cells.sum(1).astype(int), minlength=9) / len(cells)  # noqa: E731
+    assert np.abs(n_ones(draws[:, 0, 4:]) - n_ones(agreeing[:, 4:])).sum() < 0.2  # total variation below 0.1
+    assert np.abs(n_ones(draws[:, 1]) - n_ones(drawn)).sum() < 0.2
+
+
+def test_the_chain_has_the_conditional_law_if_the_posterior_is_exact():
+    """Its states, after a while, are draws from p(x_missing | x_observed) of the factor model put in."""
+    model = DLGM(2, posterior="full", likelihood="gaussian", **FAST | {"hidden_layer_sizes": (), "max_iter": 1})
+    model.fit(factor_rows(300))
+    loadings, mean = np.array([[1.0, 0], [0.8, 0.3], [0, 0.9], [-0.5, 0.5], [0.3, 0.3], [0, 1.0]]), np.arange(6.0)
+    put_in(model, loadings, mean, np.full(6, 0.5))
+    covariance = loadings @ loadings.T + 0.5 * np.eye(6)
+    row = np.array([1.5, np.nan, 1.0, np.nan, np.nan, 6.0])
+    hole = np.isnan(row)
+    gain = covariance[np.ix_(hole, ~hole)] @ np.linalg.inv(covariance[np.ix_(~hole, ~hole)])
+    wanted_mean = mean[hole] + gain @ (row[~hole] - mean[~hole])
+    wanted_covariance = covariance[np.ix_(hole, hole)] - gain @ covariance[np.ix_(~hole, hole)]
+    nothing = np.full(6, np.nan)
+    rows = np.concatenate([np.tile(row, (4000, 1)), np.tile(nothing, (4000, 1))])
+    given, free = np.split(model.impute(rows, method="chain", n_steps=40, random_state=0), 2)
+    assert np.array_equal(given[:, ~hole], rows[:4000, ~hole])
+    np.testing.assert_allclose(given[:, hole].mean(0), wanted_mean, atol=0.08)
+    np.testing.assert_allclose(np.cov(given[:, hole].T), wanted_covariance, atol=0.08)
+    np.testing.assert_allclose(free.mean(0), mean, atol=0.1)
+    np.testing.assert_allclose(np.cov(free.T), covariance, atol=0.12)
+
+
+def test_imputing_beats_the_column_means_and_keeps_what_is_seen():
+    """Observed cells bit for bit, in float32 too; errors below SimpleImputer's for every method."""
+    X = factor_rows(600)
+    rows, holes = with_holes(X)
+    model = DLGM(3, hidden_layer_sizes=(32,), max_iter=60, random_state=0).fit(rows)
+    error = lambda filled: np.sqrt(np.mean((filled - X)[holes] ** 2))  # noqa: E731
+    simple = error(SimpleImputer().fit_transform(rows))
+    answers = [model.impute(rows)[None], model.impute(rows, n_draws=20, random_state=0)]
+    answers.append(model.impute(rows, method="chain", n_draws=20, n_steps=20, random_state=0))
+    for draws in answers:
+        assert all(np.array_equal(filled[~holes], rows[~holes]) for filled in draws)
+        assert error(draws.mean(0)) < 0.7 * simple
+    single = rows.astype(np.float32)
+    filled = model.impute(single)
+    assert filled.dtype == np.float32 and np.array_equal(filled[~holes], single[~holes])
+    assert np.array_equal(model.impute(X), X)
+
+
+@pytest.mark.parametrize("make", [VAE, DLGM])
+def test_missing_cells_everywhere(make):
+    """NaN in fit or not, in prediction or not: finite answers; a row without cells has no evidence."""
+    X = factor_rows(80)
+    rows, _ = with_holes(X)
+    rows[7] = np.nan
+    for seen in (X, rows):
+        model = make(3, **FAST).fit(seen)
+        for asked in (X, rows):
+            assert np.isfinite(model.transform(asked)).all() and np.isfinite(model.score_samples(asked)).all()
+            assert np.isfinite(model.impute(asked)).all() and np.isfinite(model.elbo_samples(asked)).all()
+        assert model.score_samples(rows)[7] == 0 == model.elbo_samples(rows)[7]
+
+
+def test_recognition_knows_what_is_missing():
+    """A zero that was seen (a mean, once standardised) and a missing cell have different codes."""
+    X = factor_rows(300)
+    rows, _ = with_holes(X)
+    model = DLGM(2, **{**FAST, "max_iter": 20}).fit(rows)
+    center = model._columns.center
+    seen, missing = np.tile(center, (1, 1)), np.tile(center, (1, 1))
+    missing[0, 0] = np.nan
+    assert not np.allclose(model.transform(seen), model.transform(missing))
+    told = DLGM(2, **FAST, input_noise="dropout").fit(X)
+    assert not np.allclose(told.transform(seen), told.transform(missing))
+
+
+def test_what_stands_beside_a_row_with_holes_does_not_matter():
+    """A row's answers are the same bits alone and among rows with missing cells."""
+    X = factor_rows(60)
+    rows, _ = with_holes(X)
+    model = DLGM(2, **FAST).fit(rows)
+    for method in ("transform", "score_samples", "impute"):
+        together = getattr(model, method)(np.vstack([X[:5], rows]))
+        assert np.array_equal(getattr(model, method)(X[:5]), together[:5])
+        assert np.array_equal(getattr(model, method)(rows[:1]), together[5:6])
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"n_components": (3, 0)}, r"n_components must hold integers >= 1, got 0"),
+        ({"n_components": (3, 2.5)}, r"n_components must hold integers >= 1, got 2.5"),
+        ({"n_components": ()}, "at least one layer"),
+        ({"n_components": 0}, "n_components"),
+        ({"hidden_layer_sizes": (16, -1)}, "hidden_layer_sizes must hold integers >= 1, got -1"),
+        ({"n_components": (5, 2), "rank": 3}, r"rank=3 for n_components=\[5, 2\].*posterior='full'"),
+        ({"rank": 0}, "rank"),
+        ({"posterior": "lowrank"}, "posterior"),
+        ({"input_noise": "flip"}, "needs the Bernoulli likelihood"),
+        ({"input_noise": "dropout", "input_noise_level": 1.0}, r"share of cells in \(0, 1\)"),
+        ({"input_noise": "salt"}, "input_noise"),
+        ({"code_noise": -1.0}, "code_noise"),
+        ({"n_importance_train": 0}, "n_importance_train"),
+        ({"transform_layers": "bottom"}, "transform_layers"),
+    ],
+)
+def test_wrong_parameters_are_named(params, match):
+    """A clear error, and nothing fitted."""
+    model = clone(DLGM(**{**FAST, "n_components": 4, **params}))
+    with pytest.raises(ValueError, match=match):
+        model.fit(factor_rows(30))
+    assert not hasattr(model, "module_")
+
+
+def test_a_column_without_values_is_named():
+    """By its name in a frame, else by its place."""
+    pd = pytest.importorskip("pandas")
+    X = factor_rows(30)
+    X[:, 4] = np.nan
+    with pytest.raises(ValueError, match=r"1 column\(s\) missing in every row: 4\."):
+        DLGM(2, **FAST).fit(X)
+    with pytest.raises(ValueError, match="'e'"):
+        DLGM(2, **FAST).fit(pd.DataFrame(X, columns=list("abcdef")))
+
+
+def test_wrong_ways_to_impute_are_named():
+    """Method, numbers, and cells outside the range."""
+    model = DLGM(2, **FAST).fit(binary_rows())
+    rows, _ = with_holes(binary_rows())
+    with pytest.raises(ValueError, match="method must be 'importance' or 'chain', got 'mean'"):
+        model.impute(rows, method="mean")
+    for wrong in ({"n_draws": 0}, {"n_steps": 0, "method": "chain"}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            model.impute(rows, **wrong)
+    with pytest.raises(ValueError, match=r"needs X in \[0, 1\]"):
+        model.impute(rows + 1)
+
+
+# --- the linear case, whose density scikit-learn knows ----------------------------------------------------------------
+
+
+def put_in(model, loadings, mean, noise_variance):
+    """Make a fitted linear full-posterior DLGM the factor model of these parameters, with its exact posterior."""
+    center, scale = model._columns.center, model._columns.scale
+    W, b, var = loadings / scale[:, None], (mean - center) / scale, noise_variance / scale**2
+    C = np.linalg.inv(np.eye(W.shape[1]) + (W.T / var) @ W)
+    gain, chol, k = C @ W.T / var, np.linalg.cholesky(C), W.shape[1]
+    outputs = np.concatenate([-gain @ b, 2 * np.log(np.diag(chol)), chol[np.tril_indices(k, -1)]])
+    (encoder,), decoder = model.module_.encoders, model.module_.decoder
+    as_tensor = lambda a: torch.from_numpy(np.asarray(a, dtype=np.float32))  # noqa: E731
+    encoder.mlp.layers[0].weight.zero_()[:k] = as_tensor(gain)
+    encoder.mlp.layers[0].bias.copy_(as_tensor(outputs))
+    decoder.mlp.layers[0].weight.copy_(as_tensor(W))
+    decoder.mlp.layers[0].bias.copy_(as_tensor(b))
+    decoder.shared.copy_(as_tensor(np.log(var)))
+
+
+@pytest.mark.parametrize("n_draws", [1, 5])
+@pytest.mark.parametrize("kind", ["FactorAnalysis", "PCA"])
+def test_with_the_exact_posterior_the_score_is_scikit_learns(kind, n_draws):
+    """Every weight is log p(x), whatever is drawn: within 1e-4 nats of FactorAnalysis and PCA, row by row."""
+    X, X_test = factor_rows(300), factor_rows(50, seed=1)
+    model = DLGM(3, posterior="full", likelihood="gaussian", **FAST | {"hidden_layer_sizes": (), "max_iter": 1}).fit(X)
+    if kind == "PCA":
+        peer = PCA(3).fit(X)
+        spread = np.sqrt(peer.explained_variance_ - peer.noise_variance_)
+        put_in(model, peer.components_.T * spread, peer.mean_, np.full(6, peer.noise_variance_))
+    else:
+        peer = FactorAnalysis(3).fit(X)
+        put_in(model, peer.components_.T, peer.mean_, peer.noise_variance_)
+    model.set_params(n_importance_samples=n_draws)
+    np.testing.assert_allclose(model.score_samples(X_test), peer.score_samples(X_test), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(model.transform(X_test), expected_factors(kind, peer, X_test), atol=1e-4)
+
+
+def expected_factors(kind, peer, X):
+    """E[z | x] by scikit-learn; PCA's own projection is not shrunk towards 0 by the noise, so by hand."""
+    if kind == "FactorAnalysis":
+        return peer.transform(X)
+    spread = np.sqrt(peer.explained_variance_ - peer.noise_variance_)
+    return peer.transform(X) * spread / peer.explained_variance_
