@@ -33,17 +33,19 @@ COMMON: dict[str, Any] = {
     "hidden_layer_sizes": (200, 200),
     "likelihood": "bernoulli",
     "batch_size": 200,
-    "learning_rate_init": 1e-3,
-    "max_iter": 400,
-    "warmup": 20,
-    "input_noise": "dropout",
-    "input_noise_level": 0.1,
+    "learning_rate_init": 2e-3,
+    "max_iter": 550,
+    "warmup": 50,
+    "weight_prior": 0.3,
+    "input_noise": "flip",
+    "input_noise_level": 0.03,
 }
 RUNS: dict[str, dict[str, Any]] = {
     "diagonal": COMMON | {"posterior": "diagonal"},
     "rank_one": COMMON | {"posterior": "low_rank", "rank": 1},
     "two_layers": COMMON | {"n_components": (200, 100), "n_importance_train": 5, "max_iter": 150},
-    "factor_analysis": COMMON | {"n_components": 50, "hidden_layer_sizes": (), "posterior": "full", "max_iter": 40},
+    "factor_analysis": COMMON
+    | {"n_components": 50, "hidden_layer_sizes": (), "posterior": "full", "max_iter": 40, "input_noise": None},
 }
 MIXTURE = {"n_components": 500, "n_iterations": 100}
 PAPER = {"diagonal": 87.30, "rank_one": 86.60, "factor_analysis": 106.00, "mixture": 137.64}
