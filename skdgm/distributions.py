@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 LOG_2PI = math.log(2 * math.pi)
+LAP_SHIFT = 7919  # a prime: the next lap of a noise tape meets other numbers
 EXP_OVERFLOWS = 80.0  # in float32, beyond this; log(1 + exp(l)) is l there
 
 
@@ -59,12 +60,12 @@ class RowNoise:
         self.offset = hash_rows(x) % len(tape)
 
     def normal(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Noise of ``shape`` (..., n, d); each call reads on where the last one stopped."""
+        """Noise of ``shape`` (..., n, d); each call begins at an offset of its own, each lap of the tape too."""
         *lead, n, d = shape
-        count = math.prod(lead) * d
-        steps = torch.arange(count, device=self.tape.device)
+        steps = torch.arange(math.prod(lead) * d, device=self.tape.device)
+        steps = steps + steps // len(self.tape) * LAP_SHIFT
         noise = self.tape[(self.offset[:, None] + steps) % len(self.tape)]
-        self.offset = (self.offset + count) % len(self.tape)
+        self.offset = hash_rows(self.offset[:, None]) % len(self.tape)
         return noise.reshape(n, *lead, d).movedim(0, -2)
 
 
@@ -113,6 +114,11 @@ class Normal:
         """One reparametrised draw per row: mean + sd * noise."""
         return self.mean + self.sd * standard_normal(self.mean.shape, rng, self.mean)
 
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n)."""
+        noise = standard_normal(self.mean.shape, rng, self.mean)
+        return self.mean + self.sd * noise, log_standard_normal(noise) - 0.5 * self.log_var.sum(-1)
+
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of log N(x; mean, var), of shape (..., n)."""
         x = seen(x, self.observed)
@@ -154,12 +160,20 @@ class LowRankNormal:
 
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrised draw per row: mean + R noise."""
+        return self.at(standard_normal(self.mean.shape, rng, self.mean))
+
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n), by the noise: exact however far the draw lies."""
         noise = standard_normal(self.mean.shape, rng, self.mean)
+        return self.at(noise), log_standard_normal(noise) + 0.5 * self.log_det_precision
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw that a noise gives: mean + R noise."""
         with float32_products(self.mean):
             inner = torch.einsum("ndr,...nd->...nr", self.scaled, noise)
             inner = solve((self.chol + torch.eye(self.rank, device=noise.device)) @ self.chol.mT, inner)
-            noise = noise - torch.einsum("ndr,...nr->...nd", self.scaled, inner)
-        return self.mean + torch.exp(-0.5 * self.log_d) * noise
+            turned = noise - torch.einsum("ndr,...nr->...nd", self.scaled, inner)
+        return self.mean + torch.exp(-0.5 * self.log_d) * turned
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, (D + U U^T)^-1), of shape (..., n)."""
@@ -212,10 +226,17 @@ class FullNormal:
 
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrised draw per row: mean + C noise."""
+        return self.at(standard_normal(self.mean.shape, rng, self.mean))
+
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n), by the noise: exact however far the draw lies."""
+        noise = standard_normal(self.mean.shape, rng, self.mean)
+        return self.at(noise), log_standard_normal(noise) - self.log_det
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw that a noise gives: mean + C noise."""
         with float32_products(self.mean):
-            return self.mean + torch.einsum(
-                "nij,...nj->...ni", self.chol, standard_normal(self.mean.shape, rng, self.mean)
-            )
+            return self.mean + torch.einsum("nij,...nj->...ni", self.chol, noise)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, C C^T), of shape (..., n)."""
@@ -255,6 +276,11 @@ class Blocks:
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrised draw per row."""
         return torch.cat([block.rsample(rng) for block in self.blocks], -1)
+
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n)."""
+        draws, log_probs = zip(*(block.draw(rng) for block in self.blocks), strict=True)
+        return torch.cat(draws, -1), sum_of(log_probs)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum of the blocks' log-densities, of shape (..., n)."""
@@ -355,6 +381,11 @@ def standard(like: AnyNormal) -> Normal:
     """N(0, 1) of the shape of ``like``: the prior over codes."""
     zeros = torch.zeros_like(like.mean)
     return Normal(zeros, zeros)
+
+
+def log_standard_normal(noise: Tensor) -> Tensor:
+    """log N(noise; 0, I), of shape (..., n)."""
+    return -0.5 * (noise**2 + LOG_2PI).sum(-1)
 
 
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:

@@ -26,6 +26,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+# A column of U narrows the posterior along it by this factor at most: float32 cannot invert I + A^T A far beyond.
+MAX_NARROWING = 100.0
+
+
 class Affine(nn.Module):
     """``weight @ x + bias``, Glorot-uniform weights drawn from ``rng``, bias 0."""
 
@@ -137,7 +141,10 @@ class LowRank:
     def normal(self, outputs: Tensor, d: int) -> LowRankNormal:
         """N(mean, (D + U U^T)^-1)."""
         mean, log_var, factors = outputs.split([d, d, self.rank * d], -1)
-        return LowRankNormal(mean, -bounded(log_var), factors.unflatten(-1, (d, self.rank)))
+        log_var = bounded(log_var)
+        scaled = torch.exp(0.5 * log_var)[..., None] * factors.unflatten(-1, (d, self.rank))
+        shrunk = torch.rsqrt(1 + (scaled**2).sum(-2, keepdim=True) / MAX_NARROWING**2)
+        return LowRankNormal(mean, -log_var, factors.unflatten(-1, (d, self.rank)) * shrunk)
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Corrupted:
     kind : {"flip", "dropout", "gaussian"}
         Turn x into 1 - x, call a cell missing, or add normal noise.
     level : float
-        Share of cells, or the noise's standard deviation.
+        Share of cells (for "dropout" the largest, each row has its own), or the noise's standard deviation.
     """
 
     def __init__(self, source: Source, kind: str, level: float) -> None:
@@ -168,8 +168,11 @@ def flipped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, 
 
 
 def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
-    """A share of the cells taken for missing."""
-    kept = ~chosen_cells(batch.x, share, rng)
+    """Cells taken for missing: of each row a share of its own, uniform up to ``share``.
+
+    Recognition has to read complete rows and sparse ones; of one share only, it would be lost at all others.
+    """
+    kept = ~chosen_cells(batch.x, share * torch.rand(len(batch.x), 1, generator=rng, device=batch.x.device), rng)
     return batch.x, kept if batch.observed is None else kept & batch.observed
 
 
@@ -178,7 +181,7 @@ def blurred(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Ten
     return batch.x + sd * torch.randn(batch.x.shape, generator=rng, device=batch.x.device), batch.observed
 
 
-def chosen_cells(x: Tensor, share: float, rng: Generator | None) -> Tensor:
+def chosen_cells(x: Tensor, share: float | Tensor, rng: Generator | None) -> Tensor:
     """A mask of cells, each chosen with probability ``share``."""
     return torch.rand(x.shape, generator=rng, device=x.device) < share
 

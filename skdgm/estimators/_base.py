@@ -87,7 +87,9 @@ def like_input(method: Callable) -> Callable:
 
 def as_host_array(X: Any) -> Any:
     """A tensor as an array; anything else as it is."""
-    return X.detach().cpu().numpy() if isinstance(X, Tensor) else X
+    if not isinstance(X, Tensor):
+        return X
+    return (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()  # numpy has no bfloat16
 
 
 class KeepsFloatType:
@@ -203,7 +205,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         module = self._build(architecture, rng).to(self.device_)
         if previous is not None:
             check_same_architecture(self._architecture, architecture, type(self).__name__)
-            module.load_state_dict(previous.state_dict())
+            module.load_state_dict(previous.state_dict(), strict=False)  # weights of missing cells may be new
         self._architecture = architecture
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return module
@@ -509,7 +511,7 @@ def available_device(device: str) -> str:
 
 def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:
     """Raise unless a warm start finds the module it left."""
-    changed = [key for key in new if old.get(key) != new[key]]
+    changed = [key for key in new if old.get(key) != new[key] and key != "told_missing"]  # those weights begin at 0
     if changed:
         raise ValueError(
             f"warm_start=True goes on from the last fit, but {', '.join(changed)} changed since: {name} had "
@@ -519,10 +521,8 @@ def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str)
 
 def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
     """Layer sizes as a list; an int is one layer."""
-    sizes = np.atleast_1d(np.asarray(given, dtype=object))
-    if sizes.size == 0:
-        return []
-    bad = [size for size in sizes.ravel() if not isinstance(size, Integral) or size < 1]
+    sizes = list(np.atleast_1d(np.asarray(given, dtype=object)))
+    bad = [size for size in sizes if not isinstance(size, Integral) or isinstance(size, bool) or size < 1]
     if bad:
-        raise ValueError(f"{name} must hold integers >= 1, got {bad[0]!r}. Use for example (500,) or 500.")
-    return [int(size) for size in sizes.ravel()]
+        raise ValueError(f"{name} must hold integers >= 1, got {bad[0]!r}. Use for example (50,) or 50.")
+    return [int(size) for size in sizes]

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from skdgm.estimators._base import (
+    MAX_STANDARDIZED,
     DeepGenerative,
     EpochTasks,
     KeepsFloatType,
@@ -54,8 +55,13 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         """The training rows, with what recognition reads of them."""
 
     @abstractmethod
-    def _objective(self) -> Objective:
-        """The bound that is maximised over the training rows."""
+    def _objective(self, code_noise: float) -> Objective:
+        """The bound that is maximised over the training rows, and watched, without noise, over those held out."""
+
+    @property
+    @abstractmethod
+    def _code_noise(self) -> float:
+        """Noise on the draws while training."""
 
     @property
     @abstractmethod
@@ -95,8 +101,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         self.module_ = self._new_module(self._plan(rows), random)
         trained, watched = self._split_validation(len(rows), random)
         trained_rows = rows[trained] if len(watched) else rows
-        term = self._term(self._shown(self._source(trained_rows)), self._objective())
-        held_out = self._term(self._source(rows[watched]), self._bound) if len(watched) else None
+        term = self._term(self._shown(self._source(trained_rows)), self._objective(self._code_noise))
+        held_out = self._term(self._source(rows[watched]), self._objective(0.0)) if len(watched) else None
         self._train([term], random, len(rows), EpochTasks(self, context, X), held_out)
         self.active_units_ = self._count_active(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -105,9 +111,10 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
 
-    def _bound(self, batch, rng):
-        """The bound of rows as they are."""
-        return self.module_.bound(batch.x, rng, batch.observed)
+    def _must_tell(self, rows: np.ndarray) -> bool:
+        """Whether recognition is told what is missing; a warm start goes on doing so."""
+        goes_on = self.warm_start and hasattr(self, "module_")
+        return bool(np.isnan(rows).any()) or (goes_on and self._architecture["told_missing"])
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
         """Units of each layer whose posterior mean varies over the rows: variance above 0.01 (Burda et al. 2016)."""
@@ -242,8 +249,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
             None fills once: with the mean E[x_missing | x_observed] for "importance", with the chain's last state for
             "chain". An integer gives that many independent draws of the missing cells.
         n_steps : int, default=100
-            Steps of the chain, at least 1; more forget its start. Not used by "importance", which draws
-            ``n_importance_samples`` codes a row.
+            Steps of the chain, at least 1; more forget its start. "importance" draws ``n_importance_samples`` codes a
+            row instead.
         random_state : int, RandomState instance or None, default=None
             Seeds the draws. The mean by "importance" draws nothing at random: like ``score_samples`` it uses noise
             fixed by the fit's seed and each row's content.
@@ -257,6 +264,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         ------
         ValueError
             For an unknown method, numbers below 1, or observed cells outside the likelihood's range.
+        TypeError
+            For numbers that are no integers.
 
         References
         ----------
@@ -295,7 +304,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         def run(x, observed):
             x = torch.where(observed, x, self.module_.sample(len(x), rng))
             for _ in range(n_steps):
-                x = self.module_.chain_step(x, rng, observed)
+                x = self.module_.chain_step(x, rng, observed).clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
             return x
 
         return run

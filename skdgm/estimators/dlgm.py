@@ -41,7 +41,7 @@ class DLGM(LatentDensity):
     posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
         Shape of the :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T` with ``rank`` columns in U, a
         few percent slower than "diagonal" and tighter. "full" gives the Cholesky factor of any covariance: its network
-        has d (d + 1) / 2 outputs for a layer of d dimensions.
+        has d (d + 1) / 2 outputs beside the mean of d dimensions.
 
     rank : int, default=1
         Columns of U, from 1 to the smallest layer's dimensions; only for "low_rank". Larger tends to "full".
@@ -66,8 +66,9 @@ class DLGM(LatentDensity):
         (standardised for the Gaussian likelihoods). "auto" is "flip" for Bernoulli rows, else "gaussian".
 
     input_noise_level : float, default=0.1
-        Share of cells for "flip" and "dropout", in (0, 1); standard deviation for "gaussian", in (0, inf). Larger
-        regularises more, until codes say too little.
+        Share of cells for "flip", in (0, 1); largest share for "dropout", in (0, 1), where each row loses a share of
+        its own between 0 and this, so that recognition reads complete rows and sparse ones; standard deviation for
+        "gaussian", in (0, inf). Larger regularises more, until codes say too little.
 
     code_noise : float, default=0.0
         Standard deviation of normal noise added to recognition's draws while training, in [0, inf); the paper's second
@@ -78,7 +79,8 @@ class DLGM(LatentDensity):
         importance-weighted bound: tighter, for a posterior that need not fit as closely; time grows in proportion.
 
     weight_prior : float or None, default=1.0
-        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+        Standard deviation of the normal prior on weight matrices, recognition's too, in (0, inf); smaller shrinks more.
+        None: no prior.
 
     warmup : int or float, default=0.5
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
@@ -130,7 +132,8 @@ class DLGM(LatentDensity):
         Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Draws per row in ``score_samples`` and ``impute``. More tighten the bound and take proportionally longer.
+        Draws per row in ``score_samples``, ``elbo_samples`` and ``impute``. More tighten the bound and take
+        proportionally longer.
 
     Attributes
     ----------
@@ -143,8 +146,8 @@ class DLGM(LatentDensity):
     n_iter_ : int
         Epochs run.
     history_ : dict of str to list of float
-        Per epoch, in nats per row: "bound" and its terms "reconstruction" and "kl" (the bound is their difference, for
-        one draw).
+        Per epoch, in nats per row: "reconstruction", "kl", and "bound": their difference with the KL weighted by the
+        warm-up, or the importance-weighted bound.
     loss_curve_ : list of float
         Minus the bound per epoch.
     validation_scores_ : list of float or None
@@ -278,8 +281,8 @@ class DLGM(LatentDensity):
             "activation": self.activation,
             "likelihood": self.likelihood_,
             "posterior": self.posterior,
-            "rank": int(self.rank),
-            "told_missing": bool(np.isnan(rows).any()) or self.input_noise == "dropout",
+            "rank": int(self.rank) if self.posterior == "low_rank" else 1,
+            "told_missing": self._must_tell(rows) or self.input_noise == "dropout",
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:
@@ -302,8 +305,8 @@ class DLGM(LatentDensity):
             )
         return Corrupted(source, kind, self.input_noise_level)
 
-    def _objective(self) -> Objective:
-        module, code_noise, n_draws = self.module_, self.code_noise, self.n_importance_train
+    def _objective(self, code_noise: float) -> Objective:
+        module, n_draws = self.module_, self.n_importance_train
 
         def bound(batch, rng):
             return module.bound(batch.x, rng, batch.observed, batch.evidence, code_noise)
@@ -312,6 +315,10 @@ class DLGM(LatentDensity):
             return module.importance_bound(batch.x, rng, n_draws, batch.observed, batch.evidence, code_noise)
 
         return bound if n_draws == 1 else importance_bound
+
+    @property
+    def _code_noise(self) -> float:
+        return self.code_noise
 
     @property
     def _code_places(self) -> np.ndarray:

@@ -99,7 +99,8 @@ class VAE(LatentDensity):
         Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Draws per row in ``score_samples``. More tighten the bound and take proportionally longer.
+        Draws per row in ``score_samples``, ``elbo_samples`` and ``impute``. More tighten the bound and take
+        proportionally longer.
 
     Attributes
     ----------
@@ -112,7 +113,8 @@ class VAE(LatentDensity):
     n_iter_ : int
         Epochs run.
     history_ : dict of str to list of float
-        Per epoch, in nats per row: "bound" and its terms "reconstruction" and "kl" (the bound is their difference).
+        Per epoch, in nats per row: "reconstruction", "kl", and "bound", their difference with the KL weighted by the
+        warm-up.
     loss_curve_ : list of float
         Minus the bound per epoch.
     validation_scores_ : list of float or None
@@ -208,7 +210,7 @@ class VAE(LatentDensity):
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "likelihood": self.likelihood_,
-            "told_missing": bool(np.isnan(rows).any()),
+            "told_missing": self._must_tell(rows),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
@@ -217,8 +219,13 @@ class VAE(LatentDensity):
     def _shown(self, source: Source) -> Source:
         return source
 
-    def _objective(self) -> Objective:
-        return self._bound
+    def _objective(self, code_noise: float) -> Objective:
+        module = self.module_
+        return lambda batch, rng: module.bound(batch.x, rng, batch.observed)
+
+    @property
+    def _code_noise(self) -> float:
+        return 0.0
 
     @property
     def _code_places(self) -> np.ndarray:

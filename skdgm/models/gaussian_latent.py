@@ -10,7 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import AnyNormal, Distribution, Rng, log_mean_exp, standard, standard_normal
+from skdgm.distributions import AnyNormal, Distribution, Rng, log_mean_exp, log_standard_normal, standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
 
 Evidence = tuple[Tensor, Tensor | None]  # what recognition reads: rows, and which of their cells are observed
@@ -61,10 +61,9 @@ class GaussianLatentModule(nn.Module):
         code_noise: float = 0.0,
     ) -> ImportanceBound:
         """log mean exp of the weights of ``n_draws`` draws, for training; arguments as in ``bound``."""
-        q_z = self.q_z(*(evidence or (x, observed))).expand(n_draws)
-        z = q_z.rsample(rng)
+        z, log_q_z = self.q_z(*(evidence or (x, observed))).expand(n_draws).draw(rng)
         reconstruction = self.p_x(blurred(z, code_noise, rng), observed).log_prob(x)
-        return ImportanceBound(reconstruction, q_z.log_prob(z) - standard(q_z).log_prob(z))
+        return ImportanceBound(reconstruction, log_q_z - log_standard_normal(z))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), its expectation by ``n_draws`` draws of z; (n,)."""
@@ -80,9 +79,8 @@ class GaussianLatentModule(nn.Module):
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``log_weights``, and the draws, (n_draws, n, n_latent)."""
-        q_z = self.q_z(x, observed).expand(n_draws)
-        z = q_z.rsample(rng)
-        return self.p_x(z, observed).log_prob(x) + standard(q_z).log_prob(z) - q_z.log_prob(z), z
+        z, log_q_z = self.q_z(x, observed).expand(n_draws).draw(rng)
+        return self.p_x(z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x); (n,)."""
