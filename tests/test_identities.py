@@ -11,10 +11,9 @@ import pytest
 import torch
 from scipy.special import log_softmax, logsumexp
 from scipy.stats import bernoulli, multivariate_normal, norm
-from torch.distributions import MultivariateNormal
 
 from skdgm import VAE, M2Classifier
-from skdgm.distributions import Categorical, Normal, RowNoise
+from skdgm.distributions import Categorical, FullNormal, Normal, RowNoise
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
@@ -73,23 +72,6 @@ def assert_mean(values, expected, *, n_sd=4.0, sd_below=None):
 
 
 # --- linear-Gaussian decoders, whose densities SciPy knows ------------------------------------------------------------
-
-
-class FullNormal:
-    """A normal with a full covariance, in the place of a diagonal posterior."""
-
-    def __init__(self, mean, cov):
-        self.mean, self.cov = mean, cov
-
-    def expand(self, *lead):
-        return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.cov)
-
-    def rsample(self, rng):
-        noise = torch.randn(self.mean.shape, generator=rng, dtype=self.mean.dtype)
-        return self.mean + noise @ torch.linalg.cholesky(self.cov).T
-
-    def log_prob(self, x):
-        return MultivariateNormal(self.mean, self.cov).log_prob(x)
 
 
 def weights_of(decoder):
@@ -157,7 +139,7 @@ def test_vae_weights_are_the_marginal_density_for_a_full_posterior():
     cov = np.linalg.inv(np.eye(2) + weight.T @ weight / 0.3)
     assert abs(cov[0, 1]) > 0.01
     mean = torch.from_numpy((x.numpy() - bias) @ weight @ cov.T / 0.3).float()
-    module.q_z = lambda x, observed=None: FullNormal(mean, torch.from_numpy(cov).float())
+    module.q_z = lambda x, observed=None: FullNormal(mean, torch.linalg.cholesky(torch.from_numpy(cov).float()).expand(len(x), 2, 2))
     log_w = module.log_weights(x, generator(), 7).detach().numpy()
     expected = multivariate_normal(bias, weight @ weight.T + 0.3 * np.eye(N_COLUMNS)).logpdf(x.numpy())
     np.testing.assert_allclose(log_w, np.tile(expected, (7, 1)), atol=2e-4)
