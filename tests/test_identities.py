@@ -139,7 +139,9 @@ def test_vae_weights_are_the_marginal_density_for_a_full_posterior():
     cov = np.linalg.inv(np.eye(2) + weight.T @ weight / 0.3)
     assert abs(cov[0, 1]) > 0.01
     mean = torch.from_numpy((x.numpy() - bias) @ weight @ cov.T / 0.3).float()
-    module.q_z = lambda x, observed=None: FullNormal(mean, torch.linalg.cholesky(torch.from_numpy(cov).float()).expand(len(x), 2, 2))
+    module.q_z = lambda x, observed=None: FullNormal(
+        mean, torch.linalg.cholesky(torch.from_numpy(cov).float()).expand(len(x), 2, 2)
+    )
     log_w = module.log_weights(x, generator(), 7).detach().numpy()
     expected = multivariate_normal(bias, weight @ weight.T + 0.3 * np.eye(N_COLUMNS)).logpdf(x.numpy())
     np.testing.assert_allclose(log_w, np.tile(expected, (7, 1)), atol=2e-4)
