@@ -1,7 +1,8 @@
 """VAE training on MNIST against pythae: 784-600-600-50, softplus, Adam at 1e-3, batches of 100 and 500.
 
 20,000 rows of 0/1 pixels, five epochs. pythae trains with its BaseTrainer, without an evaluation set, and saves one
-checkpoint at the end. The bound is that of 10,000 test rows, in float32 by the same formula for both.
+checkpoint at the end. The bound is that of 10,000 test rows, in float32 by the same formula for both. Two readings of
+speed: rows per second over the same epochs, and seconds to the test bound that pythae has after its epochs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ N_TRAIN, N_TEST, EPOCHS, ROUNDS = 20_000, 10_000, 5, 3
 COLUMNS, HIDDEN, LATENT, RATE = 784, 600, 50, 1e-3
 WHY = (
     "both run the same float32 products, 82 % of our step at batch 1000; without bfloat16 units there is little else "
-    "to save. Our bound is ahead after the same epochs: not yet a comparison at an equal bound"
+    "to save"
 )
 
 
@@ -74,9 +75,9 @@ class Decoder(BaseDecoder):
         return ModelOutput(reconstruction=torch.sigmoid(self.layers(z)))
 
 
-def ours(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[float, float]:
-    """Seconds, and the mean test bound by ten draws."""
-    vae = VAE(
+def make_vae(batch: int, seed: int) -> VAE:
+    """Ours."""
+    return VAE(
         LATENT,
         hidden_layer_sizes=(HIDDEN, HIDDEN),
         activation="softplus",
@@ -90,9 +91,51 @@ def ours(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[floa
         n_importance_samples=10,
         random_state=seed,
     )
+
+
+def ours(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[float, float]:
+    """Seconds, and the mean test bound by ten draws."""
+    vae = make_vae(batch, seed)
     start = time.perf_counter()
     vae.fit(X)
     return time.perf_counter() - start, float(vae.elbo_samples(X_test).mean())
+
+
+class StopAt:
+    """A callback that ends the fit after the first epoch whose test bound is that high; it counts its own seconds."""
+
+    def __init__(self, bound: float, X_test: np.ndarray) -> None:
+        self.wanted, self.x = bound, torch.from_numpy(X_test)
+        self.bound, self.seconds = -np.inf, 0.0
+
+    def setup(self, estimator, context) -> None:
+        """Nothing to prepare."""
+
+    def teardown(self, estimator, context) -> None:
+        """Nothing to clear."""
+
+    def on_fit_task_begin(self, estimator, context) -> None:
+        """Nothing to note."""
+
+    def on_fit_task_end(self, estimator, context) -> bool:
+        """Whether the bound is reached; by ten draws, as everywhere here."""
+        if context.task_name != "epoch":
+            return False
+        start = time.perf_counter()
+        with torch.no_grad():
+            rng = torch.Generator().manual_seed(0)
+            self.bound = float(torch.cat([estimator.module_.elbo(x, rng, 10) for x in self.x.split(500)]).mean())
+        self.seconds += time.perf_counter() - start
+        return self.bound >= self.wanted
+
+
+def ours_to_bound(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int, bound: float) -> tuple[float, float]:
+    """Seconds until a whole epoch of ours ends above a test bound, measuring left out, and the bound there."""
+    stop = StopAt(bound, X_test)
+    vae = make_vae(batch, seed).set_callbacks(stop)
+    start = time.perf_counter()
+    vae.fit(X)
+    return time.perf_counter() - start - stop.seconds, stop.bound
 
 
 def theirs(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[float, float]:
@@ -137,11 +180,13 @@ def main() -> None:
     logging.getLogger("pythae").setLevel(logging.ERROR)
     held, rows = data(), []
     for batch, goal in [(100, "≥ 1.5×"), (500, "≥ 3×")]:
-        found: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": []}
+        found: dict[str, list[tuple[float, float]]] = {"ours": [], "theirs": [], "to bound": []}
         for seed in range(ROUNDS):
             for name, fit in {"ours": ours, "theirs": theirs}.items():
                 found[name].append(fit(*held, batch, seed))
                 print(batch, seed, name, found[name][-1], flush=True)
+            found["to bound"].append(ours_to_bound(*held, batch, seed, found["theirs"][-1][1]))
+            print(batch, seed, "to bound", found["to bound"][-1], flush=True)
         taken = {name: statistics.median(time for time, _ in runs) for name, runs in found.items()}
         bound = {name: np.mean([value for _, value in runs]) for name, runs in found.items()}
         row = Row(
@@ -153,6 +198,16 @@ def main() -> None:
             goal,
             f"test bound {bound['ours']:.2f} against {bound['theirs']:.2f} nats after {EPOCHS} epochs",
             WHY,
+        )
+        rows.append(row)
+        row = Row(
+            f"VAE training to the test bound that pythae reaches in {EPOCHS} epochs, batch {batch}",
+            "pythae",
+            f"{taken['to bound']:.1f} s",
+            f"{taken['theirs']:.1f} s",
+            taken["theirs"] / taken["to bound"],
+            goal,
+            f"test bound {bound['to bound']:.2f} against {bound['theirs']:.2f} nats, after a whole epoch of ours",
         )
         rows.append(row)
     record(__file__, rows)
