@@ -36,7 +36,7 @@ def stack() -> M1M2Classifier:
         warmup=0,
         batch_size=250,
         learning_rate_init=2e-3,
-        max_iter=6,
+        max_iter=4,
         random_state=0,
     )
     return M1M2Classifier(
@@ -46,7 +46,7 @@ def stack() -> M1M2Classifier:
         n_enumerated=1,
         batch_size=500,
         learning_rate_init=3e-3,
-        max_iter=20,
+        max_iter=12,
         random_state=0,
     )
 
