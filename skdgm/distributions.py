@@ -377,12 +377,6 @@ class Categorical:
         return torch.multinomial(flat, 1, generator=rng).reshape(self.log_probs.shape[:-1])
 
 
-def standard(like: AnyNormal) -> Normal:
-    """N(0, 1) of the shape of ``like``: the prior over codes."""
-    zeros = torch.zeros_like(like.mean)
-    return Normal(zeros, zeros)
-
-
 def log_standard_normal(noise: Tensor) -> Tensor:
     """log N(noise; 0, I), of shape (..., n)."""
     return -0.5 * (noise**2 + LOG_2PI).sum(-1)

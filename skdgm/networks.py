@@ -141,10 +141,9 @@ class LowRank:
     def normal(self, outputs: Tensor, d: int) -> LowRankNormal:
         """N(mean, (D + U U^T)^-1)."""
         mean, log_var, factors = outputs.split([d, d, self.rank * d], -1)
-        log_var = bounded(log_var)
-        scaled = torch.exp(0.5 * log_var)[..., None] * factors.unflatten(-1, (d, self.rank))
-        shrunk = torch.rsqrt(1 + (scaled**2).sum(-2, keepdim=True) / MAX_NARROWING**2)
-        return LowRankNormal(mean, -log_var, factors.unflatten(-1, (d, self.rank)) * shrunk)
+        log_var, factors = bounded(log_var), factors.unflatten(-1, (d, self.rank))
+        squares = (torch.exp(log_var)[..., None] * factors**2).sum(-2, keepdim=True)  # of A's columns
+        return LowRankNormal(mean, -log_var, factors * torch.rsqrt(1 + squares / MAX_NARROWING**2))
 
 
 @dataclass(frozen=True)
@@ -197,8 +196,9 @@ class NormalNetwork(nn.Module):
         self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
     ) -> AnyNormal:
         outputs = self.mlp(x, y, rows, observed)
-        if observed is not None and rows is None:  # of a row without any cell the posterior is the prior: outputs 0
-            outputs = outputs * observed.any(-1, keepdim=True)
+        if observed is not None:  # of a row without any cell the posterior is the prior: outputs 0
+            some = observed.any(-1, keepdim=True)
+            outputs = outputs * (some if rows is None else some[rows])
         return self.covariance.normal(outputs, self.n_out)
 
 

@@ -176,7 +176,7 @@ def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, 
     return batch.x, kept if batch.observed is None else kept & batch.observed
 
 
-def blurred(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+def noisy(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
     """Normal noise on every cell."""
     return batch.x + sd * torch.randn(batch.x.shape, generator=rng, device=batch.x.device), batch.observed
 
@@ -186,7 +186,7 @@ def chosen_cells(x: Tensor, share: float | Tensor, rng: Generator | None) -> Ten
     return torch.rand(x.shape, generator=rng, device=x.device) < share
 
 
-CORRUPTIONS = {"flip": flipped, "dropout": dropped, "gaussian": blurred}
+CORRUPTIONS = {"flip": flipped, "dropout": dropped, "gaussian": noisy}
 
 
 class Codes:

@@ -18,8 +18,8 @@ from skdgm.distributions import (
     RowNoise,
     hash_rows,
     log_mean_exp,
+    log_standard_normal,
     seen,
-    standard,
     standard_normal,
     sum_observed,
 )
@@ -101,14 +101,13 @@ def test_kl_to_standard_is_the_integral():
         density = scipy.stats.norm(q.mean[i, j].item(), q.sd[i, j].item())
         expected[i, j] = density.expect(lambda z, d=density: d.logpdf(z) - scipy.stats.norm.logpdf(z))
     np.testing.assert_allclose(q.kl_to_standard().numpy(), expected.sum(1), rtol=1e-4)
-    assert torch.equal(standard(q).kl_to_standard(), torch.zeros(2))
+    assert torch.equal(Normal(torch.zeros(2, 3), torch.zeros(2, 3)).kl_to_standard(), torch.zeros(2))
 
 
-def test_standard_is_the_prior_of_the_same_shape():
-    """standard(q) is N(0, 1), with the axes of q."""
+def test_log_standard_normal_is_the_density_of_independent_unit_normals():
+    """log N(x; 0, I): SciPy's, summed over columns."""
     x = noise(5, 2, 3)
-    expected = scipy.stats.norm.logpdf(x.numpy()).sum(-1)
-    np.testing.assert_allclose(standard(a_normal(5, 2, 3)).log_prob(x).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(log_standard_normal(x).numpy(), scipy.stats.norm.logpdf(x.numpy()).sum(-1), atol=1e-5)
 
 
 # --- normals with correlated columns ----------------------------------------------------------------------------------
@@ -165,6 +164,15 @@ def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch
     R = q.expand(d).rsample(None) - q.mean  # (d, n, d): the images of the unit vectors
     found = torch.einsum("kni,knj->nij", R.double(), R.double()).numpy()
     np.testing.assert_allclose(found, covariances(q), rtol=1e-3, atol=1e-4 * np.abs(covariances(q)).max())
+
+
+@pytest.mark.parametrize("make", [lambda: a_normal(4, 5), *CORRELATED.values()])
+def test_a_draw_knows_its_density(make):
+    """draw() gives what rsample() does, and log_prob() of it."""
+    q = make().expand(3)
+    z, log_q = q.draw(generator())
+    assert torch.equal(z, q.rsample(generator()))
+    torch.testing.assert_close(log_q, q.log_prob(z), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)

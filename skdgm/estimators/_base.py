@@ -304,11 +304,9 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return np.float32 if X.dtype == np.float32 else np.float64
 
     def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
-        """Log-densities of X in its own units, from those of the standardised rows; 0 where nothing is observed."""
+        """Log-densities of X in its own units, from those of the standardised rows."""
         X = self._columns.check_density_range(self._read(X))
-        observed = ~np.isnan(X)
-        inside = self._apply_with_noise(function, X, n_draws).astype(np.float64)
-        return np.where(observed.any(1), inside - self._columns.log_scale(observed), 0.0)
+        return self._apply_with_noise(function, X, n_draws).astype(np.float64) - self._columns.log_scale(~np.isnan(X))
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate codes: as many columns as ``transform`` gives."""

@@ -55,13 +55,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         """The training rows, with what recognition reads of them."""
 
     @abstractmethod
-    def _objective(self, code_noise: float) -> Objective:
-        """The bound that is maximised over the training rows, and watched, without noise, over those held out."""
-
-    @property
-    @abstractmethod
-    def _code_noise(self) -> float:
-        """Noise on the draws while training."""
+    def _objective(self, *, noisy: bool) -> Objective:
+        """The bound: with the noise of training to be maximised, without it to be watched over rows held out."""
 
     @property
     @abstractmethod
@@ -101,8 +96,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         self.module_ = self._new_module(self._plan(rows), random)
         trained, watched = self._split_validation(len(rows), random)
         trained_rows = rows[trained] if len(watched) else rows
-        term = self._term(self._shown(self._source(trained_rows)), self._objective(self._code_noise))
-        held_out = self._term(self._source(rows[watched]), self._objective(0.0)) if len(watched) else None
+        term = self._term(self._shown(self._source(trained_rows)), self._objective(noisy=True))
+        held_out = self._term(self._source(rows[watched]), self._objective(noisy=False)) if len(watched) else None
         self._train([term], random, len(rows), EpochTasks(self, context, X), held_out)
         self.active_units_ = self._count_active(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)

@@ -305,8 +305,8 @@ class DLGM(LatentDensity):
             )
         return Corrupted(source, kind, self.input_noise_level)
 
-    def _objective(self, code_noise: float) -> Objective:
-        module, n_draws = self.module_, self.n_importance_train
+    def _objective(self, *, noisy: bool) -> Objective:
+        module, n_draws, code_noise = self.module_, self.n_importance_train, self.code_noise * noisy
 
         def bound(batch, rng):
             return module.bound(batch.x, rng, batch.observed, batch.evidence, code_noise)
@@ -315,10 +315,6 @@ class DLGM(LatentDensity):
             return module.importance_bound(batch.x, rng, n_draws, batch.observed, batch.evidence, code_noise)
 
         return bound if n_draws == 1 else importance_bound
-
-    @property
-    def _code_noise(self) -> float:
-        return self.code_noise
 
     @property
     def _code_places(self) -> np.ndarray:

@@ -219,13 +219,9 @@ class VAE(LatentDensity):
     def _shown(self, source: Source) -> Source:
         return source
 
-    def _objective(self, code_noise: float) -> Objective:
+    def _objective(self, *, noisy: bool) -> Objective:
         module = self.module_
         return lambda batch, rng: module.bound(batch.x, rng, batch.observed)
-
-    @property
-    def _code_noise(self) -> float:
-        return 0.0
 
     @property
     def _code_places(self) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Normal, Rng, log_mean_exp, standard_normal
+from skdgm.distributions import Categorical, Normal, Rng, log_mean_exp, log_standard_normal, standard_normal
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 
@@ -96,9 +96,7 @@ class M1M2Module(nn.Module):
     def log_p_silent(self, z: Tensor) -> Tensor:
         """log N(z1; 0, I) of the silent dimensions; (n,)."""
         silent = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
-        silent_z = z[..., silent]
-        zeros = torch.zeros_like(silent_z)
-        return Normal(zeros, zeros).log_prob(silent_z)
+        return log_standard_normal(z[..., silent])
 
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""

@@ -13,7 +13,7 @@ from skdgm.distributions import (
     Normal,
     Rng,
     log_mean_exp,
-    standard,
+    log_standard_normal,
     standard_normal,
 )
 from skdgm.models.bound import LabelBound
@@ -132,9 +132,8 @@ class M2Module(nn.Module):
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
         y = self.every_class
-        q_z = self.q_z(x, y, observed).expand(n_draws)
-        z = q_z.rsample(rng)
-        log_w = self.p_x(y, z, observed).log_prob(x) + standard(q_z).log_prob(z) - q_z.log_prob(z)
+        z, log_q_z = self.q_z(x, y, observed).expand(n_draws).draw(rng)
+        log_w = self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
