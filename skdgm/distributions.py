@@ -125,6 +125,16 @@ class Normal:
         cells = -0.5 * (LOG_2PI + self.log_var + (x - self.mean) ** 2 * torch.exp(-self.log_var))
         return sum_observed(cells, self.observed)
 
+    def cross_log_prob(self, x: Tensor) -> Tensor:
+        """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices.
+
+        In float64, since its terms are far larger than their sum.
+        """
+        x, mean, log_var = x.double(), self.mean.double(), self.log_var.double()
+        precision = torch.exp(-log_var)
+        constant = (LOG_2PI + log_var + mean**2 * precision).sum(-1)
+        return (x @ (mean * precision).T - 0.5 * (x**2 @ precision.T + constant)).to(self.mean.dtype)
+
     def kl_to_standard(self) -> Tensor:
         """KL(q || N(0, 1)) in nats per row, of shape (..., n): Kingma et al. 2014, appendix; exact."""
         return 0.5 * (self.mean**2 + torch.exp(self.log_var) - 1.0 - self.log_var).sum(-1)
@@ -317,12 +327,26 @@ class Bernoulli:
 
     def rsample(self, rng: Rng) -> Tensor:
         """Draw 0/1 rows. Not differentiable; named alike so that every decoder can be sampled alike."""
-        generator = rng if isinstance(rng, torch.Generator) else None
-        return torch.bernoulli(self.mean, generator=generator)
+        if isinstance(rng, RowNoise):
+            return (torch.special.ndtr(rng.normal(self.logits.shape)) < self.mean).to(self.logits.dtype)
+        return torch.bernoulli(self.mean, generator=rng)
+
+    def expand(self, *lead: int) -> Bernoulli:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        return Bernoulli(self.logits.expand(*lead, *self.logits.shape), self.observed)
+
+    def straight_through(self, rng: torch.Generator | None) -> Tensor:
+        """Draw 0/1 rows that pass their gradient on to the mean: biased, of little variance (Bengio et al. 2013)."""
+        mean = self.mean
+        return torch.bernoulli(mean.detach(), generator=rng) + mean - mean.detach()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
         return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)
+
+    def cross_log_prob(self, x: Tensor) -> Tensor:
+        """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices."""
+        return torch.addmm(-F.softplus(self.logits).sum(-1), x, self.logits.T)
 
 
 class BernoulliLogProb(torch.autograd.Function):

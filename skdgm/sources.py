@@ -1,8 +1,8 @@
 """Where training rows come from: ``rows(indices, rng)`` gives a batch on the device, whatever lies behind it.
 
 ``Resident`` gathers from tensors that lie on the device; ``OnDisk`` reads arrays too large for that block by block.
-``SampledBinary`` and ``Codes`` draw their rows anew at each visit, ``Corrupted`` draws what recognition reads of them;
-``Subset`` shows some rows of another source.
+``SampledBinary``, ``Codes`` and ``Encoded`` draw their rows anew at each visit, ``Corrupted`` draws what recognition
+reads of them; ``Subset`` shows some rows of another source.
 """
 
 from __future__ import annotations
@@ -134,6 +134,22 @@ class SampledBinary:
 
     def order(self, rng: Generator | None) -> Tensor:
         """Give the order of the grey source."""
+        return self.source.order(rng)
+
+
+class Encoded:
+    """What ``encode`` draws for the rows of another source, anew at each visit."""
+
+    def __init__(self, source: Source, encode: Callable[[Tensor, Generator | None], Tensor]) -> None:
+        self.n_rows, self.source, self.encode = source.n_rows, source, encode
+
+    @torch.no_grad()
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Draw the codes of the rows."""
+        return Batch(self.encode(self.source.rows(indices, rng).x, rng))
+
+    def order(self, rng: Generator | None) -> Tensor:
+        """Give the order of the source below."""
         return self.source.order(rng)
 
 

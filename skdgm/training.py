@@ -32,7 +32,9 @@ class BoundTerms(Protocol):
     def _asdict(self) -> dict[str, Any]: ...
 
 
-Objective = Callable[[Batch, Generator | None], Any]  # -> BoundTerms, or a Tensor of shape (n,)
+# -> BoundTerms, or a Tensor of shape (n,). An objective without a bound writes the gradients of the loss by hand, and
+# gives a monitor without gradient.
+Objective = Callable[[Batch, Generator | None], Any]
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,9 @@ def run_epoch(
     parameters = trained(module)
     for batches in steps(terms, rng):
         optimizer.zero_grad(set_to_none=True)
-        step(terms, batches, settings, rng, warmup, means).backward()
+        loss = step(terms, batches, settings, rng, warmup, means)
+        if loss.requires_grad:  # else the objective has written its gradient by hand
+            loss.backward()
         reduce_gradients(parameters)
         optimizer.step()
     return means.read()

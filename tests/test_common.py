@@ -29,6 +29,7 @@ def encoder():
 ESTIMATORS = {
     "VAE": lambda: skdgm.VAE(3, **SHORT),
     "DLGM": lambda: skdgm.DLGM((4, 2), **SHORT),
+    "StackedAutoencoder": lambda: skdgm.StackedAutoencoder((8, 4), **{**SHORT, "rbm_max_iter": 15}),
     "M1Classifier": lambda: skdgm.M1Classifier(encoder=encoder()),
     "M2Classifier": lambda: skdgm.M2Classifier(3, **SHORT),
     "M1M2Classifier": lambda: skdgm.M1M2Classifier(3, encoder=encoder(), **SHORT),

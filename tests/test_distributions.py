@@ -427,3 +427,37 @@ def test_what_is_seen_is_zero_where_nothing_is_observed():
     observed = torch.tensor([[True, False], [False, True]])
     assert seen(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
     assert seen(x, None) is x
+
+
+# --- what binary codes need -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "p", [Bernoulli(3 * noise(5, 4)), a_normal(5, 4), Normal(noise(5, 4), torch.full((5, 4), -9.0))], ids=str
+)
+def test_cross_log_prob_is_log_prob_of_every_pair(p):
+    """By products of matrices, even where the terms are thousands and their sum is small."""
+    x = torch.bernoulli(torch.full((6, 4), 0.5), generator=generator())
+    pairs = p.expand(6).log_prob(x[:, None].expand(6, 5, 4))
+    torch.testing.assert_close(p.cross_log_prob(x), pairs, rtol=1e-5, atol=1e-4)
+
+
+def test_bernoulli_draws_of_a_row_belong_to_it():
+    """Under RowNoise: the mean is right, and neighbours and order change nothing."""
+    x, tape = noise(6, 3), noise(10_007, seed=5)
+    draws = Bernoulli(noise(6, 4, seed=3)).expand(3000).rsample(RowNoise(tape, x))
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    np.testing.assert_allclose(draws.mean(0), torch.sigmoid(noise(6, 4, seed=3)), atol=0.04)
+    turned = Bernoulli(noise(6, 4, seed=3).flip(0)).expand(3000).rsample(RowNoise(tape, x.flip(0)))
+    torch.testing.assert_close(turned.flip(1), draws)
+
+
+def test_straight_through_draws_bits_and_passes_the_means_gradient():
+    """Forward 0 and 1 with the right mean, backward d mean / d logits."""
+    logits = noise(2000, 3, seed=1).requires_grad_(True)
+    h = Bernoulli(logits).straight_through(generator())
+    np.testing.assert_allclose(h.detach(), h.detach().round(), atol=1e-6)
+    assert float(h.detach().mean()) == pytest.approx(float(torch.sigmoid(logits.detach()).mean()), abs=0.02)
+    h.sum().backward()
+    p = torch.sigmoid(logits.detach())
+    torch.testing.assert_close(logits.grad, p * (1 - p))

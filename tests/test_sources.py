@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdgm.sources import Codes, OnDisk, Resident, SampledBinary, Subset
+from skdgm.sources import Codes, Encoded, OnDisk, Resident, SampledBinary, Subset
 
 CPU = torch.device("cpu")
 N = 1000
@@ -131,3 +131,15 @@ def test_a_subset_of_a_disk_is_read_in_stretches(array):
     places = torch.arange(0, source.n_rows, 2)
     stretch = places[Subset(source, places).order(generator())[:128]]
     assert len(torch.unique(stretch // 4)) == 64
+
+
+def test_encoded_rows_are_drawn_anew_in_the_order_of_the_source_below(array):
+    """What ``encode`` makes of the rows asked for, without a gradient, other draws at each visit."""
+    weight = torch.ones((), requires_grad=True)
+    source = Encoded(Resident(to_tensor(array)), lambda x, rng: weight * x[:, :1] + 0.1 * torch.rand(1, generator=rng))
+    indices = torch.tensor([5, 0, 999])
+    rng = generator()
+    first, second = source.rows(indices, rng).x, source.rows(indices, rng).x
+    assert first.floor()[:, 0].tolist() == [5, 0, 999] and not torch.equal(first, second)
+    assert source.n_rows == N and not first.requires_grad
+    assert torch.equal(source.order(generator()), source.source.order(generator()))

@@ -29,7 +29,7 @@ from skdgm._sklearn_compat import (
 from skdgm.distributions import RowNoise
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
-from skdgm.sources import OnDisk, Resident, SampledBinary, Source
+from skdgm.sources import Corrupted, OnDisk, Resident, SampledBinary, Source
 
 # Rows are predicted in zero-padded chunks of one size: float32 products depend on a batch's shape in the last bits, and
 # a row's result must not depend on its neighbours.
@@ -137,6 +137,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     module_: Any
     likelihood_: str
     device_: str
+    history_: Any
+    validation_scores_: Any
     _columns: Columns
     _architecture: dict[str, Any]
 
@@ -174,9 +176,9 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _to_tensors(self, X: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Rows as the module reads them, on the device, and which of their cells are observed; None for all."""
         x = self._columns.inside(X)
-        observed = ~np.isnan(x)
-        if observed.all():
+        if not np.isnan(x.sum()):  # a pass without a mask of its own: most rows miss nothing
             return torch.from_numpy(x).to(self.device_), None
+        observed = ~np.isnan(x)
         return torch.from_numpy(np.where(observed, x, 0)).to(self.device_), torch.from_numpy(observed).to(self.device_)
 
     def _source(self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None) -> Source:
@@ -244,12 +246,28 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         watched: training.Term | None = None,
     ) -> None:
         """Run the engine on ``module_`` and keep what it leaves."""
-        self.module_.train().requires_grad_(True)
+        history = self._run_engine(self.module_, terms, self._settings(n_rows), random, epochs, watched)
+        self.history_ = history.epochs
+        self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
+        self.validation_scores_ = history.validation or None
+        self.n_iter_ = len(self.loss_curve_)
+
+    def _run_engine(
+        self,
+        module: nn.Module,
+        terms: Sequence[training.Term],
+        settings: training.Settings,
+        random: np.random.RandomState,
+        epochs: EpochTasks,
+        watched: training.Term | None = None,
+    ) -> training.History:
+        """Train a module in place; it comes back in evaluation mode."""
+        module.train().requires_grad_(True)
         try:
-            history = training.train(
-                self.module_,
+            return training.train(
+                module,
                 terms,
-                self._settings(n_rows),
+                settings,
                 self._generator(random),
                 watched=watched,
                 before_epoch=epochs.begin,
@@ -260,11 +278,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
                 f"{type(self).__name__}: {error}, likelihood={self.likelihood_!r}, after {training.MAX_ROLLBACKS} "
                 "restarts at half the rate. Lower learning_rate_init, or scale X (StandardScaler)."
             ) from error
-        self.module_.eval().requires_grad_(False)
-        self.history_ = history.epochs
-        self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
-        self.validation_scores_ = history.validation or None
-        self.n_iter_ = len(self.loss_curve_)
+        finally:
+            module.eval().requires_grad_(False)
 
     def _split_validation(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Sorted places of the rows to train on and of those to watch: none without early_stopping."""
@@ -273,12 +288,6 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
         shuffled = random.permutation(n_rows)
         return np.sort(shuffled[n_watched:]), np.sort(shuffled[:n_watched])
-
-    def _print_progress(self, epoch: int, history: training.History) -> None:
-        if self.verbose:
-            watched = f", watched bound {history.validation[-1]:.4f}" if history.validation else ""
-            bound = history.epochs["bound"][-1]
-            print(f"{type(self).__name__} epoch {epoch + 1}/{self.max_iter}: bound {bound:.4f}{watched}")
 
     # --- prediction ---------------------------------------------------------------------------------------------
 
@@ -362,8 +371,18 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 class EpochTasks:
     """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
 
-    def __init__(self, estimator: DeepGenerative, context: Any, X: Any, y: Any = None) -> None:
+    def __init__(
+        self,
+        estimator: DeepGenerative,
+        context: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        part: str = "",
+        n_epochs: int | None = None,
+    ) -> None:
         self.estimator, self.context, self.data = estimator, context, {"X": X, "y": y}
+        self.title, self.n_epochs = type(estimator).__name__ + part, n_epochs or estimator.max_iter
         self.task: Any = None
 
     def begin(self, epoch: int) -> None:
@@ -373,7 +392,10 @@ class EpochTasks:
 
     def end(self, epoch: int, history: training.History) -> bool:
         """Tell the callbacks that it ended; whether one of them asks to stop."""
-        self.estimator._print_progress(epoch, history)
+        if self.estimator.verbose:
+            watched = f", watched bound {history.validation[-1]:.4f}" if history.validation else ""
+            bound = history.epochs["bound"][-1]
+            print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: bound {bound:.4f}{watched}")
         return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)
 
 
@@ -475,6 +497,25 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
             f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} cannot learn what it "
             "never sees. Drop them, or give rows that hold a value there."
         )
+
+
+def with_input_noise(source: Source, kind: str | None, level: float, likelihood: str) -> Source:
+    """Training rows of which recognition reads a noisy copy; "auto" flips bits of binary rows, and blurs real ones."""
+    if kind is None:
+        return source
+    if kind == "auto":
+        kind = "flip" if likelihood == "bernoulli" else "gaussian"
+    if kind == "flip" and likelihood != "bernoulli":
+        raise ValueError(
+            f"input_noise='flip' turns x into 1 - x and needs the Bernoulli likelihood, got {likelihood!r}. "
+            "Use input_noise='gaussian' or 'dropout'."
+        )
+    if kind != "gaussian" and level >= 1:
+        raise ValueError(
+            f"input_noise_level must be a share of cells in (0, 1) for input_noise={kind!r}, got "
+            f"{level!r}. Use for example 0.1."
+        )
+    return Corrupted(source, kind, level)
 
 
 def resolve_device(device: str) -> str:

@@ -9,11 +9,11 @@ import numpy as np
 from torch import Generator
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._base import layer_sizes
+from skdgm.estimators._base import layer_sizes, with_input_noise
 from skdgm.estimators._latent_density import LatentDensity
 from skdgm.models.dlgm import DLGMModule
 from skdgm.networks import COVARIANCES
-from skdgm.sources import CORRUPTIONS, Corrupted, Source
+from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective
 
 
@@ -289,21 +289,7 @@ class DLGM(LatentDensity):
         return DLGMModule(**architecture, rng=rng)
 
     def _shown(self, source: Source) -> Source:
-        if self.input_noise is None:
-            return source
-        auto = "flip" if self.likelihood_ == "bernoulli" else "gaussian"
-        kind = auto if self.input_noise == "auto" else self.input_noise
-        if kind == "flip" and self.likelihood_ != "bernoulli":
-            raise ValueError(
-                f"input_noise='flip' turns x into 1 - x and needs the Bernoulli likelihood, got {self.likelihood_!r}. "
-                "Use input_noise='gaussian' or 'dropout'."
-            )
-        if kind != "gaussian" and self.input_noise_level >= 1:
-            raise ValueError(
-                f"input_noise_level must be a share of cells in (0, 1) for input_noise={kind!r}, got "
-                f"{self.input_noise_level!r}. Use for example 0.1."
-            )
-        return Corrupted(source, kind, self.input_noise_level)
+        return with_input_noise(source, self.input_noise, self.input_noise_level, self.likelihood_)
 
     def _objective(self, *, noisy: bool) -> Objective:
         module, n_draws, code_noise = self.module_, self.n_importance_train, self.code_noise * noisy

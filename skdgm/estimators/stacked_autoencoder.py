@@ -1,0 +1,910 @@
+"""The face of layer-wise training: binary auto-encoders trained one at a time, an RBM on top."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from typing import Any, ClassVar
+from warnings import warn
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import check_is_fitted, check_scalar
+from torch import Generator, Tensor
+
+from skdgm import training
+from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm.estimators._base import (
+    DeepGenerative,
+    EpochTasks,
+    KeepsFloatType,
+    as_host_array,
+    check_same_architecture,
+    fitting,
+    layer_sizes,
+    like_input,
+    with_input_noise,
+)
+from skdgm.models import latent_marginal
+from skdgm.models.binary_codes import BinaryCodeModule, output_at
+from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.models.stack import StackModule, new_layer
+from skdgm.sources import CORRUPTIONS, Encoded, Source
+
+# Training rows that a layer's biases, and the base of annealing, take their means from.
+ROWS_FOR_MEANS = 10_000
+# A standard error of log Z, in nats, beyond which the number of annealing steps is too small.
+MAX_PARTITION_ERROR = 0.25
+# n_components="auto": sizes that are tried, as shares of the width below, and where it ends.
+LAYER_SHARES = (0.5, 0.25)
+TOP_SHARES = (1.0, 0.5)
+MAX_GROWN_SIZE = 500
+MAX_LAYERS = 5
+# Cells of the table of rows and codes that the upper bound holds in memory.
+MAX_TABLE_CELLS = 1 << 28
+
+
+class StackedAutoencoder(
+    KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative
+):
+    r"""Deep generative model of binary codes, trained layer by layer: auto-encoders below, an RBM on top.
+
+    The model is :math:`p(x) = \sum p(x | h_1)\, p(h_1 | h_2) \cdots p_{RBM}(h_{L-1}, h_L)`. Each layer is trained as an
+    auto-encoder :math:`x \to h \to x` on samples of the codes of the one below; what it can be worth under the best
+    conceivable upper layers is known before these exist,
+
+    .. math:: U = \max_Q E_{x \in D} \log \sum_h p(x | h)\, Q(h)
+              \ge E_{x \in D} \log \sum_h p(x | h)\, q_D(h), \quad q_D(h) = E_{x \in D}\, q(h | x),
+
+    so that a layer is chosen before the next one is trained.
+
+    Parameters
+    ----------
+    n_components : int, sequence of int, or "auto", default=(200, 50)
+        Hidden units of the layers from X upward, each at least 1; the last is the RBM's, and an int is the RBM alone.
+        Lower layers of at most 15 units give exact densities. "auto" grows the stack: among layers of a half and a
+        quarter of the width below it takes the one of the best bound, as long as this bound beats, by two standard
+        errors over ``validation_fraction`` of the rows, the likelihood of the best RBM in its place (of the width
+        below, or half of it); five layers at most.
+
+    inference : {"rich", "vanilla", "rbm"}, default="rich"
+        How the layers below the top recognise codes. "rich": :math:`x \to h' \to h \to x`, where ``hidden_layer_sizes``
+        stand between, with weights of its own; q is no part of the generative model, so that its size does not make
+        that one overfit. "vanilla": :math:`x \to h \to x`, with the transposed weights of the model. "rbm": each layer
+        is an RBM, the stacked RBMs of deep belief networks.
+
+    hidden_layer_sizes : int or sequence of int, default=(200,)
+        Layers h' of the "rich" recognition; larger ones recognise codes better and take longer.
+
+    activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
+        Applied after each h'.
+
+    likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
+        p(x | h_1). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one
+        variance per column and standardises X inside. "auto" is bernoulli if all X lie in [0, 1] and at least a third
+        of the cells are exactly 0 or 1, else gaussian. Upper layers are binary.
+
+    binarize : bool, default=False
+        Only with the Bernoulli likelihood: draw 0/1 rows from grey ones anew at each visit.
+
+    input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default=None
+        Denoising: noise on what auto-encoders read, while they reconstruct the clean row. "flip" turns cells from x to
+        1 - x, "dropout" reads 0 for them, "gaussian" adds normal noise; "auto" is "flip" for binary rows, else
+        "gaussian". RBMs do without.
+
+    input_noise_level : float, default=0.1
+        Share of cells, for "dropout" the largest of a share that each row draws, in (0, 1); or the standard deviation.
+
+    n_gibbs_steps : int, default=1
+        Gibbs steps of contrastive divergence in RBMs, at least 1. More are less biased and take proportionally longer.
+
+    persistent : bool, default=False
+        Gibbs chains of RBMs go on from the last step's samples instead of beginning at the rows: less biased, if
+        ``rbm_learning_rate_init`` is small enough for the chains to keep up; 0.003, say.
+
+    lower : FrozenEstimator or None, default=None
+        A fitted StackedAutoencoder, frozen: its layers are kept and those above trained. ``n_components`` names all.
+
+    stop_after : int or None, default=None
+        Train only so many layers, less than ``n_components`` has. Such a stack has codes and bounds but no density,
+        and its ``score`` is the bound of its last layer: what a search chooses that layer by.
+
+    weight_prior : float or None, default=1.0
+        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+
+    learning_rate_init : float, default=0.01
+        Step size of Adam for auto-encoders, in (0, inf).
+
+    rbm_learning_rate_init : float, default=0.01
+        The same for RBMs; their gradients are noisier.
+
+    learning_rate : {"falling", "cosine", "constant"}, default="falling"
+        Schedule: "falling" stays for half of the epochs and then falls linearly to a hundredth.
+
+    batch_size : int or "auto", default="auto"
+        Rows per step. "auto" takes a twelfth of the rows, between 32 and 500.
+
+    max_iter : int, default=100
+        Epochs of each auto-encoder, at least 1.
+
+    rbm_max_iter : int, default=100
+        Epochs of each RBM, at least 1.
+
+    tol : float, default=1e-4
+        Least gain of what is watched, in nats per row, that counts; used with ``early_stopping``.
+
+    n_iter_no_change : int, default=10
+        Epochs without such a gain before a layer's training stops; used with ``early_stopping``.
+
+    early_stopping : bool, default=False
+        Hold ``validation_fraction`` of the rows out and stop each layer when what is watched over them no longer grows:
+        E_q[log p(x | h)] of auto-encoders and of RBMs of real rows, the pseudo-likelihood of binary RBMs.
+
+    validation_fraction : float, default=0.1
+        Share of rows held out, in (0, 1), by ``early_stopping`` and ``n_components="auto"``.
+
+    warm_start : bool, default=False
+        Go on from the last fit's weights.
+
+    verbose : int or bool, default=False
+        Print a line per epoch.
+
+    device : str, default="auto"
+        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        Arithmetic of the linear layers while training; all else is float32.
+
+    random_state : int, RandomState instance or None, default=None
+        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+
+    n_importance_samples : int, default=50
+        Codes drawn per row in ``score_samples`` where they cannot be enumerated. More raise the estimate towards the
+        truth and take proportionally longer.
+
+    n_annealing_steps, n_annealing_chains : int, default=1000 and 100
+        Steps and chains of annealed importance sampling of log Z, where it cannot be enumerated. More steps bring it
+        up to the truth; with too few there is a warning.
+
+    n_sampling_steps : int, default=1000
+        Gibbs steps of ``sample``.
+
+    n_bound_samples : int, default=2000
+        Training rows that ``layer_bounds_`` are computed on.
+
+    Attributes
+    ----------
+    module_ : torch.nn.Module
+        The trained layers, in evaluation mode.
+    n_components_ : list of int
+        Sizes of the layers that there are.
+    layer_bounds_ : list of Bunch
+        ``latent_marginal_bound`` of each layer on training rows, by its enumeration where there are at most 15 units.
+    log_partition_ : float or None
+        log Z of the RBM; None for a stack that stops early.
+    log_partition_error_ : float or None
+        Its standard error in nats; 0 where it is exact.
+    is_exact_ : bool
+        Whether ``score_samples`` is exact.
+    likelihood_ : str
+        What "auto" chose.
+    device_ : str
+        Where the module lies.
+    n_iter_ : int
+        Epochs run, of all layers.
+    history_ : list of dict of str to list of float
+        Per trained layer and epoch, in nats per row: "bound" is E_q[log p(x | h)] of auto-encoders and of RBMs of real
+        rows, the pseudo-likelihood of binary RBMs.
+    loss_curve_ : list of float
+        Minus these, layer after layer.
+    validation_scores_ : list of list of float, or None
+        The same over rows held out, under ``early_stopping``.
+    n_features_in_, feature_names_in_
+        As everywhere in scikit-learn.
+
+    See Also
+    --------
+    DLGM : Layers of Gaussian codes, trained together.
+    sklearn.neural_network.BernoulliRBM : One RBM.
+
+    Notes
+    -----
+    Log-likelihoods are in nats per row. An epoch is linear in rows and weights. An enumeration over the codes of a
+    layer takes 2^n_hidden terms for each row.
+
+    References
+    ----------
+    .. [1] L. Arnold, Y. Ollivier, "Layer-wise learning of deep generative models", 2012. arXiv:1212.1524
+    .. [2] G. E. Hinton, S. Osindero, Y.-W. Teh, "A fast learning algorithm for deep belief nets", Neural Computation
+       18, 2006.
+    .. [3] T. Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML
+       2008.
+    .. [4] R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", ICML 2008.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdgm import StackedAutoencoder
+    >>> X = (load_digits().data > 7).astype(float)
+    >>> stack = StackedAutoencoder((12, 20), max_iter=10, rbm_max_iter=10, random_state=0).fit(X)
+    >>> stack.transform(X).shape
+    (1797, 20)
+    >>> stack.is_exact_, stack.score_samples(X).shape
+    (True, (1797,))
+    >>> bound = stack.latent_marginal_bound(X)
+    >>> stack.score(X) <= bound.upper_bound
+    True
+
+    Choose the lower layer before the upper one exists, then the upper one:
+
+    >>> from sklearn.frozen import FrozenEstimator
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> search = GridSearchCV(
+    ...     StackedAutoencoder(stop_after=1, max_iter=5, random_state=0), {"n_components": [(8, 1), (12, 1)]}, cv=2
+    ... ).fit(X)
+    >>> bottom = search.best_estimator_
+    >>> whole = StackedAutoencoder(
+    ...     (*bottom.n_components_, 20), lower=FrozenEstimator(bottom), rbm_max_iter=5, random_state=0
+    ... ).fit(X)
+    >>> whole.n_components_ == [*bottom.n_components_, 20]
+    True
+    """
+
+    def __init__(
+        self,
+        n_components=(200, 50),
+        *,
+        inference="rich",
+        hidden_layer_sizes=(200,),
+        activation="relu",
+        likelihood="auto",
+        binarize=False,
+        input_noise=None,
+        input_noise_level=0.1,
+        n_gibbs_steps=1,
+        persistent=False,
+        lower=None,
+        stop_after=None,
+        weight_prior=1.0,
+        learning_rate_init=1e-2,
+        rbm_learning_rate_init=1e-2,
+        learning_rate="falling",
+        batch_size="auto",
+        max_iter=100,
+        rbm_max_iter=100,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping=False,
+        validation_fraction=0.1,
+        warm_start=False,
+        verbose=False,
+        device="auto",
+        precision="auto",
+        random_state=None,
+        n_importance_samples=50,
+        n_annealing_steps=1000,
+        n_annealing_chains=100,
+        n_sampling_steps=1000,
+        n_bound_samples=2000,
+    ):
+        self.n_components = n_components
+        self.inference = inference
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.likelihood = likelihood
+        self.binarize = binarize
+        self.input_noise = input_noise
+        self.input_noise_level = input_noise_level
+        self.n_gibbs_steps = n_gibbs_steps
+        self.persistent = persistent
+        self.lower = lower
+        self.stop_after = stop_after
+        self.weight_prior = weight_prior
+        self.learning_rate_init = learning_rate_init
+        self.rbm_learning_rate_init = rbm_learning_rate_init
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.rbm_max_iter = rbm_max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.device = device
+        self.precision = precision
+        self.random_state = random_state
+        self.n_importance_samples = n_importance_samples
+        self.n_annealing_steps = n_annealing_steps
+        self.n_annealing_chains = n_annealing_chains
+        self.n_sampling_steps = n_sampling_steps
+        self.n_bound_samples = n_bound_samples
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **{name: kind for name, kind in DeepGenerative._parameter_constraints.items() if name != "warmup"},
+        "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
+        "inference": [StrOptions({"rich", "vanilla", "rbm"})],
+        "likelihood": [StrOptions({"auto", "bernoulli", "gaussian"})],
+        "binarize": ["boolean"],
+        "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
+        "input_noise_level": [Interval(Real, 0, None, closed="neither")],
+        "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
+        "persistent": ["boolean"],
+        "lower": [FrozenEstimator, None],
+        "stop_after": [Interval(Integral, 1, None, closed="left"), None],
+        "rbm_learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "rbm_max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_annealing_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_annealing_chains": [Interval(Integral, 2, None, closed="left")],
+        "n_sampling_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_bound_samples": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    module_: StackModule
+    log_partition_: Any
+
+    # --- fit ----------------------------------------------------------------------------------------------------
+
+    @fitting
+    def fit(self, X, y=None):
+        """Train the layers from X upward, each on samples of the codes of the one below.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            In [0, 1] under ``likelihood="bernoulli"``.
+        y : Ignored
+            There for the API.
+
+        Returns
+        -------
+        self : estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            For values that are not finite or lie outside the likelihood's range, layer sizes that cannot be, a
+            ``lower`` that does not fit, a device that is not there, or training that stays non-finite; the estimator
+            is then as it was before.
+        """
+        context = self._init_callback_context(max_subtasks=None)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        rows = self._read(X, reset=True)
+        random = self._start()
+        lower = self._frozen_lower(rows.shape[1])
+        self._choose_units(rows, lower)
+        trained, judged = self._split_judged(len(rows), random)
+        lesson = Lesson(
+            source=self._source(rows[trained] if len(judged) else rows),
+            held_out=self._source(rows[judged]) if len(judged) else None,
+            weights_rng=self._generator(random, "cpu"),  # weights are drawn on the CPU: the same on every device
+            random=random,
+            context=context,
+            X=X,
+        )
+        self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
+        begun = [Taught(plan, deepcopy(layer)) for plan, layer in lower._taught()] if lower else []
+        taught = self._grow(lesson, begun) if self._grows else self._teach(lesson, begun, self._plans(rows, begun))
+        self._keep(taught)
+        self._measure(lesson.source, random)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    @property
+    def _grows(self) -> bool:
+        return isinstance(self.n_components, str)
+
+    def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
+        """The fitted stack whose layers are kept, where one is given."""
+        if self.lower is None:
+            return None
+        lower = self.lower.estimator
+        if not isinstance(lower, StackedAutoencoder):
+            raise ValueError(
+                f"lower must freeze a fitted StackedAutoencoder, got a frozen {type(lower).__name__}. Use "
+                "FrozenEstimator(stack)."
+            )
+        check_is_fitted(lower)
+        if lower.n_features_in_ != n_columns:
+            raise ValueError(f"lower was fitted on {lower.n_features_in_} columns, X has {n_columns}. Fit it on these.")
+        return lower
+
+    def _choose_units(self, rows: np.ndarray, lower: StackedAutoencoder | None) -> None:
+        """Likelihood and units of X: those of the lower layers, where these are given."""
+        if lower is None:
+            self._choose_likelihood(rows)
+        else:
+            self.likelihood_, self._columns = lower.likelihood_, lower._columns
+            self._columns.check_density_range(rows)
+
+    def _split_judged(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the rows to train on, and of those held out to stop early by, or to judge layers by."""
+        splitter = clone(self).set_params(early_stopping=True) if self._grows else self
+        return splitter._split_validation(n_rows, random)
+
+    # --- layer by layer -----------------------------------------------------------------------------------------
+
+    def _plans(self, rows: np.ndarray, begun: Sequence[Taught]) -> list[dict[str, Any]]:
+        """The arguments of ``new_layer`` for each layer that is still to be trained."""
+        sizes = layer_sizes(self.n_components, "n_components")
+        if not sizes:
+            raise ValueError("n_components must name at least one layer, got an empty sequence. Use for example 50.")
+        if self.stop_after is not None and self.stop_after >= len(sizes):
+            raise ValueError(
+                f"stop_after must be less than the number of layers, got stop_after={self.stop_after} for "
+                f"n_components={sizes}. Use None for a whole stack."
+            )
+        given = [taught.plan["n_hidden"] for taught in begun]
+        if given != sizes[: len(given)] or len(given) >= (self.stop_after or len(sizes)):
+            raise ValueError(
+                f"lower has layers of {given}, n_components={sizes} and stop_after={self.stop_after} must begin with "
+                "these and go on above them."
+            )
+        widths, last = [rows.shape[1], *sizes], len(sizes) - 1
+        kinds = [self.inference if level < last else "rbm" for level in range(len(sizes))]
+        plans = [self._plan(*layer) for layer in zip(kinds, widths[:-1], sizes, range(len(sizes)), strict=True)]
+        return plans[len(given) : self.stop_after]
+
+    def _plan(self, kind: str, n_columns: int, n_hidden: int, level: int) -> dict[str, Any]:
+        return {
+            "kind": kind,
+            "n_columns": n_columns,
+            "n_hidden": n_hidden,
+            "likelihood": "bernoulli" if level else self.likelihood_,
+            "hidden": layer_sizes(self.hidden_layer_sizes),
+            "activation": self.activation,
+        }
+
+    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> StackModule:
+        return StackModule([new_layer(**plan, rng=rng) for plan in architecture["layers"]])
+
+    def _teach(self, lesson: Lesson, begun: Sequence[Taught], plans: Sequence[dict[str, Any]]) -> list[Taught]:
+        """Train the planned layers in turn, each on codes of those below."""
+        taught = list(begun)
+        for plan in plans:
+            taught.append(self._teach_layer(lesson, taught, plan))
+        return taught
+
+    def _teach_layer(self, lesson: Lesson, below: Sequence[Taught], plan: dict[str, Any]) -> Taught:
+        """A new layer, trained on what the layers below make of the rows."""
+        level, is_rbm = len(below), plan["kind"] == "rbm"
+        source = encoded(lesson.source, below)
+        layer = self._new_layer(lesson, level, plan, column_means(source, self._generator(lesson.random)))
+        n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
+        settings = training.Settings(
+            max_iter=n_epochs,
+            learning_rate_init=self.rbm_learning_rate_init if is_rbm else self.learning_rate_init,
+            learning_rate=self.learning_rate,
+            weight_prior=self.weight_prior,
+            n_rows=source.n_rows,
+            precision=self._chosen_precision(source.n_rows),
+            tol=self.tol,
+            n_iter_no_change=self.n_iter_no_change,
+        )
+        watched = None
+        if self.early_stopping and lesson.held_out is not None:
+            watched = self._term(encoded(lesson.held_out, below), watches(layer))
+        shown = (
+            source if is_rbm else with_input_noise(source, self.input_noise, self.input_noise_level, plan["likelihood"])
+        )
+        task = lesson.context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
+        task.call_on_fit_task_begin(estimator=self, X=lesson.X)
+        epochs = EpochTasks(self, task, lesson.X, part=f" layer {level + 1}", n_epochs=n_epochs)
+        terms = [self._term(shown, self._objective(layer))]
+        history = self._run_engine(layer, terms, settings, lesson.random, epochs, watched)
+        task.call_on_fit_task_end(estimator=self, X=lesson.X)
+        return Taught(plan, layer, history)
+
+    def _new_layer(self, lesson: Lesson, level: int, plan: dict[str, Any], mean: Tensor) -> BinaryCodeModule:
+        layer = new_layer(**plan, rng=lesson.weights_rng).to(self.device_)
+        layer.begin_at(mean)
+        if self.warm_start and hasattr(self, "module_"):
+            before = self._architecture["layers"][level] if level < len(self.module_.layers) else {}
+            check_same_architecture(before, plan, type(self).__name__)
+            layer.load_state_dict(self.module_.layers[level].state_dict())
+        return layer
+
+    def _term(self, source: Source, objective: training.Objective) -> training.Term:
+        return training.Term("", source, objective, 1.0, self._batch_size(source.n_rows))
+
+    def _objective(self, layer: Any) -> training.Objective:
+        if isinstance(layer, RBMModule):
+            divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
+            return lambda batch, rng: divergence(batch.x, rng)
+        return lambda batch, rng: layer.bound(batch.x, rng, batch.evidence)
+
+    def _grow(self, lesson: Lesson, begun: Sequence[Taught]) -> list[Taught]:
+        """Add layers as long as the best one's bound clearly beats the likelihood of the best RBM in its place."""
+        taught = list(begun)
+        while True:
+            level = len(taught)
+            width = taught[-1].plan["n_hidden"] if taught else self.n_features_in_
+            x = self._judged_codes(lesson, taught)
+            tops = [self._plan("rbm", width, size, level) for size in shares(width, TOP_SHARES)]
+            top, density = self._best(lesson, taught, tops, partial(self._rbm_density, x))
+            layers = [self._plan(self.inference, width, size, level) for size in shares(width, LAYER_SHARES)]
+            layer, bound = self._best(lesson, taught, layers, partial(self._q_bound, x))
+            if level == MAX_LAYERS - 1 or not clearly_above(bound, density):
+                return [*taught, top]
+            taught.append(layer)
+
+    def _judged_codes(self, lesson: Lesson, below: Sequence[Taught]) -> Tensor:
+        assert lesson.held_out is not None, "judged rows are held out"
+        source = encoded(lesson.held_out, below)
+        return source.rows(torch.arange(source.n_rows, device=self.device_), self._fixed_generator()).x
+
+    def _best(
+        self,
+        lesson: Lesson,
+        below: Sequence[Taught],
+        plans: Sequence[dict[str, Any]],
+        judge: Callable[[Any], Tensor],
+    ) -> tuple[Taught, Tensor]:
+        """Train each plan above the layers below; the one of the highest mean judgement, with its judgements."""
+        candidates = [self._teach_layer(lesson, below, plan) for plan in plans]
+        judged = [judge(taught.layer) for taught in candidates]
+        best = max(range(len(plans)), key=lambda place: float(judged[place].mean()))
+        return candidates[best], judged[best]
+
+    @torch.no_grad()
+    def _rbm_density(self, x: Tensor, rbm: RBMModule) -> Tensor:
+        return -rbm.free_energy(x) - self._log_partition(rbm, x.mean(0), self._fixed_generator())[0]
+
+    @torch.no_grad()
+    def _q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
+        codes = codes_to_sum(layer, x, "auto", 1, self._fixed_generator())
+        return latent_marginal.q_bounds(layer, x, codes, x).q_lower
+
+    # --- what a fit leaves --------------------------------------------------------------------------------------
+
+    def _keep(self, taught: Sequence[Taught]) -> None:
+        self.module_ = StackModule([one.layer for one in taught]).eval().requires_grad_(False)
+        self._architecture = {"layers": [one.plan for one in taught]}
+        self.n_components_ = [one.plan["n_hidden"] for one in taught]
+        histories = [one.history for one in taught if one.history is not None]
+        self.history_ = [history.epochs for history in histories]
+        self.loss_curve_ = [-bound for history in histories for bound in history.epochs["bound"]]
+        self.validation_scores_ = [history.validation for history in histories] if self.early_stopping else None
+        self.n_iter_ = len(self.loss_curve_)
+
+    def _taught(self) -> list[tuple[dict[str, Any], BinaryCodeModule]]:
+        return list(zip(self._architecture["layers"], self.module_.layers, strict=True))
+
+    @torch.no_grad()
+    def _measure(self, source: Source, random: np.random.RandomState) -> None:
+        """log Z of the RBM, and the bounds of every layer on some training rows."""
+        rng = self._generator(random)
+        self.log_partition_, self.log_partition_error_ = None, None
+        if self.stop_after is None:
+            below = encoded(source, [Taught(plan, layer) for plan, layer in self._taught()[:-1]])
+            mean = column_means(below, rng)
+            self.log_partition_, self.log_partition_error_ = self._log_partition(self.module_.top, mean, rng)
+        x = source.rows(source.order(rng)[: self.n_bound_samples], rng).x
+        self.layer_bounds_ = []
+        for layer in self.module_.layers:
+            self.layer_bounds_.append(layer_bounds(layer, x, x, "auto", 1, rng))
+            x = layer.q_h(x).rsample(rng)
+
+    def _log_partition(self, rbm: RBMModule, mean: Tensor, rng: Generator) -> tuple[float, float]:
+        """log Z and its standard error: exact where it can be, else by annealing from independent columns."""
+        if latent_marginal.can_enumerate_partition(rbm):
+            return latent_marginal.exact_log_partition(rbm), 0.0
+        b0 = output_at(mean, rbm.is_binary)
+        log_z, error = latent_marginal.annealed_log_partition(
+            rbm, b0, self.n_annealing_steps, self.n_annealing_chains, rng
+        )
+        if error > MAX_PARTITION_ERROR:
+            warn(
+                f"annealed importance sampling with n_annealing_steps={self.n_annealing_steps} and "
+                f"n_annealing_chains={self.n_annealing_chains} gives log Z = {log_z:.2f} with a standard error of "
+                f"{error:.2f} nats, so that densities may be too high by several nats. Raise n_annealing_steps.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return log_z, error
+
+    # --- transformer --------------------------------------------------------------------------------------------
+
+    @like_input
+    def transform(self, X):
+        """Mean hidden units of the highest layer, each layer reading the means of the one below.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Any finite values.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            Probabilities in [0, 1]; float32 for float32 X, else float64; a tensor for a tensor.
+        """
+        self._check_fitted()
+        X = self._read(X)
+        return self._apply(lambda x, observed: self.module_.mean_codes(x), X).astype(self._feature_dtype(X))
+
+    @like_input
+    def inverse_transform(self, Z):
+        """Rows decoded from hidden units of the highest layer, mean by mean, in the units of X.
+
+        Parameters
+        ----------
+        Z : array-like or torch.Tensor of shape (n_samples, n_features_out)
+            As ``transform`` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        self._check_fitted()
+        return self._decode(self._read_codes(Z), self.module_.mean_rows)
+
+    # --- density ------------------------------------------------------------------------------------------------
+
+    @like_input
+    def score_samples(self, X, return_std=False):
+        """log p(x), in nats per row.
+
+        Exact (``is_exact_``) where the codes of all lower layers have at most 15 bits and the RBM's smaller side at
+        most 20. Else two estimates meet in it: codes drawn from recognition make it too low on average, by what
+        recognition misses of the posterior; and log Z by annealed importance sampling is too low on average, which
+        makes it too high, for all rows alike. The latter's standard error is ``log_partition_error_``.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
+        return_std : bool, default=False
+            Give the standard errors of the draws of codes too.
+
+        Returns
+        -------
+        log_p : ndarray of shape (n_samples,)
+            The density of X in its own units: the standardisation inside is accounted for.
+        std : ndarray of shape (n_samples,)
+            Only with ``return_std``. 0 where no codes are drawn; inf for ``n_importance_samples=1``.
+        """
+        self._check_fitted()
+        self._check_complete()
+        X = self._columns.check_density_range(self._read(X))
+        both = self._apply_with_noise(self._density(), X, self.n_importance_samples).astype(np.float64)
+        log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool))
+        return (log_p, both[:, 1]) if return_std else log_p
+
+    def _density(self) -> Callable[[Tensor, Any, Tensor | None], Tensor]:
+        """A function of (x, noise, observed) that gives log p(x) and its standard error, (n, 2)."""
+        module, log_z, n_draws = self.module_, self.log_partition_, self.n_importance_samples
+        if not module.codes_can_be_enumerated:
+            return lambda x, rng, _: torch.stack(module.estimated_log_likelihood(x, log_z, n_draws, rng), 1)
+        prior = module.log_prior(log_z)
+        return lambda x, rng, _: torch.stack([(log_p := module.log_likelihood(x, prior)), torch.zeros_like(log_p)], 1)
+
+    @property
+    def is_exact_(self) -> bool:
+        """Whether ``score_samples`` is exact: no codes are drawn, and log Z is not estimated."""
+        self._check_fitted()
+        return self._is_complete and self.module_.is_exact
+
+    @property
+    def _is_complete(self) -> bool:
+        return self.log_partition_ is not None
+
+    def _check_complete(self) -> None:
+        if not self._is_complete:
+            raise ValueError(
+                f"this stack was trained with stop_after={len(self.n_components_)} and has no density yet. Train the "
+                "rest: StackedAutoencoder(lower=FrozenEstimator(stack), ...)."
+            )
+
+    def score(self, X, y=None):
+        """Mean of ``score_samples`` over the rows, in nats; of a stack that stops early, its last layer's bound.
+
+        The bound is ``latent_marginal_bound(X, layer=-1).q_lower_bound``, by which a search chooses the layer before
+        the next one exists.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : Ignored
+
+        Returns
+        -------
+        float
+        """
+        self._check_fitted()
+        if self._is_complete:
+            return float(self.score_samples(X).mean())
+        return self.latent_marginal_bound(X, layer=-1, certify=False).q_lower_bound
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from p(x): ``n_sampling_steps`` of Gibbs sampling in the RBM, then down from layer to layer.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Each row has a chain of its own.
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Rows of 0 and 1 under the Bernoulli likelihood.
+        """
+        self._check_fitted()
+        self._check_complete()
+        rng = self._generator(check_random_state(random_state))
+        return self._draw(n_samples, lambda: self.module_.sample(n_samples, self.n_sampling_steps, rng))
+
+    # --- the criterion ------------------------------------------------------------------------------------------
+
+    @like_input
+    def latent_marginal_bound(self, X, *, codes_of=None, layer=0, method="auto", n_draws=1, certify=True):
+        """Bounds on what any prior over a layer's codes can reach: the layer's worth before the next one exists.
+
+        In nats per row, means over X. Whatever stands above the layer p(x | h), the mean log-likelihood of X is at
+        most U = max_Q mean log sum_h p(x | h) Q(h).
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        codes_of : array-like of shape (n_others, n_features) or None, default=None
+            Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimistic for rows held
+            out, since it says what a prior made for just these rows would reach. The training rows: an honest
+            log-likelihood of held-out X, that of the layer under a prior learned by heart.
+        layer : int, default=0
+            Counted from X upward; -1 is the highest. Above 0 the data are codes drawn from the layers below.
+        method : {"auto", "enumerate", "sample"}, default="auto"
+            "enumerate" sums over all 2^n_hidden codes, n_hidden at most 15; "sample" over the distinct ones among
+            ``n_draws`` from each row, still a lower bound. "auto" enumerates where it can.
+        n_draws : int, default=1
+            Codes drawn from each row for "sample"; more tighten the bounds, at a cost that grows with the square of
+            the number of rows.
+        certify : bool, default=True
+            False leaves the upper bound out, whose EM takes by far the longest.
+
+        Returns
+        -------
+        Bunch
+            q_lower_bound : float
+                mean log sum_h p(x | h) q_D(h); with ``codes_of=None`` at most U, the more so the fewer codes.
+            q_lower_bound_std : float
+                Standard error of that mean over rows.
+            upper_bound : float or None
+                U with its certificate: EM over Q until at most 0.01 nats are left, which are added. None by sampling:
+                no maximum over so many codes can be certified.
+            autoencoder_bound : float
+                mean log sum_h p(x | h) q(h | x) - log n_samples, what auto-encoders maximise: below q_lower_bound of
+                X's own codes. Without the constant it is no likelihood.
+
+        Raises
+        ------
+        ValueError
+            Where there are too many codes to enumerate, or rows times codes to hold.
+        """
+        self._check_fitted()
+        if method not in ("auto", "enumerate", "sample"):
+            raise ValueError(f"method must be 'auto', 'enumerate' or 'sample', got {method!r}.")
+        check_scalar(n_draws, "n_draws", Integral, min_val=1)
+        n_layers = len(self.module_.layers)
+        check_scalar(layer, "layer", Integral, min_val=-n_layers, max_val=n_layers - 1)
+        rng, level = self._fixed_generator(), layer % n_layers
+        x = self._rows_below(X, level, rng)
+        source = x if codes_of is None else self._rows_below(as_host_array(codes_of), level, rng)
+        return layer_bounds(self.module_.layers[level], x, source, method, n_draws, rng, certify)
+
+    @torch.no_grad()
+    def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
+        """What layer ``level`` sees of X."""
+        x, _ = self._to_tensors(self._columns.check_density_range(self._read(X)))
+        return StackModule(self.module_.layers[:level]).draw_codes(x, rng)
+
+    def _fixed_generator(self) -> Generator:
+        """Noise fixed by the fit's seed: results that repeat."""
+        return Generator(self.device_).manual_seed(self._noise_seed)
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_[-1]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a fit carries from layer to layer."""
+
+    source: Source
+    held_out: Source | None
+    weights_rng: Generator
+    random: np.random.RandomState
+    context: Any
+    X: Any
+
+
+@dataclass(frozen=True)
+class Taught:
+    """A layer, the plan it was made by, and how its training went; None where it was given."""
+
+    plan: dict[str, Any]
+    layer: BinaryCodeModule
+    history: training.History | None = None
+
+
+def encoded(source: Source, below: Sequence[Taught]) -> Source:
+    """The rows as the layer above ``below`` sees them: codes drawn anew at each visit."""
+    return Encoded(source, StackModule([one.layer for one in below]).draw_codes) if below else source
+
+
+def column_means(source: Source, rng: Generator) -> Tensor:
+    """Mean of some training rows, (n_columns,)."""
+    return source.rows(source.order(rng)[:ROWS_FOR_MEANS], rng).x.mean(0)
+
+
+def watches(layer: Any) -> training.Objective:
+    """What early stopping watches of a layer over rows held out."""
+    if not isinstance(layer, RBMModule):
+        return lambda batch, rng: layer.bound(batch.x, rng)
+    if layer.is_binary:
+        return lambda batch, rng: layer.pseudo_likelihood(batch.x, rng)
+    return lambda batch, rng: layer.p_x(layer.q_h(batch.x).rsample(rng)).log_prob(batch.x)
+
+
+def codes_to_sum(layer: BinaryCodeModule, x: Tensor, method: str, n_draws: int, rng: Generator) -> Tensor:
+    """All codes of a layer, or the distinct ones among draws from the rows; (n_codes, n_hidden)."""
+    can_enumerate = layer.n_hidden <= latent_marginal.MAX_CODE_BITS
+    if method == "enumerate" and not can_enumerate:
+        raise ValueError(
+            f"method='enumerate' sums over 2^n_hidden codes and needs n_hidden <= {latent_marginal.MAX_CODE_BITS}, got "
+            f"{layer.n_hidden}. Use method='sample'."
+        )
+    if method != "sample" and can_enumerate:
+        return latent_marginal.all_codes(layer.n_hidden, x.device)
+    return latent_marginal.distinct_draws(layer, x, n_draws, rng)
+
+
+def shares(width: int, parts: Sequence[float]) -> list[int]:
+    """Layer sizes in proportion to the width below, each once."""
+    return sorted({min(MAX_GROWN_SIZE, max(2, round(width * part))) for part in parts})
+
+
+def clearly_above(bound: Tensor, density: Tensor) -> bool:
+    """Whether the mean over the same rows is higher by more than two standard errors of the difference."""
+    gain = (bound - density).double()
+    return bool(gain.mean() > 2 * gain.std(correction=0) / len(gain) ** 0.5)
+
+
+@torch.no_grad()
+def layer_bounds(
+    layer: BinaryCodeModule,
+    x: Tensor,
+    source: Tensor,
+    method: str,
+    n_draws: int,
+    rng: Generator,
+    certify: bool = True,
+) -> Bunch:
+    """``StackedAutoencoder.latent_marginal_bound`` of one layer, its data and the rows that make q_D as tensors."""
+    codes = codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
+    upper = None
+    if certify and len(codes) == 1 << layer.n_hidden:
+        if len(x) * len(codes) > MAX_TABLE_CELLS:
+            raise ValueError(
+                f"the upper bound needs a table of {len(x)} rows times {len(codes)} codes, more than "
+                f"{MAX_TABLE_CELLS} cells. Give fewer rows, or certify=False."
+            )
+        upper = latent_marginal.best_latent_marginal(layer, x, codes).certified
+    bounds = latent_marginal.q_bounds(layer, x, codes, source)
+    q_lower = bounds.q_lower.double()
+    return Bunch(
+        q_lower_bound=float(q_lower.mean()),
+        q_lower_bound_std=float(q_lower.std(correction=0)) / len(x) ** 0.5,
+        upper_bound=upper,
+        autoencoder_bound=float(bounds.autoencoder.double().mean()),
+    )

@@ -1,0 +1,68 @@
+"""Auto-encoders with binary codes: the lower layers of Arnold & Ollivier 2012 (arXiv 1212.1524).
+
+Read as generative models (their sec. 2.4): with q_D(h) = E_D q(h | x), the criterion of a lower layer is the empirical
+bound E_D log sum_h p(x | h) q_D(h). On a data set D, q_D(h) >= q(h | x) / |D|, hence
+
+    E_D log sum_h p(x | h) q_D(h)  >=  E_D log sum_h p(x | h) q(h | x) - log|D|  >=  E_D E_q[log p(x | h)] - log|D|,
+
+whose last form, without the constant, is what an auto-encoder maximises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Generator, Tensor
+
+from skdgm.distributions import Bernoulli, Normal
+from skdgm.models.binary_codes import BinaryCodeModule, TiedModule, output_at
+from skdgm.networks import MLP, DecoderNetwork
+
+
+class Reconstructs(BinaryCodeModule):
+    """A layer trained as an auto-encoder."""
+
+    def bound(self, x: Tensor, rng: Generator | None, evidence: tuple[Tensor, Tensor | None] | None = None) -> Tensor:
+        """E_q[log p(x | h)] by one binary draw of h; (n,). ``evidence`` is what recognition reads in place of x."""
+        h = self.q_h(*(evidence or (x, None))).straight_through(rng)
+        return self.p_x(h).log_prob(x)
+
+
+class VanillaModule(TiedModule, Reconstructs):
+    """x -> h -> x with tied weights."""
+
+
+class RichModule(Reconstructs):
+    """x -> h' -> h -> x: recognition has a hidden layer more than the model, and weights of its own ("AERI").
+
+    q is no part of the generative model, so that its size cannot make that one overfit.
+    """
+
+    def __init__(
+        self,
+        n_columns: int,
+        n_hidden: int,
+        likelihood: str,
+        hidden: Sequence[int],
+        activation: str,
+        rng: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_columns, self.n_hidden = n_columns, n_hidden
+        self.encoder = MLP(n_columns, n_hidden, hidden, activation, rng)
+        self.decoder = DecoderNetwork(n_hidden, n_columns, [], activation, likelihood, rng)
+
+    def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
+        """q(h | x), rows of shape (n, n_hidden)."""
+        return Bernoulli(self.encoder(x, observed=observed))
+
+    def p_x(self, h: Tensor) -> Bernoulli | Normal:
+        """p(x | h), rows of shape (..., n, n_columns)."""
+        return self.decoder(h)
+
+    @torch.no_grad()
+    def begin_at(self, mean: Tensor) -> None:
+        """Set the decoder's bias so that rows begin with this mean, (n_columns,)."""
+        bias = self.decoder.mlp.get_parameter("layers.0.bias")
+        bias.copy_(output_at(mean, not self.decoder.shared.numel()))

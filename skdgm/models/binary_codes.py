@@ -1,0 +1,85 @@
+"""What a layer with binary codes h is: how it draws rows from codes, and codes from rows.
+
+``TiedModule`` uses one weight matrix both ways. The restricted Boltzmann machine and the vanilla auto-encoder share it,
+and differ in how they are trained.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from skdgm.distributions import Bernoulli, Normal
+from skdgm.likelihoods import LIKELIHOODS, bounded
+
+# Weights begin this small (Hinton 2010): codes say nothing yet, and every hidden unit is free to choose its part.
+INITIAL_SD = 0.01
+# Probabilities of a 1 that the visible biases begin at lie this far from 0 and 1.
+INITIAL_MARGIN = 0.01
+
+
+class BinaryCodeModule(nn.Module):
+    """A layer p(x | h) over binary codes h of ``n_hidden`` bits, with recognition q(h | x)."""
+
+    n_columns: int
+    n_hidden: int
+
+    @abstractmethod
+    def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
+        """q(h | x), rows of shape (n, n_hidden)."""
+
+    @abstractmethod
+    def p_x(self, h: Tensor) -> Bernoulli | Normal:
+        """p(x | h), rows of shape (..., n, n_columns)."""
+
+    @abstractmethod
+    def begin_at(self, mean: Tensor) -> None:
+        """Set the biases of p(x | h) so that rows begin with this mean, (n_columns,)."""
+
+
+class TiedModule(BinaryCodeModule):
+    """Both conditionals of an RBM, with weights W of shape (n_hidden, n_columns) and biases b of x, c of h.
+
+    Binary rows: p(x | h) = Bernoulli(sigmoid(b + h W)), q(h | x) = Bernoulli(sigmoid(c + W x)). Real rows:
+    p(x | h) = N(b + h W, diag(s^2)), q(h | x) = Bernoulli(sigmoid(c + W (x / s^2))).
+    """
+
+    def __init__(self, n_columns: int, n_hidden: int, likelihood: str, rng: Generator | None = None) -> None:
+        super().__init__()
+        self.n_columns, self.n_hidden = n_columns, n_hidden
+        self.likelihood = LIKELIHOODS[likelihood]
+        self.W = nn.Parameter(INITIAL_SD * torch.randn(n_hidden, n_columns, generator=rng))
+        self.b = nn.Parameter(torch.zeros(n_columns))
+        self.c = nn.Parameter(torch.zeros(n_hidden))
+        self.log_var = nn.Parameter(torch.zeros(self.likelihood.shared_per_column * n_columns))
+
+    @property
+    def is_binary(self) -> bool:
+        """Whether rows are binary; else they are real."""
+        return not self.log_var.numel()
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """x as the energy sees it: divided by its variance where rows are real."""
+        return x if self.is_binary else x * torch.exp(-bounded(self.log_var))
+
+    def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
+        """q(h | x), rows of shape (n, n_hidden)."""
+        x = x if observed is None else torch.where(observed, x, 0.0)
+        return Bernoulli(F.linear(self.scaled(x), self.W, self.c).float())
+
+    def p_x(self, h: Tensor) -> Bernoulli | Normal:
+        """p(x | h), rows of shape (..., n, n_columns)."""
+        return self.likelihood(F.linear(h, self.W.T, self.b).float(), self.log_var)
+
+    @torch.no_grad()
+    def begin_at(self, mean: Tensor) -> None:
+        """Set b so that rows begin with this mean, (n_columns,)."""
+        self.b.copy_(output_at(mean, self.is_binary))
+
+
+def output_at(mean: Tensor, is_binary: bool) -> Tensor:
+    """What a decoder has to put out for rows of this mean."""
+    return torch.logit(mean.clamp(INITIAL_MARGIN, 1 - INITIAL_MARGIN)) if is_binary else mean

@@ -1,0 +1,151 @@
+"""The restricted Boltzmann machine: energies, Gibbs steps, and contrastive divergence with its gradient by hand.
+
+Binary rows:  E(x, h) = -b x - c h - h W x.
+Real rows:    E(x, h) = sum (x - b)^2 / (2 s^2) - c h - h W (x / s^2), so that p(x | h) = N(b + h W, diag(s^2)).
+
+p(x, h) = exp(-E) / Z and F(x) = -log sum_h exp(-E(x, h)), so that log p(x) = -F(x) - log Z.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from skdgm.distributions import LOG_2PI
+from skdgm.likelihoods import bounded
+from skdgm.models.binary_codes import TiedModule
+
+
+class RBMModule(TiedModule):
+    """p(x, h) = exp(-E(x, h)) / Z over binary h and binary or real x."""
+
+    def log_base(self, x: Tensor, b: Tensor) -> Tensor:
+        """What -E says of x alone, under visible biases ``b``; (n,)."""
+        if self.is_binary:
+            return x @ b
+        return -0.5 * ((x - b) ** 2 * torch.exp(-bounded(self.log_var))).sum(-1)
+
+    def free_energy(self, x: Tensor) -> Tensor:
+        """F(x) = -log sum_h exp(-E(x, h)); (n,)."""
+        return -self.log_base(x, self.b) - F.softplus(self.q_h(x).logits).sum(-1)
+
+    def free_energy_of_codes(self, h: Tensor) -> Tensor:
+        """-log of the sum, or integral, of exp(-E(x, h)) over x; (n,)."""
+        return -h @ self.c - self.log_visible_partition(self.b, h @ self.W)
+
+    def log_visible_partition(self, b: Tensor, field: Tensor) -> Tensor:
+        """Log of the sum, or integral, over x of exp(log_base(x, b) + x field), ``field`` of shape (n, n_columns)."""
+        if self.is_binary:
+            return F.softplus(b + field).sum(-1)
+        log_var = bounded(self.log_var)
+        cells = 0.5 * (LOG_2PI + log_var) + (b + 0.5 * field) * field * torch.exp(-log_var)
+        return cells.sum(-1)
+
+    def gibbs(self, h: Tensor, n_steps: int, rng: Generator | None) -> tuple[Tensor, Tensor]:
+        """``n_steps`` of block Gibbs sampling from codes ``h``; the last x and h."""
+        for _ in range(n_steps):
+            x = self.p_x(h).rsample(rng)
+            h = self.q_h(x).rsample(rng)
+        return x, h
+
+    def pseudo_likelihood(self, x: Tensor, rng: Generator | None) -> Tensor:
+        """Log pseudo-likelihood sum_i log p(x_i | the other columns) of binary rows; (n,).
+
+        By one column drawn for each row, times their number: unbiased.
+        """
+        column = torch.randint(self.n_columns, (len(x),), generator=rng, device=x.device)
+        flip = 1 - 2 * x.gather(1, column[:, None])
+        logits = self.q_h(x).logits
+        gain = F.softplus(logits + flip * self.W.T[column]).sum(1) - F.softplus(logits).sum(1)
+        return -self.n_columns * F.softplus(flip[:, 0] * self.b[column] + gain)
+
+    def smaller_side(self) -> int:
+        """Bits that have to be enumerated for an exact log Z: those of h, or of binary x where these are fewer."""
+        return min(self.n_hidden, self.n_columns) if self.is_binary else self.n_hidden
+
+
+class ContrastiveDivergence:
+    """An objective whose gradient is written by hand: that of log p(x), its expectation under p by Gibbs sampling.
+
+    Parameters
+    ----------
+    rbm : RBMModule
+    n_steps : int
+        Gibbs steps for the expectation: CD-k (Hinton 2002). More are less biased.
+    persistent : bool
+        Go on from the last batch's samples instead of this batch's rows (Tieleman 2008).
+    """
+
+    def __init__(self, rbm: RBMModule, n_steps: int = 1, persistent: bool = False) -> None:
+        self.rbm, self.n_steps, self.persistent = rbm, n_steps, persistent
+        self.chains: Tensor | None = None
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, rng: Generator | None) -> Tensor:
+        """Write the gradients of minus the mean log p(x); gives a monitor of shape (n,).
+
+        The monitor is the pseudo-likelihood of binary rows, and log p(x | h) at h ~ q(h | x) of real ones.
+        """
+        rbm = self.rbm
+        h = rbm.q_h(x).mean
+        start = torch.bernoulli(h, generator=rng) if self.chains is None else self.chains
+        model_x, model_h = rbm.gibbs(start, self.n_steps, rng)
+        if self.persistent:
+            self.chains = model_h
+        self.write_gradients((x, h), (model_x, rbm.q_h(model_x).mean))
+        return rbm.pseudo_likelihood(x, rng) if rbm.is_binary else rbm.p_x(start).log_prob(x)
+
+    def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
+        """Put d(-log p)/d(parameter) = E_data[dE] - E_model[dE] in place, from (x, E[h | x]) of both."""
+        rbm = self.rbm
+        (x, h), (model_x, model_h) = data, model
+        variance = 1.0 if rbm.is_binary else torch.exp(bounded(rbm.log_var))
+        correlation = model_h.T @ (model_x / len(model_x)) - h.T @ (x / len(x))
+        rbm.W.grad = correlation.float() / variance
+        rbm.b.grad = (model_x.mean(0) - x.mean(0)) / variance
+        rbm.c.grad = model_h.mean(0) - h.mean(0)
+        if not rbm.is_binary:
+            rbm.log_var.grad = self.log_var_force(model_x, model_h) - self.log_var_force(x, h)
+
+    def log_var_force(self, x: Tensor, h: Tensor) -> Tensor:
+        """Mean of -dE/d(log s^2): ((x - b)^2 / 2 - x (h W)) / s^2."""
+        rbm = self.rbm
+        cells = 0.5 * (x - rbm.b) ** 2 - x * (h @ rbm.W)
+        return (cells * torch.exp(-bounded(rbm.log_var))).mean(0)
+
+
+def annealed_log_weights(
+    rbm: RBMModule, b0: Tensor, n_steps: int, n_chains: int, rng: Generator | None
+) -> tuple[Tensor, float]:
+    """Annealed importance sampling of log Z (Neal 2001; Salakhutdinov & Murray 2008).
+
+    Chains go from independent columns with biases ``b0``, whose partition function is known, to the machine, through
+    p_t(x) ~ exp(log_base(x, b_t)) prod_j (1 + exp(t (c + W x)_j)), b_t = (1 - t) b0 + t b.
+
+    Returns
+    -------
+    log_w : Tensor of float64 of shape (n_chains,)
+        E[exp(log_w)] = Z / Z0; its log-mean is too low on average.
+    log_z0 : float
+    """
+    zero = torch.zeros(1, rbm.n_columns, device=b0.device)
+    log_z0 = rbm.log_visible_partition(b0, zero)[0] + rbm.n_hidden * math.log(2)
+    x = rbm.likelihood(b0.expand(n_chains, -1), rbm.log_var).rsample(rng)
+    log_w = torch.zeros(n_chains, dtype=torch.float64, device=b0.device)
+    before = unnormalized(rbm, x, b0, 0.0)
+    for step in range(1, n_steps + 1):
+        t = step / n_steps
+        b = (1 - t) * b0 + t * rbm.b
+        log_w += (unnormalized(rbm, x, b, t) - before).double()
+        h = torch.bernoulli(torch.sigmoid(t * rbm.q_h(x).logits), generator=rng)
+        x = rbm.likelihood(b + t * (h @ rbm.W), rbm.log_var).rsample(rng)
+        before = unnormalized(rbm, x, b, t)
+    return log_w, float(log_z0)
+
+
+def unnormalized(rbm: RBMModule, x: Tensor, b: Tensor, t: float) -> Tensor:
+    """Log of p_t(x) without its normaliser; (n,)."""
+    return rbm.log_base(x, b) + F.softplus(t * rbm.q_h(x).logits).sum(-1)

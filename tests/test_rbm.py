@@ -1,0 +1,199 @@
+"""The RBM against brute force: energies, conditionals, partition functions, gradients, Gibbs steps, annealing."""
+
+import math
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.special
+import scipy.stats
+import torch
+
+from skdgm import training
+from skdgm.models.latent_marginal import all_codes, annealed_log_partition, exact_log_partition
+from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.sources import Resident
+
+
+def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
+    """Random parameters, far from those of a fresh one."""
+    rng = torch.Generator().manual_seed(seed)
+    rbm = RBMModule(n_columns, n_hidden, likelihood, rng)
+    with torch.no_grad():
+        for parameter in rbm.parameters():
+            parameter.copy_(sd * torch.randn(parameter.shape, generator=rng))
+        rbm.log_var.mul_(0.5)
+    return rbm.requires_grad_(False)
+
+
+def minus_energy(rbm, x, h):
+    """-E of every pair of rows x and codes h, (n_x, n_h), in float64 as the file's first lines say."""
+    W, b, c = (p.double().numpy() for p in (rbm.W, rbm.b, rbm.c))
+    x, h = np.asarray(x, np.float64), np.asarray(h, np.float64)
+    if rbm.is_binary:
+        return (x @ b)[:, None] + h @ c + x @ W.T @ h.T
+    variance = np.exp(rbm.log_var.double().numpy())
+    return (-((x - b) ** 2) / (2 * variance)).sum(1)[:, None] + h @ c + (x / variance) @ W.T @ h.T
+
+
+def brute_force_log_z(rbm):
+    return scipy.special.logsumexp(minus_energy(rbm, all_codes(rbm.n_columns), all_codes(rbm.n_hidden)))
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_free_energy_is_the_sum_over_codes(likelihood):
+    rbm = an_rbm(likelihood=likelihood)
+    x = torch.randn(7, 5).round()
+    expected = -scipy.special.logsumexp(minus_energy(rbm, x, all_codes(3)), axis=1)
+    np.testing.assert_allclose(rbm.free_energy(x).numpy(), expected, rtol=1e-4)
+
+
+def test_free_energy_of_codes_is_the_sum_over_binary_rows():
+    rbm = an_rbm()
+    h = all_codes(3)
+    expected = -scipy.special.logsumexp(minus_energy(rbm, all_codes(5), h), axis=0)
+    np.testing.assert_allclose(rbm.free_energy_of_codes(h).numpy(), expected, rtol=1e-4)
+
+
+def test_free_energy_of_codes_is_the_integral_over_real_rows():
+    rbm = an_rbm(n_columns=1, likelihood="gaussian")
+    for place, h in enumerate(all_codes(3)):
+        integral, _ = scipy.integrate.quad(lambda v, h=h: np.exp(minus_energy(rbm, [[v]], h[None]))[0, 0], -40, 40)
+        assert rbm.free_energy_of_codes(all_codes(3))[place].item() == pytest.approx(-math.log(integral), abs=1e-4)
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_conditionals_are_those_of_the_joint(likelihood):
+    """q(h | x) and p(x | h) from exp(-E) by Bayes' rule."""
+    rbm = an_rbm(likelihood=likelihood)
+    h, x = all_codes(3), torch.randn(6, 5).round()
+    joint = minus_energy(rbm, x, h)
+    expected = joint - scipy.special.logsumexp(joint, axis=1, keepdims=True)
+    np.testing.assert_allclose(rbm.q_h(x).cross_log_prob(h).T.numpy(), expected, atol=1e-4)
+    given_h = rbm.p_x(h).cross_log_prob(x).numpy()  # p(x | h) = exp(-E) / (a function of h)
+    ratio = given_h - joint
+    np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4)])
+def test_log_partition_by_the_smaller_side(shape):
+    rbm = an_rbm(*shape)
+    assert rbm.smaller_side() == 4
+    assert exact_log_partition(rbm) == pytest.approx(brute_force_log_z(rbm), abs=1e-4)
+
+
+def test_probabilities_of_real_rows_integrate_to_one():
+    rbm = an_rbm(n_columns=1, n_hidden=4, likelihood="gaussian")
+    log_z = exact_log_partition(rbm)
+    grid = torch.linspace(-40, 40, 80_001)[:, None]
+    assert torch.exp(-rbm.free_energy(grid) - log_z).sum().item() * 0.001 == pytest.approx(1, abs=1e-3)
+
+
+# --- the gradient -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_gradient_by_hand_is_autograds(likelihood):
+    """Of mean F(data) - mean F(model samples), the samples held fixed: what contrastive divergence descends."""
+    rbm = an_rbm(likelihood=likelihood).requires_grad_(True)
+    x, sampled = torch.randn(8, 5).round(), torch.randn(6, 5).round()
+    (rbm.free_energy(x).mean() - rbm.free_energy(sampled).mean()).backward()
+    expected = {name: p.grad.clone() for name, p in rbm.named_parameters() if p.numel()}
+    with torch.no_grad():
+        ContrastiveDivergence(rbm).write_gradients((x, rbm.q_h(x).mean), (sampled, rbm.q_h(sampled).mean))
+    for name, gradient in expected.items():
+        torch.testing.assert_close(rbm.get_parameter(name).grad, gradient, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_persistent_chains_give_the_gradient_of_log_p():
+    """At fixed weights the chains forget their start: the mean of many gradients is that of -mean log p(x)."""
+    rbm = an_rbm(4, 3, sd=0.5).requires_grad_(True)
+    x = torch.bernoulli(torch.full((500, 4), 0.5), generator=torch.Generator().manual_seed(1))
+    states = all_codes(4)
+    log_z = torch.logsumexp(-rbm.free_energy(states), 0)
+    (rbm.free_energy(x).mean() + log_z).backward()
+    expected = {name: p.grad.clone() for name, p in rbm.named_parameters() if p.numel()}
+    objective, rng = ContrastiveDivergence(rbm, persistent=True), torch.Generator().manual_seed(0)
+    gradients = {name: [] for name in expected}
+    for _ in range(400):
+        objective(x, rng)
+        for name in expected:
+            gradients[name].append(rbm.get_parameter(name).grad.clone())
+    for name, wanted in expected.items():
+        torch.testing.assert_close(torch.stack(gradients[name][50:]).mean(0), wanted, rtol=0, atol=0.01, msg=name)
+
+
+def test_gibbs_sampling_keeps_the_joint():
+    """Chi-squared test of rows after some steps from codes drawn from p(h) against enumerated probabilities."""
+    rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
+    p_h = torch.softmax(-rbm.free_energy_of_codes(all_codes(3)), 0)
+    start = all_codes(3)[torch.multinomial(p_h, 20_000, replacement=True, generator=rng)]
+    x, _ = rbm.gibbs(start, 3, rng)
+    counts = np.bincount((x @ (2.0 ** torch.arange(4))).long().numpy(), minlength=16)
+    expected = torch.softmax(-rbm.free_energy(all_codes(4)).double(), 0).numpy() * len(x)
+    assert scipy.stats.chisquare(counts, expected * counts.sum() / expected.sum()).pvalue > 1e-3
+
+
+def test_pseudo_likelihood_is_its_definition():
+    """Mean over the drawn column of n log p(x_i | others), each by two enumerated rows."""
+    rbm = an_rbm(4, 3)
+    x = all_codes(4)[[3, 5, 9, 14]]
+    exact = torch.zeros(4)
+    for column in range(4):
+        flipped = x.clone()
+        flipped[:, column] = 1 - flipped[:, column]
+        exact += torch.nn.functional.logsigmoid(rbm.free_energy(flipped) - rbm.free_energy(x))
+    rng = torch.Generator().manual_seed(0)
+    drawn = torch.stack([rbm.pseudo_likelihood(x, rng) for _ in range(4000)])
+    error = drawn.std(0) / math.sqrt(len(drawn))
+    assert ((drawn.mean(0) - exact).abs() < 4 * error).all()
+
+
+def test_training_raises_the_exact_likelihood():
+    """Two patterns with flipped bits: far above independent columns, near the entropy of the data."""
+    rng = torch.Generator().manual_seed(0)
+    patterns = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1]]).float()
+    x = patterns[torch.randint(2, (1000,), generator=rng)]
+    x = (x - torch.bernoulli(torch.full_like(x, 0.05), generator=rng)).abs()
+    rbm = RBMModule(8, 4, "bernoulli", rng)
+    divergence = ContrastiveDivergence(rbm, 5)
+    term = training.Term("", Resident(x), lambda batch, rng: divergence(batch.x, rng), 1.0, 50)
+    history = training.train(rbm, [term], training.Settings(60, 1e-2), rng)
+    rbm.requires_grad_(False)
+    log_p = (-rbm.free_energy(x)).mean().item() - exact_log_partition(rbm)
+    entropy = math.log(2) - 8 * (0.05 * math.log(0.05) + 0.95 * math.log(0.95))
+    assert -entropy - 0.15 < log_p < -entropy + 0.1
+    assert history.epochs["bound"][-1] > history.epochs["bound"][0] + 0.5
+
+
+def test_a_step_needs_no_device():
+    """Shapes alone, on meta: no hidden .item(), no tensor from the CPU."""
+    for likelihood in ("bernoulli", "gaussian"):
+        rbm = RBMModule(6, 4, likelihood).to("meta")
+        assert ContrastiveDivergence(rbm, 2)(torch.empty(3, 6, device="meta"), None).shape == (3,)
+
+
+# --- annealed importance sampling -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_annealing_agrees_with_brute_force(likelihood):
+    """20 random machines: within 3 standard errors (and what float32 sums to)."""
+    off = []
+    for seed in range(20):
+        rbm = an_rbm(6, 5, likelihood, seed, sd=0.7)
+        rng = torch.Generator().manual_seed(seed)
+        log_z, error = annealed_log_partition(rbm, torch.zeros(6), 200, 200, rng)
+        exact = exact_log_partition(rbm)
+        if likelihood == "bernoulli":
+            assert exact == pytest.approx(brute_force_log_z(rbm), abs=1e-4)
+        off.append(abs(log_z - exact) - 1e-3 > 3 * error)
+    assert not any(off)
+
+
+def test_annealing_of_no_interaction_is_exact():
+    """With b0 = b and W = 0 all weights are equal."""
+    rbm = an_rbm(6, 4)
+    rbm.W.zero_(), rbm.c.zero_()
+    log_z, error = annealed_log_partition(rbm, rbm.b, 5, 10, torch.Generator().manual_seed(0))
+    assert log_z == pytest.approx(exact_log_partition(rbm), abs=1e-4) and error < 1e-6

@@ -1,0 +1,286 @@
+"""StackedAutoencoder: exact and estimated densities, the criterion and how it chooses layers, errors."""
+
+import itertools
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from skdgm import VAE, StackedAutoencoder
+
+SHORT = {"hidden_layer_sizes": (16,), "max_iter": 15, "rbm_max_iter": 15, "batch_size": 50, "random_state": 0}
+
+
+def patterns(n=300, n_columns=8, seed=0):
+    """Binary rows of four noisy patterns."""
+    rng = np.random.default_rng(seed)
+    centers = np.random.default_rng(7).integers(0, 2, (4, n_columns))
+    return np.abs(centers[rng.integers(0, 4, n)] - (rng.random((n, n_columns)) < 0.08)).astype(np.float64)
+
+
+def every_row(n_columns=8):
+    return np.array(list(itertools.product([0.0, 1.0], repeat=n_columns)))
+
+
+@pytest.mark.parametrize("inference", ["rich", "vanilla", "rbm"])
+@pytest.mark.parametrize("sizes", [6, (5, 4), (5, 4, 3)])
+def test_exact_density_sums_to_one(sizes, inference):
+    """Over all 256 rows; a stack of at most 15 units a layer is exact and says so."""
+    stack = StackedAutoencoder(sizes, inference=inference, **SHORT).fit(patterns())
+    log_p, std = stack.score_samples(every_row(), return_std=True)
+    assert stack.is_exact_ and stack.log_partition_error_ == 0 and not std.any()
+    assert np.exp(log_p).sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("inference", ["rich", "vanilla", "rbm"])
+def test_training_beats_independent_columns(inference):
+    """By nats, on rows held out."""
+    X, test = patterns(1000), patterns(500, seed=1)
+    stack = StackedAutoencoder((6, 6), inference=inference, random_state=0).fit(X)
+    p = X.mean(0)
+    independent = (test * np.log(p) + (1 - test) * np.log(1 - p)).sum(1).mean()
+    assert stack.score(test) > independent + 0.7
+
+
+def test_order_of_the_bounds_and_the_likelihood():
+    """U >= q bound >= auto-encoder's bound; U >= the likelihood; honest <= own codes' U."""
+    X, test = patterns(), patterns(seed=1)
+    stack = StackedAutoencoder((6, 6), **SHORT).fit(X)
+    for rows in (X, test):
+        bound = stack.latent_marginal_bound(rows)
+        assert bound.upper_bound >= bound.q_lower_bound >= bound.autoencoder_bound
+        assert bound.upper_bound >= stack.score(rows)
+    honest = stack.latent_marginal_bound(test, codes_of=X)
+    assert honest.q_lower_bound <= honest.upper_bound
+    assert honest.upper_bound == stack.latent_marginal_bound(test).upper_bound
+    sampled = stack.latent_marginal_bound(X, method="sample", n_draws=3)
+    assert sampled.q_lower_bound <= stack.latent_marginal_bound(X).q_lower_bound and sampled.upper_bound is None
+
+
+def test_layer_bounds_are_those_of_the_training_rows():
+    """One for each layer, in the order of the layers; of the bottom one the bound itself, with all rows at hand."""
+    X = patterns()
+    stack = StackedAutoencoder((5, 4, 3), **SHORT).fit(X)
+    assert len(stack.layer_bounds_) == 3
+    again = stack.latent_marginal_bound(X)
+    assert stack.layer_bounds_[0].q_lower_bound == pytest.approx(again.q_lower_bound, abs=1e-4)
+    assert stack.layer_bounds_[0].upper_bound == pytest.approx(again.upper_bound, abs=1e-3)
+    assert all(bound.upper_bound >= bound.q_lower_bound for bound in stack.layer_bounds_)
+
+
+def test_bounds_are_repeatable_and_of_any_layer():
+    X = patterns()
+    stack = StackedAutoencoder((5, 4), **SHORT).fit(X)
+    assert stack.latent_marginal_bound(X, layer=1) == stack.latent_marginal_bound(X, layer=-1)
+    assert stack.latent_marginal_bound(X, layer=1) != stack.latent_marginal_bound(X, layer=0)
+
+
+def test_estimated_density_is_near_the_exact_one(monkeypatch):
+    """The same stack with and without its enumerations: drawn codes and annealing, their spread told."""
+    X = patterns()
+    stack = StackedAutoencoder((6, 6), n_importance_samples=2000, **SHORT).fit(X)
+    exact = stack.score_samples(X)
+    monkeypatch.setattr("skdgm.models.stack.MAX_CODE_BITS", 3)
+    drawn, std = stack.score_samples(X, return_std=True)
+    assert not stack.is_exact_ and (std > 0).all()
+    assert drawn.mean() == pytest.approx(exact.mean(), abs=0.05)
+    np.testing.assert_array_equal(stack.score_samples(X[::-1])[::-1], drawn)
+    monkeypatch.setattr("skdgm.models.latent_marginal.MAX_PARTITION_BITS", 3)
+    annealed = StackedAutoencoder((6, 6), n_importance_samples=2000, **SHORT).fit(X)
+    assert annealed.log_partition_error_ > 0
+    assert annealed.log_partition_ == pytest.approx(stack.log_partition_, abs=4 * annealed.log_partition_error_ + 0.01)
+
+
+def test_few_annealing_steps_are_warned_of(digits):
+    X = (digits[0][:300] > 0.5).astype(float)
+    with pytest.warns(ConvergenceWarning, match=r"standard error of \d+.*Raise n_annealing_steps"):
+        StackedAutoencoder(40, n_annealing_steps=2, n_annealing_chains=20, max_iter=1, random_state=0).fit(X)
+
+
+@pytest.mark.parametrize("sizes", [4, (4, 3)])
+@pytest.mark.parametrize("inference", ["rich", "rbm"])
+def test_density_of_real_rows_integrates_to_one(sizes, inference):
+    """In the units of X, over a grid of the plane."""
+    rng = np.random.default_rng(0)
+    X = np.concatenate([rng.normal([0, 10], [1, 3], (200, 2)), rng.normal([6, -10], [1, 3], (200, 2))])
+    stack = StackedAutoencoder(sizes, inference=inference, **SHORT).fit(X)
+    a, b = np.linspace(-30, 40, 400), np.linspace(-90, 90, 400)
+    grid = np.array(list(itertools.product(a, b)))
+    assert stack.likelihood_ == "gaussian"
+    total = np.exp(stack.score_samples(grid)).sum() * (a[1] - a[0]) * (b[1] - b[0])
+    assert total == pytest.approx(1, abs=0.02)
+
+
+def test_samples_look_like_the_rows():
+    """Column means and the share of each row's likeness to its pattern."""
+    X = patterns(1000)
+    stack = StackedAutoencoder((6, 6), random_state=0).fit(X)
+    drawn = stack.sample(1000, random_state=0)
+    assert drawn.shape == (1000, 8) and set(np.unique(drawn)) == {0.0, 1.0}
+    np.testing.assert_allclose(drawn.mean(0), X.mean(0), atol=0.1)
+    assert stack.score(drawn) == pytest.approx(stack.score(X), abs=0.5)
+
+
+def test_codes_come_back():
+    """transform, inverse_transform: means in [0, 1]; a row returns nearer to itself than to the column means."""
+    X = patterns()
+    stack = StackedAutoencoder((6, 6), random_state=0).fit(X)
+    codes = stack.transform(X)
+    assert codes.shape == (300, 6) and (codes >= 0).all() and (codes <= 1).all()
+    error = ((stack.inverse_transform(codes) - X) ** 2).mean()
+    assert error < 0.7 * X.var(0).mean()
+    assert stack.transform(X.astype(np.float32)).dtype == np.float32
+
+
+def test_bottom_layer_first_then_the_top():
+    """stop_after, its score, a search by it, and lower= to go on: the kept layer stays bit for bit."""
+    X = patterns()
+    search = GridSearchCV(
+        StackedAutoencoder(stop_after=1, **SHORT), {"n_components": [(1, 9), (6, 9)]}, cv=2, error_score="raise"
+    ).fit(X)
+    bottom = search.best_estimator_
+    assert bottom.n_components_ == [6] and bottom.transform(X).shape == (300, 6)
+    assert bottom.score(X) == bottom.latent_marginal_bound(X).q_lower_bound
+    for method in (bottom.score_samples, lambda X: bottom.sample()):
+        with pytest.raises(ValueError, match="stop_after=1 and has no density yet.*lower=FrozenEstimator"):
+            method(X)
+    whole = StackedAutoencoder((6, 4), lower=FrozenEstimator(bottom), **SHORT).fit(X)
+    for name, weights in bottom.module_.layers[0].state_dict().items():
+        assert (whole.module_.layers[0].state_dict()[name] == weights).all()
+    assert whole.n_components_ == [6, 4] and len(whole.history_) == 1
+    assert np.exp(whole.score_samples(every_row())).sum() == pytest.approx(1, abs=1e-4)
+
+
+def test_lower_layers_bring_their_units():
+    """A stack of real rows goes on in the standardisation of its lower layer."""
+    X = np.random.default_rng(0).normal(5, 3, (100, 4))
+    bottom = StackedAutoencoder((4, 3), stop_after=1, **SHORT).fit(X)
+    whole = StackedAutoencoder((4, 3), lower=FrozenEstimator(bottom), **SHORT).fit(X[:50])
+    assert whole._columns is bottom._columns and whole.likelihood_ == "gaussian"
+
+
+def test_auto_grows_where_a_layer_pays():
+    """Independent columns need no layer: an RBM alone. The stack that grows is whole and scores as well as it says."""
+    rng = np.random.default_rng(0)
+    flat = StackedAutoencoder("auto", **SHORT).fit((rng.random((400, 6)) < 0.5).astype(float))
+    assert len(flat.n_components_) >= 1 and flat.is_exact_
+    X = patterns(600, 12)
+    grown = StackedAutoencoder("auto", **SHORT).fit(X)
+    assert grown.transform(X).shape == (600, grown.n_components_[-1])
+    assert np.isfinite(grown.score(X)) and len(grown.layer_bounds_) == len(grown.n_components_)
+
+
+def test_warm_start_goes_on():
+    X = patterns()
+    stack = StackedAutoencoder((6, 4), warm_start=True, **SHORT).fit(X)
+    before = stack.score(X)
+    stack.set_params(max_iter=1, rbm_max_iter=1, learning_rate_init=1e-6, rbm_learning_rate_init=1e-6).fit(X)
+    assert stack.score(X) == pytest.approx(before, abs=0.05)
+    with pytest.raises(ValueError, match="warm_start=True goes on from the last fit, but n_hidden changed"):
+        stack.set_params(n_components=(5, 4)).fit(X)
+
+
+def test_early_stopping_watches_each_layer():
+    stack = StackedAutoencoder((6, 4), **SHORT | {"max_iter": 400, "rbm_max_iter": 400}).set_params(
+        early_stopping=True, n_iter_no_change=3, tol=0.05
+    )
+    stack.fit(patterns())
+    assert len(stack.validation_scores_) == 2 and stack.n_iter_ < 800
+    assert [len(h["bound"]) for h in stack.history_] == [len(scores) for scores in stack.validation_scores_]
+    assert stack.n_iter_ == len(stack.loss_curve_)
+
+
+@pytest.mark.parametrize("noise", ["auto", "flip", "dropout", "gaussian"])
+def test_denoising_reads_noise_and_keeps_the_rows(noise):
+    """Another model than without, and a sensible one."""
+    X = patterns()
+    plain = StackedAutoencoder((6, 4), **SHORT).fit(X)
+    noisy = StackedAutoencoder((6, 4), input_noise=noise, input_noise_level=0.2, **SHORT).fit(X)
+    assert noisy.score(X) != plain.score(X) and noisy.score(X) > plain.score(X) - 1
+
+
+@pytest.mark.parametrize("inference", ["rich", "rbm"])
+def test_pickles_hold_no_tensor_and_score_alike(inference):
+    X = patterns()
+    stack = StackedAutoencoder((5, 4), inference=inference, **SHORT).fit(X)
+    data = pickle.dumps(stack)
+    assert b"torch" not in data
+    np.testing.assert_array_equal(pickle.loads(data).score_samples(X), stack.score_samples(X))
+
+
+def test_same_seed_same_bits():
+    X = patterns()
+    first, second = (StackedAutoencoder((20, 30), **SHORT).fit(X) for _ in range(2))
+    np.testing.assert_array_equal(first.score_samples(X), second.score_samples(X))
+    np.testing.assert_array_equal(first.sample(5, random_state=1), second.sample(5, random_state=1))
+
+
+def test_codes_serve_a_classifier(few_labels):
+    """In a Pipeline, trained on all digits, five labels a class below: better than chance by far."""
+    X, y, y_true = few_labels
+    codes = StackedAutoencoder((60, 40), max_iter=30, rbm_max_iter=30, random_state=0).fit(X).transform(X)
+    labeled = y >= 0
+    assert LogisticRegression().fit(codes[labeled], y[labeled]).score(codes[~labeled], y_true[~labeled]) > 0.6
+    make_pipeline(StackedAutoencoder((20, 10), **SHORT), LogisticRegression()).fit(X[:200], y_true[:200])
+
+
+# --- bad input --------------------------------------------------------------------------------------------------------
+
+WRONG = {
+    "an empty sequence": ({"n_components": ()}, "n_components must name at least one layer"),
+    "layer sizes": ({"n_components": (5, 0)}, "n_components must hold integers >= 1, got 0"),
+    "stop_after": ({"n_components": (5, 4), "stop_after": 2}, "stop_after must be less than the number of layers"),
+    "flips of real rows": (
+        {"likelihood": "gaussian", "input_noise": "flip"},
+        "input_noise='flip'.*needs the Bernoulli likelihood",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_parameters_are_named(name):
+    params, message = WRONG[name]
+    stack = StackedAutoencoder(**{**SHORT, "n_components": (5, 4), **params})
+    with pytest.raises(ValueError, match=message):
+        stack.fit(patterns())
+    assert not hasattr(stack, "module_")
+
+
+def test_range_of_an_explicit_bernoulli():
+    with pytest.raises(ValueError, match=r"likelihood='bernoulli' needs X in \[0, 1\], got values in \[-2, 3\]"):
+        StackedAutoencoder(4, likelihood="bernoulli").fit([[-2.0, 0.0], [1.0, 3.0]])
+
+
+def test_lower_that_does_not_fit():
+    X = patterns()
+    bottom = StackedAutoencoder((6, 4), stop_after=1, **SHORT).fit(X)
+    with pytest.raises(ValueError, match=r"lower has layers of \[6\], n_components=\[5, 4\]"):
+        StackedAutoencoder((5, 4), lower=FrozenEstimator(bottom), **SHORT).fit(X)
+    with pytest.raises(ValueError, match="lower was fitted on 8 columns, X has 7"):
+        StackedAutoencoder((6, 4), lower=FrozenEstimator(bottom), **SHORT).fit(X[:, :7])
+    with pytest.raises(ValueError, match="lower must freeze a fitted StackedAutoencoder, got a frozen VAE"):
+        StackedAutoencoder((6, 4), lower=FrozenEstimator(VAE()), **SHORT).fit(X)
+
+
+def test_enumeration_of_too_many_codes_names_the_limit_and_the_way_out():
+    X = patterns()
+    stack = StackedAutoencoder((16, 4), **SHORT).fit(X)
+    with pytest.raises(ValueError, match=r"needs n_hidden <= 15, got 16\. Use method='sample'"):
+        stack.latent_marginal_bound(X, method="enumerate")
+    assert stack.latent_marginal_bound(X).upper_bound is None
+    with pytest.raises(ValueError, match="method must be"):
+        stack.latent_marginal_bound(X, method="guess")
+
+
+def test_upper_bound_of_too_many_rows(monkeypatch):
+    X = patterns()
+    stack = StackedAutoencoder((6, 4), **SHORT).fit(X)
+    monkeypatch.setattr("skdgm.estimators.stacked_autoencoder.MAX_TABLE_CELLS", 1000)
+    with pytest.raises(ValueError, match="300 rows times 64 codes.*Give fewer rows"):
+        stack.latent_marginal_bound(X)
+    assert stack.latent_marginal_bound(X, certify=False).upper_bound is None
