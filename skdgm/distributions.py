@@ -329,7 +329,7 @@ class Bernoulli:
         """Draw 0/1 rows. Not differentiable; named alike so that every decoder can be sampled alike."""
         if isinstance(rng, RowNoise):
             return (torch.special.ndtr(rng.normal(self.logits.shape)) < self.mean).to(self.logits.dtype)
-        return torch.bernoulli(self.mean, generator=rng)
+        return bits(self.mean, rng)
 
     def expand(self, *lead: int) -> Bernoulli:
         """The same distribution with ``lead`` axes of independent draws in front."""
@@ -338,7 +338,7 @@ class Bernoulli:
     def straight_through(self, rng: torch.Generator | None) -> Tensor:
         """Draw 0/1 rows that pass their gradient on to the mean: biased, of little variance (Bengio et al. 2013)."""
         mean = self.mean
-        return torch.bernoulli(mean.detach(), generator=rng) + mean - mean.detach()
+        return bits(mean.detach(), rng) + mean - mean.detach()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
@@ -347,6 +347,11 @@ class Bernoulli:
     def cross_log_prob(self, x: Tensor) -> Tensor:
         """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices."""
         return torch.addmm(-F.softplus(self.logits).sum(-1), x, self.logits.T)
+
+
+def bits(mean: Tensor, rng: torch.Generator | None) -> Tensor:
+    """0/1 cells with these probabilities of a 1. On a CPU twice as fast as ``torch.bernoulli``."""
+    return (torch.rand(mean.shape, generator=rng, device=mean.device) < mean).to(mean.dtype)
 
 
 class BernoulliLogProb(torch.autograd.Function):

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from skdgm.distributions import bits
+
 
 class Batch(NamedTuple):
     """Rows of a training step.
@@ -64,7 +66,7 @@ class Resident:
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Gather the rows."""
         x, observed, y, weight, _ = self.columns
-        return Batch(x[indices], at(observed, indices), at(y, indices), at(weight, indices))
+        return Batch(x.index_select(0, indices), at(observed, indices), at(y, indices), at(weight, indices))
 
     def order(self, rng: Generator | None) -> Tensor:
         """Give a random permutation."""
@@ -73,7 +75,7 @@ class Resident:
 
 def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
     """Some entries of a column, where there is one."""
-    return None if column is None else column[indices]
+    return None if column is None else column.index_select(0, indices)
 
 
 class OnDisk:
@@ -130,7 +132,7 @@ class SampledBinary:
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw each cell with its grey value as probability."""
         batch = self.source.rows(indices, rng)
-        return batch._replace(x=torch.bernoulli(batch.x, generator=rng))
+        return batch._replace(x=bits(batch.x, rng))
 
     def order(self, rng: Generator | None) -> Tensor:
         """Give the order of the grey source."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skdgm.distributions import LOG_2PI
+from skdgm.distributions import LOG_2PI, Bernoulli, bits
 from skdgm.likelihoods import bounded
 from skdgm.models.binary_codes import TiedModule
 
@@ -67,6 +67,10 @@ class RBMModule(TiedModule):
         return min(self.n_hidden, self.n_columns) if self.is_binary else self.n_hidden
 
 
+# Rows of a step that are monitored: the monitor must not cost what the step does.
+MONITORED = 10
+
+
 class ContrastiveDivergence:
     """An objective whose gradient is written by hand: that of log p(x), its expectation under p by Gibbs sampling.
 
@@ -85,26 +89,27 @@ class ContrastiveDivergence:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """Write the gradients of minus the mean log p(x); gives a monitor of shape (n,).
+        """Write the gradients of minus the mean log p(x); gives a monitor of some of the rows.
 
         The monitor is the pseudo-likelihood of binary rows, and log p(x | h) at h ~ q(h | x) of real ones.
         """
         rbm = self.rbm
         h = rbm.q_h(x).mean
-        start = torch.bernoulli(h, generator=rng) if self.chains is None else self.chains
+        start = bits(h, rng) if self.chains is None else self.chains
         model_x, model_h = rbm.gibbs(start, self.n_steps, rng)
         if self.persistent:
             self.chains = model_h
         self.write_gradients((x, h), (model_x, rbm.q_h(model_x).mean))
-        return rbm.pseudo_likelihood(x, rng) if rbm.is_binary else rbm.p_x(start).log_prob(x)
+        some = x[:MONITORED]
+        return rbm.pseudo_likelihood(some, rng) if rbm.is_binary else rbm.p_x(start[: len(some)]).log_prob(some)
 
     def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
         """Put d(-log p)/d(parameter) = E_data[dE] - E_model[dE] in place, from (x, E[h | x]) of both."""
         rbm = self.rbm
         (x, h), (model_x, model_h) = data, model
         variance = 1.0 if rbm.is_binary else torch.exp(bounded(rbm.log_var))
-        correlation = model_h.T @ (model_x / len(model_x)) - h.T @ (x / len(x))
-        rbm.W.grad = correlation.float() / variance
+        model_hx = model_h.T @ model_x
+        rbm.W.grad = torch.addmm(model_hx, h.T, x, beta=1 / len(model_x), alpha=-1 / len(x)).float() / variance
         rbm.b.grad = (model_x.mean(0) - x.mean(0)) / variance
         rbm.c.grad = model_h.mean(0) - h.mean(0)
         if not rbm.is_binary:
@@ -140,7 +145,7 @@ def annealed_log_weights(
         t = step / n_steps
         b = (1 - t) * b0 + t * rbm.b
         log_w += (unnormalized(rbm, x, b, t) - before).double()
-        h = torch.bernoulli(torch.sigmoid(t * rbm.q_h(x).logits), generator=rng)
+        h = Bernoulli(t * rbm.q_h(x).logits).rsample(rng)
         x = rbm.likelihood(b + t * (h @ rbm.W), rbm.log_var).rsample(rng)
         before = unnormalized(rbm, x, b, t)
     return log_w, float(log_z0)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Rng, log_mean_exp
+from skdgm.distributions import Rng, bits, log_mean_exp
 from skdgm.models.autoencoder import RichModule, VanillaModule
 from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.latent_marginal import MAX_CODE_BITS, all_codes, can_enumerate_partition, log_mixture, relative_error
@@ -75,7 +75,7 @@ class StackModule(nn.Module):
     def sample(self, n: int, n_steps: int, rng: Generator | None) -> Tensor:
         """Rows by ``n_steps`` of Gibbs sampling in the RBM, then down from layer to layer."""
         h = torch.full((n, self.top.n_hidden), 0.5, device=self.top.W.device)
-        x, _ = self.top.gibbs(torch.bernoulli(h, generator=rng), n_steps, rng)
+        x, _ = self.top.gibbs(bits(h, rng), n_steps, rng)
         for layer in reversed(self.lower):
             x = layer.p_x(x).rsample(rng)
         return x
