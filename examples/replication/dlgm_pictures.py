@@ -22,10 +22,10 @@ from skdgm.display import ImageGridDisplay, LatentMapDisplay
 
 N_IMAGES = 100
 PARAMS: dict[str, dict[str, Any]] = {
-    "map": {"n_components": 2, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 60},
-    "mnist": {"n_components": 50, "hidden_layer_sizes": (200, 200), "learning_rate_init": 1e-3, "max_iter": 100},
+    "map": {"n_components": 2, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 30},
+    "mnist": {"n_components": 50, "hidden_layer_sizes": (200, 200), "learning_rate_init": 1e-3, "max_iter": 40},
     "frey": {"n_components": 10, "hidden_layer_sizes": (200, 200), "learning_rate_init": 1e-3, "max_iter": 300},
-    "cifar": {"n_components": 60, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 100},
+    "cifar": {"n_components": 60, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 25},
 }
 SHAPES = {"map": (28, 28), "mnist": (28, 28), "frey": (28, 20), "cifar": (8, 8, 3)}
 
