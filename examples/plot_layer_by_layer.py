@@ -3,9 +3,9 @@ A deep model, layer by layer
 ============================
 
 Scikit-learn's embedded digits as black and white pixels. ``StackedAutoencoder`` trains its lower layer alone; the bound
-of that layer says, before any upper layer exists, what the whole can reach. Lower layers of several sizes and
-rates are put to the test here: each gets its RBM, and the exact log-likelihood of held-out rows is set beside the bound.
-Writes ``layer_by_layer.png``. Half a minute.
+of that layer says, before any upper layer exists, what the whole can reach. Lower layers of several sizes, trained for
+few epochs and for more, are put to the test: each gets its RBM, and the exact log-likelihood of held-out rows is set
+beside the bound. Writes ``layer_by_layer.png``. Half a minute.
 """
 
 # %%

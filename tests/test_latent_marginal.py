@@ -18,7 +18,7 @@ from skdgm.models.latent_marginal import (
     log_mixture,
     q_bounds,
 )
-from skdgm.models.rbm import RBMModule
+from skdgm.models.rbm import ContrastiveDivergence, RBMModule
 from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import Resident
 
@@ -35,11 +35,13 @@ def some_rows(n=60, seed=0):
 
 
 def a_layer(kind, seed=0, trained=False, likelihood="bernoulli"):
-    """A layer with random parameters, or an auto-encoder (an RBM too) after some epochs as one."""
+    """A layer with random parameters, or after some epochs."""
     rng = torch.Generator().manual_seed(seed)
-    layer = new_layer(kind, N_COLUMNS, N_HIDDEN, likelihood, [6], "tanh", rng)
-    if trained and kind != "rbm":
-        term = training.Term("", Resident(some_rows()), lambda b, r: layer.bound(b.x, r), 1.0, 20)
+    recognition = {"hidden": [6], "activation": "tanh"} if kind == "rich" else {}
+    layer = new_layer(kind, N_COLUMNS, N_HIDDEN, likelihood, rng=rng, **recognition)
+    if trained:
+        learn = ContrastiveDivergence(layer) if kind == "rbm" else layer.bound
+        term = training.Term("", Resident(some_rows()), lambda batch, rng: learn(batch.x, rng), 1.0, 20)
         training.train(layer, [term], training.Settings(40, 3e-2), rng)
     else:
         with torch.no_grad():
@@ -166,7 +168,7 @@ def a_stack(sizes=(4, 3, 5), kind="rich", n_columns=N_COLUMNS):
     kinds, widths = [kind] * (len(sizes) - 1) + ["rbm"], [n_columns, *sizes]
     stack = StackModule(
         [
-            new_layer(k, below, here, "bernoulli", [6], "tanh", rng)
+            new_layer(k, below, here, "bernoulli", rng=rng, **({"hidden": [6]} if k == "rich" else {}))
             for k, below, here in zip(kinds, widths[:-1], widths[1:], strict=True)
         ]
     ).requires_grad_(False)

@@ -149,6 +149,20 @@ def test_pseudo_likelihood_is_its_definition():
     assert ((drawn.mean(0) - exact).abs() < 4 * error).all()
 
 
+def test_monitor_is_of_the_rows_themselves():
+    """Pseudo-likelihood of 0/1 draws of grey rows; E_q[log p(x | h)] of real rows, whatever the chains hold."""
+    rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
+    assert (rbm.monitor(torch.full((500, 4), 0.5), rng) < 0).all()
+    real = an_rbm(4, 3, "gaussian")
+    divergence = ContrastiveDivergence(real.requires_grad_(True), persistent=True)
+    x = torch.randn(2000, 4, generator=rng)
+    codes = all_codes(3)
+    q = torch.exp(real.q_h(x[:10]).cross_log_prob(codes).T)
+    expected = (q * real.p_x(codes).cross_log_prob(x[:10])).sum(1)
+    seen = torch.stack([divergence(x, rng) for _ in range(2000)])
+    assert ((seen.mean(0) - expected).abs() < 4 * seen.std(0) / math.sqrt(2000)).all()
+
+
 def test_training_raises_the_exact_likelihood():
     """Two patterns with flipped bits: far above independent columns, near the entropy of the data."""
     rng = torch.Generator().manual_seed(0)

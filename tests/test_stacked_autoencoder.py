@@ -5,6 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -165,14 +166,75 @@ def test_lower_layers_bring_their_units():
 
 
 def test_auto_grows_where_a_layer_pays():
-    """Independent columns need no layer: an RBM alone. The stack that grows is whole and scores as well as it says."""
+    """Independent columns need no layer: an RBM alone. Patterns pay for some; the stack is whole, and scores."""
     rng = np.random.default_rng(0)
     flat = StackedAutoencoder("auto", **SHORT).fit((rng.random((400, 6)) < 0.5).astype(float))
-    assert len(flat.n_components_) >= 1 and flat.is_exact_
+    assert len(flat.n_components_) == 1 and flat.is_exact_
     X = patterns(600, 12)
     grown = StackedAutoencoder("auto", **SHORT).fit(X)
-    assert grown.transform(X).shape == (600, grown.n_components_[-1])
+    assert len(grown.n_components_) > 1 and grown.transform(X).shape == (600, grown.n_components_[-1])
     assert np.isfinite(grown.score(X)) and len(grown.layer_bounds_) == len(grown.n_components_)
+    before = grown.score(X)
+    grown.set_params(warm_start=True, rbm_max_iter=1, max_iter=1, rbm_learning_rate_init=1e-6, learning_rate_init=1e-6)
+    assert grown.fit(X).score(X) == pytest.approx(before, abs=0.05)
+
+
+def test_auto_goes_on_above_given_layers():
+    X = patterns()
+    bottom = StackedAutoencoder((6, 4), stop_after=1, **SHORT).fit(X)
+    grown = StackedAutoencoder("auto", lower=FrozenEstimator(bottom), **SHORT).fit(X)
+    assert grown.n_components_[0] == 6 and len(grown.n_components_) > 1
+
+
+def test_a_whole_stack_may_be_the_lower_layers():
+    """Its RBM is a layer then."""
+    X = patterns()
+    small = StackedAutoencoder((6, 5), **SHORT).fit(X)
+    large = StackedAutoencoder((6, 5, 3), lower=FrozenEstimator(small), **SHORT).fit(X)
+    assert np.exp(large.score_samples(every_row())).sum() == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_bounds_of_real_rows_are_in_their_units(unit):
+    """U lies above the likelihood, and both move by the log of the scale."""
+    X = unit * np.concatenate([np.random.default_rng(s).normal(5 * s, 1e-2, (100, 3)) for s in (0, 1)])
+    stack = StackedAutoencoder((4, 3), **SHORT).fit(X)
+    bound = stack.latent_marginal_bound(X)
+    assert bound.upper_bound >= stack.score(X)
+    assert bound.upper_bound >= bound.q_lower_bound >= bound.autoencoder_bound
+    assert bound.upper_bound_gap <= 0.011
+    plain = StackedAutoencoder((4, 3), **SHORT).fit(X / unit)
+    shifted = plain.latent_marginal_bound(X / unit).q_lower_bound - 3 * np.log(unit)
+    assert bound.q_lower_bound == pytest.approx(shifted, abs=0.05)
+    assert stack.layer_bounds_[0].q_lower_bound == pytest.approx(bound.q_lower_bound, abs=1e-3)
+
+
+@pytest.mark.parametrize("X", [patterns()[:1], patterns()[:, :1], np.ones((20, 3))], ids=["row", "column", "constant"])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_little_data_work(X, likelihood):
+    stack = StackedAutoencoder((3, 2), likelihood=likelihood, **SHORT).fit(X)
+    assert np.isfinite(stack.score(X)) and np.isfinite(stack.transform(X)).all()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [{"persistent": True}, {"n_gibbs_steps": 5}, {"binarize": True}, {"precision": "bfloat16"}],
+    ids=lambda params: next(iter(params)),
+)
+def test_options_change_the_model_and_keep_it_sensible(params):
+    X = np.clip(patterns() * 0.9 + 0.05, 0.1, 1) if "binarize" in params else patterns()
+    plain, other = (
+        StackedAutoencoder((6, 4), likelihood="bernoulli", inference="rbm", **SHORT, **more).fit(X)
+        for more in ({}, params)
+    )
+    assert other.score(X) != plain.score(X)
+    assert other.score(X) == pytest.approx(plain.score(X), abs=1)
+
+
+def test_upper_bounds_are_left_out_of_fit_where_they_take_long(monkeypatch):
+    monkeypatch.setattr("skdgm.estimators.stacked_autoencoder.MAX_CELLS_IN_FIT", 1000)
+    stack = StackedAutoencoder((6, 4), **SHORT).fit(patterns())
+    assert all(bound.upper_bound is None and np.isfinite(bound.q_lower_bound) for bound in stack.layer_bounds_)
 
 
 def test_warm_start_goes_on():
@@ -183,6 +245,8 @@ def test_warm_start_goes_on():
     assert stack.score(X) == pytest.approx(before, abs=0.05)
     with pytest.raises(ValueError, match="warm_start=True goes on from the last fit, but n_hidden changed"):
         stack.set_params(n_components=(5, 4)).fit(X)
+    bottom = StackedAutoencoder((6, 4), stop_after=1, warm_start=True, **SHORT).fit(X)
+    assert bottom.set_params(stop_after=None).fit(X).is_exact_
 
 
 def test_early_stopping_watches_each_layer():
@@ -213,6 +277,15 @@ def test_pickles_hold_no_tensor_and_score_alike(inference):
     np.testing.assert_array_equal(pickle.loads(data).score_samples(X), stack.score_samples(X))
 
 
+def test_tensors_come_back():
+    """Both parts of score_samples(return_std=True) too."""
+    X = patterns()
+    stack = StackedAutoencoder((6, 4), **SHORT).fit(X)
+    x = torch.from_numpy(X)
+    assert isinstance(stack.transform(x), torch.Tensor)
+    assert all(isinstance(part, torch.Tensor) for part in stack.score_samples(x, return_std=True))
+
+
 def test_same_seed_same_bits():
     X = patterns()
     first, second = (StackedAutoencoder((20, 30), **SHORT).fit(X) for _ in range(2))
@@ -235,6 +308,10 @@ WRONG = {
     "an empty sequence": ({"n_components": ()}, "n_components must name at least one layer"),
     "layer sizes": ({"n_components": (5, 0)}, "n_components must hold integers >= 1, got 0"),
     "stop_after": ({"n_components": (5, 4), "stop_after": 2}, "stop_after must be less than the number of layers"),
+    "auto and stop_after": (
+        {"n_components": "auto", "stop_after": 1},
+        "n_components='auto' finds the number of layers",
+    ),
     "flips of real rows": (
         {"likelihood": "gaussian", "input_noise": "flip"},
         "input_noise='flip'.*needs the Bernoulli likelihood",
@@ -263,6 +340,10 @@ def test_lower_that_does_not_fit():
         StackedAutoencoder((5, 4), lower=FrozenEstimator(bottom), **SHORT).fit(X)
     with pytest.raises(ValueError, match="lower was fitted on 8 columns, X has 7"):
         StackedAutoencoder((6, 4), lower=FrozenEstimator(bottom), **SHORT).fit(X[:, :7])
+    with pytest.raises(ValueError, match="lower was fitted with likelihood='bernoulli', got likelihood='gaussian'"):
+        StackedAutoencoder((6, 4), lower=FrozenEstimator(bottom), likelihood="gaussian", **SHORT).fit(X)
+    with pytest.raises(ValueError, match="needs 2 rows, got 1 sample"):
+        StackedAutoencoder("auto", **SHORT).fit(X[:1])
     with pytest.raises(ValueError, match="lower must freeze a fitted StackedAutoencoder, got a frozen VAE"):
         StackedAutoencoder((6, 4), lower=FrozenEstimator(VAE()), **SHORT).fit(X)
 
@@ -280,7 +361,7 @@ def test_enumeration_of_too_many_codes_names_the_limit_and_the_way_out():
 def test_upper_bound_of_too_many_rows(monkeypatch):
     X = patterns()
     stack = StackedAutoencoder((6, 4), **SHORT).fit(X)
-    monkeypatch.setattr("skdgm.estimators.stacked_autoencoder.MAX_TABLE_CELLS", 1000)
+    monkeypatch.setattr("skdgm.models.latent_marginal.MAX_TABLE_CELLS", 1000)
     with pytest.raises(ValueError, match="300 rows times 64 codes.*Give fewer rows"):
         stack.latent_marginal_bound(X)
     assert stack.latent_marginal_bound(X, certify=False).upper_bound is None

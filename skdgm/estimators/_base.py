@@ -78,11 +78,18 @@ def like_input(method: Callable) -> Callable:
     @functools.wraps(method)
     def answer(self: DeepGenerative, X: Any, *args: Any, **kwargs: Any) -> Any:
         result = method(self, as_host_array(X), *args, **kwargs)
-        if isinstance(X, Tensor) and isinstance(result, np.ndarray) and result.dtype.kind in "fiub":
-            return torch.as_tensor(result, device=X.device)
-        return result
+        if isinstance(result, tuple):
+            return tuple(like(X, part) for part in result)
+        return like(X, result)
 
     return answer
+
+
+def like(X: Any, result: Any) -> Any:
+    """Numbers as a tensor on the device of X, where that is one; else as they are."""
+    if isinstance(X, Tensor) and isinstance(result, np.ndarray) and result.dtype.kind in "fiub":
+        return torch.as_tensor(result, device=X.device)
+    return result
 
 
 def as_host_array(X: Any) -> Any:
@@ -212,7 +219,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return module
 
-    def _settings(self, n_rows: int) -> training.Settings:
+    def _settings(self, n_rows: int, sizes: Sequence[int] | None = None) -> training.Settings:
+        """How to train on so many rows a module with layers of these sizes, ``hidden_layer_sizes`` for None."""
         return training.Settings(
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
@@ -220,16 +228,16 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
             weight_prior=self.weight_prior,
             n_rows=n_rows,
-            precision=self._chosen_precision(n_rows),
+            precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
         )
 
-    def _chosen_precision(self, n_rows: int) -> str:
+    def _chosen_precision(self, n_rows: int, sizes: Sequence[int]) -> str:
         """For "auto": bfloat16 where the device multiplies it, for products that are large enough to gain by it."""
         if self.precision != "auto":
             return self.precision
-        smallest = min([self._batch_size(n_rows), *layer_sizes(self.hidden_layer_sizes)])
+        smallest = min([self._batch_size(n_rows), *sizes])
         return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:
@@ -260,6 +268,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         random: np.random.RandomState,
         epochs: EpochTasks,
         watched: training.Term | None = None,
+        rate_name: str = "learning_rate_init",
     ) -> training.History:
         """Train a module in place; it comes back in evaluation mode."""
         module.train().requires_grad_(True)
@@ -276,14 +285,16 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         except training.NonFiniteError as error:
             raise ValueError(
                 f"{type(self).__name__}: {error}, likelihood={self.likelihood_!r}, after {training.MAX_ROLLBACKS} "
-                "restarts at half the rate. Lower learning_rate_init, or scale X (StandardScaler)."
+                f"restarts at half the rate. Lower {rate_name}, or scale X (StandardScaler)."
             ) from error
         finally:
             module.eval().requires_grad_(False)
 
-    def _split_validation(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted places of the rows to train on and of those to watch: none without early_stopping."""
-        if not self.early_stopping or n_rows < 2:
+    def _split_validation(
+        self, n_rows: int, random: np.random.RandomState, wanted: bool | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted places of the rows to train on and of those to watch: none without early_stopping, or ``wanted``."""
+        if not (self.early_stopping if wanted is None else wanted) or n_rows < 2:
             return np.arange(n_rows), np.arange(0)
         n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
         shuffled = random.permutation(n_rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -12,7 +12,7 @@ from warnings import warn
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin, clone
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state
@@ -47,8 +47,8 @@ LAYER_SHARES = (0.5, 0.25)
 TOP_SHARES = (1.0, 0.5)
 MAX_GROWN_SIZE = 500
 MAX_LAYERS = 5
-# Cells of the table of rows and codes that the upper bound holds in memory.
-MAX_TABLE_CELLS = 1 << 28
+# Rows times codes up to which ``fit`` itself computes a layer's upper bound: beyond, EM takes longer than training.
+MAX_CELLS_IN_FIT = 1 << 23
 
 
 class StackedAutoencoder(
@@ -72,7 +72,7 @@ class StackedAutoencoder(
         Lower layers of at most 15 units give exact densities. "auto" grows the stack: among layers of a half and a
         quarter of the width below it takes the one of the best bound, as long as this bound beats, by two standard
         errors over ``validation_fraction`` of the rows, the likelihood of the best RBM in its place (of the width
-        below, or half of it); five layers at most.
+        below, or half of it); five layers at most. The rows held out are not trained on.
 
     inference : {"rich", "vanilla", "rbm"}, default="rich"
         How the layers below the top recognise codes. "rich": :math:`x \to h' \to h \to x`, where ``hidden_layer_sizes``
@@ -110,7 +110,8 @@ class StackedAutoencoder(
         ``rbm_learning_rate_init`` is small enough for the chains to keep up; 0.003, say.
 
     lower : FrozenEstimator or None, default=None
-        A fitted StackedAutoencoder, frozen: its layers are kept and those above trained. ``n_components`` names all.
+        A fitted StackedAutoencoder, frozen: its layers, likelihood and units are kept and the layers above trained.
+        ``n_components`` names all of them.
 
     stop_after : int or None, default=None
         Train only so many layers, less than ``n_components`` has. Such a stack has codes and bounds but no density,
@@ -177,7 +178,9 @@ class StackedAutoencoder(
         Gibbs steps of ``sample``.
 
     n_bound_samples : int, default=2000
-        Training rows that ``layer_bounds_`` are computed on.
+        Training rows that ``layer_bounds_`` are computed on, and rows held out that "auto" judges layers by. ``fit``
+        leaves upper bounds out where these rows times 2^n_hidden are more than 2^23, since they would take longer
+        than training.
 
     Attributes
     ----------
@@ -186,7 +189,7 @@ class StackedAutoencoder(
     n_components_ : list of int
         Sizes of the layers that there are.
     layer_bounds_ : list of Bunch
-        ``latent_marginal_bound`` of each layer on training rows, by its enumeration where there are at most 15 units.
+        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for it: binary under ``binarize``.
     log_partition_ : float or None
         log Z of the RBM; None for a stack that stops early.
     log_partition_error_ : float or None
@@ -350,6 +353,7 @@ class StackedAutoencoder(
 
     module_: StackModule
     log_partition_: Any
+    warmup = 0  # there is no KL
 
     # --- fit ----------------------------------------------------------------------------------------------------
 
@@ -392,16 +396,16 @@ class StackedAutoencoder(
             X=X,
         )
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
-        begun = [Taught(plan, deepcopy(layer)) for plan, layer in lower._taught()] if lower else []
+        begun = lower._kept_layers(self.device_) if lower else []
         taught = self._grow(lesson, begun) if self._grows else self._teach(lesson, begun, self._plans(rows, begun))
         self._keep(taught)
-        self._measure(lesson.source, random)
+        self._measure(lesson.source, random, is_whole=self.stop_after is None)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     @property
     def _grows(self) -> bool:
-        return isinstance(self.n_components, str)
+        return isinstance(self.n_components, str) and not (self.warm_start and hasattr(self, "module_"))
 
     def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
         """The fitted stack whose layers are kept, where one is given."""
@@ -422,20 +426,32 @@ class StackedAutoencoder(
         """Likelihood and units of X: those of the lower layers, where these are given."""
         if lower is None:
             self._choose_likelihood(rows)
-        else:
-            self.likelihood_, self._columns = lower.likelihood_, lower._columns
-            self._columns.check_density_range(rows)
+            return
+        if self.likelihood not in ("auto", lower.likelihood_):
+            raise ValueError(
+                f"lower was fitted with likelihood={lower.likelihood_!r}, got likelihood={self.likelihood!r}. Use "
+                "'auto', or fit lower anew."
+            )
+        self.likelihood_, self._columns = lower.likelihood_, lower._columns
+        self._columns.check_density_range(rows)
 
     def _split_judged(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the rows to train on, and of those held out to stop early by, or to judge layers by."""
-        splitter = clone(self).set_params(early_stopping=True) if self._grows else self
-        return splitter._split_validation(n_rows, random)
+        """Places of the rows to train on, and of those held out, to stop early by or to judge layers by."""
+        if self._grows and self.stop_after is not None:
+            raise ValueError(
+                f"n_components='auto' finds the number of layers, got stop_after={self.stop_after}. Use None, or name "
+                "the layers."
+            )
+        if self._grows and n_rows < 2:
+            raise ValueError("n_components='auto' judges layers by rows held out and needs 2 rows, got 1 sample.")
+        return self._split_validation(n_rows, random, wanted=self.early_stopping or self._grows)
 
     # --- layer by layer -----------------------------------------------------------------------------------------
 
     def _plans(self, rows: np.ndarray, begun: Sequence[Taught]) -> list[dict[str, Any]]:
         """The arguments of ``new_layer`` for each layer that is still to be trained."""
-        sizes = layer_sizes(self.n_components, "n_components")
+        named = self.n_components_ if isinstance(self.n_components, str) else self.n_components
+        sizes = layer_sizes(named, "n_components")
         if not sizes:
             raise ValueError("n_components must name at least one layer, got an empty sequence. Use for example 50.")
         if self.stop_after is not None and self.stop_after >= len(sizes):
@@ -455,14 +471,10 @@ class StackedAutoencoder(
         return plans[len(given) : self.stop_after]
 
     def _plan(self, kind: str, n_columns: int, n_hidden: int, level: int) -> dict[str, Any]:
-        return {
-            "kind": kind,
-            "n_columns": n_columns,
-            "n_hidden": n_hidden,
-            "likelihood": "bernoulli" if level else self.likelihood_,
-            "hidden": layer_sizes(self.hidden_layer_sizes),
-            "activation": self.activation,
-        }
+        plan = {"kind": kind, "n_columns": n_columns, "n_hidden": n_hidden}
+        plan["likelihood"] = "bernoulli" if level else self.likelihood_
+        recognition = {"hidden": layer_sizes(self.hidden_layer_sizes), "activation": self.activation}
+        return plan | (recognition if kind == "rich" else {})
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> StackModule:
         return StackModule([new_layer(**plan, rng=rng) for plan in architecture["layers"]])
@@ -477,22 +489,19 @@ class StackedAutoencoder(
     def _teach_layer(self, lesson: Lesson, below: Sequence[Taught], plan: dict[str, Any]) -> Taught:
         """A new layer, trained on what the layers below make of the rows."""
         level, is_rbm = len(below), plan["kind"] == "rbm"
-        source = encoded(lesson.source, below)
+        layers_below = [one.layer for one in below]
+        source = encoded(lesson.source, layers_below)
         layer = self._new_layer(lesson, level, plan, column_means(source, self._generator(lesson.random)))
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
-        settings = training.Settings(
+        rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
+        settings = replace(
+            self._settings(source.n_rows, [plan["n_columns"], plan["n_hidden"], *plan.get("hidden", [])]),
             max_iter=n_epochs,
-            learning_rate_init=self.rbm_learning_rate_init if is_rbm else self.learning_rate_init,
-            learning_rate=self.learning_rate,
-            weight_prior=self.weight_prior,
-            n_rows=source.n_rows,
-            precision=self._chosen_precision(source.n_rows),
-            tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
+            learning_rate_init=getattr(self, rate),
         )
         watched = None
         if self.early_stopping and lesson.held_out is not None:
-            watched = self._term(encoded(lesson.held_out, below), watches(layer))
+            watched = self._term(encoded(lesson.held_out, layers_below), watches(layer))
         shown = (
             source if is_rbm else with_input_noise(source, self.input_noise, self.input_noise_level, plan["likelihood"])
         )
@@ -500,16 +509,15 @@ class StackedAutoencoder(
         task.call_on_fit_task_begin(estimator=self, X=lesson.X)
         epochs = EpochTasks(self, task, lesson.X, part=f" layer {level + 1}", n_epochs=n_epochs)
         terms = [self._term(shown, self._objective(layer))]
-        history = self._run_engine(layer, terms, settings, lesson.random, epochs, watched)
+        history = self._run_engine(layer, terms, settings, lesson.random, epochs, watched, rate)
         task.call_on_fit_task_end(estimator=self, X=lesson.X)
         return Taught(plan, layer, history)
 
     def _new_layer(self, lesson: Lesson, level: int, plan: dict[str, Any], mean: Tensor) -> BinaryCodeModule:
         layer = new_layer(**plan, rng=lesson.weights_rng).to(self.device_)
         layer.begin_at(mean)
-        if self.warm_start and hasattr(self, "module_"):
-            before = self._architecture["layers"][level] if level < len(self.module_.layers) else {}
-            check_same_architecture(before, plan, type(self).__name__)
+        if self.warm_start and hasattr(self, "module_") and level < len(self.module_.layers):
+            check_same_architecture(self._architecture["layers"][level], plan, type(self).__name__)
             layer.load_state_dict(self.module_.layers[level].state_dict())
         return layer
 
@@ -533,14 +541,15 @@ class StackedAutoencoder(
             top, density = self._best(lesson, taught, tops, partial(self._rbm_density, x))
             layers = [self._plan(self.inference, width, size, level) for size in shares(width, LAYER_SHARES)]
             layer, bound = self._best(lesson, taught, layers, partial(self._q_bound, x))
-            if level == MAX_LAYERS - 1 or not clearly_above(bound, density):
+            if level >= MAX_LAYERS - 1 or not latent_marginal.clearly_above(bound, density):
                 return [*taught, top]
             taught.append(layer)
 
     def _judged_codes(self, lesson: Lesson, below: Sequence[Taught]) -> Tensor:
         assert lesson.held_out is not None, "judged rows are held out"
-        source = encoded(lesson.held_out, below)
-        return source.rows(torch.arange(source.n_rows, device=self.device_), self._fixed_generator()).x
+        source = encoded(lesson.held_out, [one.layer for one in below])
+        places = torch.arange(min(source.n_rows, self.n_bound_samples), device=self.device_)
+        return source.rows(places, self._fixed_generator()).x
 
     def _best(
         self,
@@ -557,11 +566,11 @@ class StackedAutoencoder(
 
     @torch.no_grad()
     def _rbm_density(self, x: Tensor, rbm: RBMModule) -> Tensor:
-        return -rbm.free_energy(x) - self._log_partition(rbm, x.mean(0), self._fixed_generator())[0]
+        return rbm.log_prob(x, self._log_partition(rbm, x.mean(0), self._fixed_generator())[0])
 
     @torch.no_grad()
     def _q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
-        codes = codes_to_sum(layer, x, "auto", 1, self._fixed_generator())
+        codes = latent_marginal.codes_to_sum(layer, x, "auto", 1, self._fixed_generator())
         return latent_marginal.q_bounds(layer, x, codes, x).q_lower
 
     # --- what a fit leaves --------------------------------------------------------------------------------------
@@ -576,22 +585,24 @@ class StackedAutoencoder(
         self.validation_scores_ = [history.validation for history in histories] if self.early_stopping else None
         self.n_iter_ = len(self.loss_curve_)
 
-    def _taught(self) -> list[tuple[dict[str, Any], BinaryCodeModule]]:
-        return list(zip(self._architecture["layers"], self.module_.layers, strict=True))
+    def _kept_layers(self, device: str) -> list[Taught]:
+        """Copies of the layers, for a stack that goes on above them."""
+        layers = zip(self._architecture["layers"], self.module_.layers, strict=True)
+        return [Taught(plan, deepcopy(layer).to(device)) for plan, layer in layers]
 
     @torch.no_grad()
-    def _measure(self, source: Source, random: np.random.RandomState) -> None:
-        """log Z of the RBM, and the bounds of every layer on some training rows."""
-        rng = self._generator(random)
+    def _measure(self, source: Source, random: np.random.RandomState, *, is_whole: bool) -> None:
+        """log Z of the RBM of a whole stack, and the bounds of every layer on some training rows."""
+        rng, layers = self._generator(random), self.module_.layers
         self.log_partition_, self.log_partition_error_ = None, None
-        if self.stop_after is None:
-            below = encoded(source, [Taught(plan, layer) for plan, layer in self._taught()[:-1]])
-            mean = column_means(below, rng)
+        if is_whole:
+            mean = column_means(encoded(source, layers[:-1]), rng)
             self.log_partition_, self.log_partition_error_ = self._log_partition(self.module_.top, mean, rng)
         x = source.rows(source.order(rng)[: self.n_bound_samples], rng).x
         self.layer_bounds_ = []
-        for layer in self.module_.layers:
-            self.layer_bounds_.append(layer_bounds(layer, x, x, "auto", 1, rng))
+        for level, layer in enumerate(layers):
+            can_certify = len(x) << min(layer.n_hidden, 30) <= MAX_CELLS_IN_FIT
+            self.layer_bounds_.append(self._bounds(level, x, x, rng, certify=can_certify))
             x = layer.q_h(x).rsample(rng)
 
     def _log_partition(self, rbm: RBMModule, mean: Tensor, rng: Generator) -> tuple[float, float]:
@@ -608,7 +619,7 @@ class StackedAutoencoder(
                 f"n_annealing_chains={self.n_annealing_chains} gives log Z = {log_z:.2f} with a standard error of "
                 f"{error:.2f} nats, so that densities may be too high by several nats. Raise n_annealing_steps.",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=6,  # the call of fit
             )
         return log_z, error
 
@@ -676,7 +687,8 @@ class StackedAutoencoder(
         self._check_fitted()
         self._check_complete()
         X = self._columns.check_density_range(self._read(X))
-        both = self._apply_with_noise(self._density(), X, self.n_importance_samples).astype(np.float64)
+        n_draws = 1 if self.module_.codes_can_be_enumerated else self.n_importance_samples
+        both = self._apply_with_noise(self._density(), X, n_draws).astype(np.float64)
         log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool))
         return (log_p, both[:, 1]) if return_std else log_p
 
@@ -750,12 +762,13 @@ class StackedAutoencoder(
     def latent_marginal_bound(self, X, *, codes_of=None, layer=0, method="auto", n_draws=1, certify=True):
         """Bounds on what any prior over a layer's codes can reach: the layer's worth before the next one exists.
 
-        In nats per row, means over X. Whatever stands above the layer p(x | h), the mean log-likelihood of X is at
-        most U = max_Q mean log sum_h p(x | h) Q(h).
+        In nats per row, means over X, in its units. Whatever stands above the layer p(x | h), the mean log-likelihood
+        of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Rows of 0 and 1 under the Bernoulli likelihood: grey ones have no likelihood to bound.
         codes_of : array-like of shape (n_others, n_features) or None, default=None
             Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimistic for rows held
             out, since it says what a prior made for just these rows would reach. The training rows: an honest
@@ -779,8 +792,10 @@ class StackedAutoencoder(
             q_lower_bound_std : float
                 Standard error of that mean over rows.
             upper_bound : float or None
-                U with its certificate: EM over Q until at most 0.01 nats are left, which are added. None by sampling:
-                no maximum over so many codes can be certified.
+                U with its certificate: what EM over Q reached, plus the gap. None where codes are sampled: no maximum
+                over so many codes can be certified.
+            upper_bound_gap : float or None
+                The most that was left to gain when EM ended: 0.01 nats, or more after 500 steps.
             autoencoder_bound : float
                 mean log sum_h p(x | h) q(h | x) - log n_samples, what auto-encoders maximise: below q_lower_bound of
                 X's own codes. Without the constant it is no likelihood.
@@ -799,7 +814,34 @@ class StackedAutoencoder(
         rng, level = self._fixed_generator(), layer % n_layers
         x = self._rows_below(X, level, rng)
         source = x if codes_of is None else self._rows_below(as_host_array(codes_of), level, rng)
-        return layer_bounds(self.module_.layers[level], x, source, method, n_draws, rng, certify)
+        return self._bounds(level, x, source, rng, method, n_draws, certify)
+
+    @torch.no_grad()
+    def _bounds(
+        self,
+        level: int,
+        x: Tensor,
+        source: Tensor,
+        rng: Generator,
+        method: str = "auto",
+        n_draws: int = 1,
+        certify: bool = True,
+    ) -> Bunch:
+        """``latent_marginal_bound`` of what layer ``level`` sees, in the units of X."""
+        layer = self.module_.layers[level]
+        codes = latent_marginal.codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
+        log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
+        rows = latent_marginal.q_bounds(layer, x, codes, source)
+        q_lower = rows.q_lower.double()
+        certify = certify and method != "sample" and layer.n_hidden <= latent_marginal.MAX_CODE_BITS
+        best = latent_marginal.best_latent_marginal(layer, x, codes) if certify else None
+        return Bunch(
+            q_lower_bound=float(q_lower.mean()) - log_scale,
+            q_lower_bound_std=float(q_lower.std(correction=0)) / len(x) ** 0.5,
+            upper_bound=best.certified - log_scale if best else None,
+            upper_bound_gap=best.gap if best else None,
+            autoencoder_bound=float(rows.autoencoder.double().mean()) - log_scale,
+        )
 
     @torch.no_grad()
     def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
@@ -837,9 +879,9 @@ class Taught:
     history: training.History | None = None
 
 
-def encoded(source: Source, below: Sequence[Taught]) -> Source:
-    """The rows as the layer above ``below`` sees them: codes drawn anew at each visit."""
-    return Encoded(source, StackModule([one.layer for one in below]).draw_codes) if below else source
+def encoded(source: Source, below: Sequence[BinaryCodeModule]) -> Source:
+    """The rows as the layer above these sees them: codes drawn anew at each visit."""
+    return Encoded(source, StackModule(below).draw_codes) if len(below) else source
 
 
 def column_means(source: Source, rng: Generator) -> Tensor:
@@ -849,62 +891,11 @@ def column_means(source: Source, rng: Generator) -> Tensor:
 
 def watches(layer: Any) -> training.Objective:
     """What early stopping watches of a layer over rows held out."""
-    if not isinstance(layer, RBMModule):
-        return lambda batch, rng: layer.bound(batch.x, rng)
-    if layer.is_binary:
-        return lambda batch, rng: layer.pseudo_likelihood(batch.x, rng)
-    return lambda batch, rng: layer.p_x(layer.q_h(batch.x).rsample(rng)).log_prob(batch.x)
-
-
-def codes_to_sum(layer: BinaryCodeModule, x: Tensor, method: str, n_draws: int, rng: Generator) -> Tensor:
-    """All codes of a layer, or the distinct ones among draws from the rows; (n_codes, n_hidden)."""
-    can_enumerate = layer.n_hidden <= latent_marginal.MAX_CODE_BITS
-    if method == "enumerate" and not can_enumerate:
-        raise ValueError(
-            f"method='enumerate' sums over 2^n_hidden codes and needs n_hidden <= {latent_marginal.MAX_CODE_BITS}, got "
-            f"{layer.n_hidden}. Use method='sample'."
-        )
-    if method != "sample" and can_enumerate:
-        return latent_marginal.all_codes(layer.n_hidden, x.device)
-    return latent_marginal.distinct_draws(layer, x, n_draws, rng)
+    if isinstance(layer, RBMModule):
+        return lambda batch, rng: layer.monitor(batch.x, rng)
+    return lambda batch, rng: layer.bound(batch.x, rng)
 
 
 def shares(width: int, parts: Sequence[float]) -> list[int]:
     """Layer sizes in proportion to the width below, each once."""
     return sorted({min(MAX_GROWN_SIZE, max(2, round(width * part))) for part in parts})
-
-
-def clearly_above(bound: Tensor, density: Tensor) -> bool:
-    """Whether the mean over the same rows is higher by more than two standard errors of the difference."""
-    gain = (bound - density).double()
-    return bool(gain.mean() > 2 * gain.std(correction=0) / len(gain) ** 0.5)
-
-
-@torch.no_grad()
-def layer_bounds(
-    layer: BinaryCodeModule,
-    x: Tensor,
-    source: Tensor,
-    method: str,
-    n_draws: int,
-    rng: Generator,
-    certify: bool = True,
-) -> Bunch:
-    """``StackedAutoencoder.latent_marginal_bound`` of one layer, its data and the rows that make q_D as tensors."""
-    codes = codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
-    upper = None
-    if certify and len(codes) == 1 << layer.n_hidden:
-        if len(x) * len(codes) > MAX_TABLE_CELLS:
-            raise ValueError(
-                f"the upper bound needs a table of {len(x)} rows times {len(codes)} codes, more than "
-                f"{MAX_TABLE_CELLS} cells. Give fewer rows, or certify=False."
-            )
-        upper = latent_marginal.best_latent_marginal(layer, x, codes).certified
-    bounds = latent_marginal.q_bounds(layer, x, codes, source)
-    q_lower = bounds.q_lower.double()
-    return Bunch(
-        q_lower_bound=float(q_lower.mean()),
-        q_lower_bound_std=float(q_lower.std(correction=0)) / len(x) ** 0.5,
-        upper_bound=upper,
-        autoencoder_bound=float(bounds.autoencoder.double().mean()),
-    )

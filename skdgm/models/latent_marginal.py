@@ -26,9 +26,23 @@ MAX_CODE_BITS = 15
 MAX_PARTITION_BITS = 20
 # Cells of a (rows, codes) table that are held at once.
 TABLE_CELLS = 1 << 24
+# Cells of that table that the upper bound, which needs it whole, may take.
+MAX_TABLE_CELLS = 1 << 28
 # EM stops when its certificate says that this much, in nats, is left to gain.
 EM_TOLERANCE = 0.01
 EM_STEPS = 500
+
+
+def codes_to_sum(layer: BinaryCodeModule, x: Tensor, method: str, n_draws: int, rng: Generator | None) -> Tensor:
+    """All codes of a layer ("enumerate"), or the distinct ones among draws from the rows ("sample")."""
+    if method == "enumerate" and layer.n_hidden > MAX_CODE_BITS:
+        raise ValueError(
+            f"method='enumerate' sums over 2^n_hidden codes and needs n_hidden <= {MAX_CODE_BITS}, got "
+            f"{layer.n_hidden}. Use method='sample'."
+        )
+    if method == "sample" or layer.n_hidden > MAX_CODE_BITS:
+        return distinct_draws(layer, x, n_draws, rng)
+    return all_codes(layer.n_hidden, x.device)
 
 
 def all_codes(n_bits: int, device: torch.device | str = "cpu") -> Tensor:
@@ -90,13 +104,19 @@ class BestMarginal(NamedTuple):
         log Q(h).
     values : list of float
         E_D log sum_h p(x | h) Q(h) after each step: it never falls, and lies below U_D.
-    certified : float
-        An upper bound on U_D: the last value + log max_h E_D[p(x | h) / P(x)].
+    gap : float
+        log max_h E_D[p(x | h) / P(x)], what is left to gain at most: below ``EM_TOLERANCE``, unless EM ended after
+        ``EM_STEPS``.
     """
 
     log_marginal: Tensor
     values: list[float]
-    certified: float
+    gap: float
+
+    @property
+    def certified(self) -> float:
+        """An upper bound on U_D."""
+        return self.values[-1] + self.gap
 
 
 def best_latent_marginal(layer: BinaryCodeModule, x: Tensor, codes: Tensor) -> BestMarginal:
@@ -105,6 +125,11 @@ def best_latent_marginal(layer: BinaryCodeModule, x: Tensor, codes: Tensor) -> B
     The objective is concave, and by Jensen no Q' gains more than log E_D[P'(x) / P(x)], which the best single code
     bounds: hence the certificate.
     """
+    if len(x) * len(codes) > MAX_TABLE_CELLS:
+        raise ValueError(
+            f"the upper bound needs a table of {len(x)} rows times {len(codes)} codes, more than {MAX_TABLE_CELLS} "
+            "cells. Give fewer rows, or certify=False."
+        )
     p_x = layer.p_x(codes)
     log_p = torch.cat([p_x.cross_log_prob(rows) for rows in x.split(rows_at_once(codes))])
     highest = log_p.max(1, keepdim=True).values
@@ -120,7 +145,13 @@ def best_latent_marginal(layer: BinaryCodeModule, x: Tensor, codes: Tensor) -> B
             break
         q = q * force
         q = q / q.sum()
-    return BestMarginal(q.log(), values, values[-1] + gap)
+    return BestMarginal(q.log(), values, gap)
+
+
+def clearly_above(bound: Tensor, density: Tensor) -> bool:
+    """Whether the mean over the same rows is higher by more than two standard errors of the difference."""
+    gain = (bound - density).double()
+    return bool(gain.mean() > 2 * gain.std(correction=0) / len(gain) ** 0.5)
 
 
 # --- densities ----------------------------------------------------------------------------------------------------

@@ -51,6 +51,16 @@ class RBMModule(TiedModule):
             h = self.q_h(x).rsample(rng)
         return x, h
 
+    def log_prob(self, x: Tensor, log_z: float | Tensor) -> Tensor:
+        """log p(x) = -F(x) - log Z; (n,)."""
+        return -self.free_energy(x) - log_z
+
+    def monitor(self, x: Tensor, rng: Generator | None) -> Tensor:
+        """What is watched while training; (n,). Pseudo-likelihood of binary rows, E_q[log p(x | h)] of real ones."""
+        if self.is_binary:
+            return self.pseudo_likelihood(bits(x, rng), rng)
+        return self.p_x(self.q_h(x).rsample(rng)).log_prob(x)
+
     def pseudo_likelihood(self, x: Tensor, rng: Generator | None) -> Tensor:
         """Log pseudo-likelihood sum_i log p(x_i | the other columns) of binary rows; (n,).
 
@@ -89,10 +99,7 @@ class ContrastiveDivergence:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """Write the gradients of minus the mean log p(x); gives a monitor of some of the rows.
-
-        The monitor is the pseudo-likelihood of binary rows, and log p(x | h) at h ~ q(h | x) of real ones.
-        """
+        """Write the gradients of minus the mean log p(x); gives the monitor of some of the rows."""
         rbm = self.rbm
         h = rbm.q_h(x).mean
         start = bits(h, rng) if self.chains is None else self.chains
@@ -100,8 +107,7 @@ class ContrastiveDivergence:
         if self.persistent:
             self.chains = model_h
         self.write_gradients((x, h), (model_x, rbm.q_h(model_x).mean))
-        some = x[:MONITORED]
-        return rbm.pseudo_likelihood(some, rng) if rbm.is_binary else rbm.p_x(start[: len(some)]).log_prob(some)
+        return rbm.monitor(x[:MONITORED], rng)
 
     def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
         """Put d(-log p)/d(parameter) = E_data[dE] - E_model[dE] in place, from (x, E[h | x]) of both."""

@@ -20,11 +20,11 @@ def new_layer(
     n_columns: int,
     n_hidden: int,
     likelihood: str,
-    hidden: Sequence[int],
-    activation: str,
-    rng: Generator | None,
+    hidden: Sequence[int] = (),
+    activation: str = "relu",
+    rng: Generator | None = None,
 ) -> BinaryCodeModule:
-    """A layer of kind "rich", "vanilla" or "rbm"."""
+    """A layer of kind "rich", "vanilla" or "rbm"; only the first has ``hidden`` layers of recognition."""
     if kind == "rich":
         return RichModule(n_columns, n_hidden, likelihood, hidden, activation, rng)
     return {"vanilla": VanillaModule, "rbm": RBMModule}[kind](n_columns, n_hidden, likelihood, rng)
@@ -97,7 +97,7 @@ class StackModule(nn.Module):
         codes = [all_codes(layer.n_hidden, self.top.W.device) for layer in self.lower]
         if not codes:
             return torch.tensor(-log_z, device=self.top.W.device)
-        log_p = -self.top.free_energy(codes[-1]) - log_z
+        log_p = self.top.log_prob(codes[-1], log_z)
         for layer, below, here in zip(reversed(self.lower[1:]), codes[-2::-1], codes[:0:-1], strict=True):
             log_p = log_mixture(layer.p_x(here), log_p, below)
         return log_p
@@ -105,7 +105,7 @@ class StackModule(nn.Module):
     def log_likelihood(self, x: Tensor, log_prior: Tensor) -> Tensor:
         """log p(x), given ``log_prior``; (n,)."""
         if not self.lower:
-            return log_prior - self.top.free_energy(x)
+            return self.top.log_prob(x, -log_prior)
         first = self.lower[0]
         return log_mixture(first.p_x(all_codes(first.n_hidden, x.device)), log_prior, x)
 
@@ -117,5 +117,5 @@ class StackModule(nn.Module):
             q_h = q_h if level else q_h.expand(n_draws)
             h = q_h.rsample(rng)
             log_w = log_w + layer.p_x(h).log_prob(below) - q_h.log_prob(h)
-        log_w = log_w - self.top.free_energy(h) - log_z
+        log_w = log_w + self.top.log_prob(h, log_z)
         return log_mean_exp(log_w), relative_error(log_w)
