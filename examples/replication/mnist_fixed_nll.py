@@ -62,7 +62,8 @@ STAGES: dict[str, list[dict[str, Any]]] = {
     "two_layers": [TWO_LAYERS],
     "factor_analysis": [
         COMMON
-        | {"n_components": 50, "hidden_layer_sizes": (), "posterior": "full", "max_iter": 40, "input_noise": None}
+        | {"n_components": 50, "hidden_layer_sizes": (), "posterior": "full", "input_noise": None}
+        | {"max_iter": 40, "warmup": 5}
     ],
 }
 MIXTURE = {"n_components": 500, "n_iterations": 100}
