@@ -433,7 +433,9 @@ def test_what_is_seen_is_zero_where_nothing_is_observed():
 
 
 @pytest.mark.parametrize(
-    "p", [Bernoulli(3 * noise(5, 4)), a_normal(5, 4), Normal(noise(5, 4), torch.full((5, 4), -9.0))], ids=str
+    "p",
+    [Bernoulli(3 * noise(5, 4)), a_normal(5, 4), Normal(noise(5, 4), torch.full((5, 4), -9.0))],
+    ids=["Bernoulli", "Normal", "narrow Normal"],
 )
 def test_cross_log_prob_is_log_prob_of_every_pair(p):
     """By products of matrices, even where the terms are thousands and their sum is small."""
