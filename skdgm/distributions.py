@@ -7,6 +7,7 @@ batch, ``(..., n)``. Arithmetic is float32 whatever the precision of the network
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -158,15 +159,21 @@ class LowRankNormal:
     mean : Tensor of shape (..., n, d)
     log_d : Tensor of shape (n, d)
         Logarithm of D's diagonal.
-    factors : Tensor of shape (n, d, rank)
-        U.
+    factors : Tensor of shape (n, rank, d)
+        U^T: a column of U in each row.
+    max_narrowing : float, default=inf
+        Columns of A are shortened so that none is longer: along a column the normal is at most so much narrower than D
+        alone makes it.
     """
 
-    def __init__(self, mean: Tensor, log_d: Tensor, factors: Tensor) -> None:
-        self.mean, self.log_d, self.factors = mean, log_d, factors
-        self.scaled = torch.exp(-0.5 * log_d)[..., None] * factors  # A
-        with float32_products(mean):
-            self.chol = cholesky_of_identity_plus(self.scaled.mT @ self.scaled)  # L
+    def __init__(self, mean: Tensor, log_d: Tensor, factors: Tensor, max_narrowing: float = math.inf) -> None:
+        self.mean, self.log_d = mean, log_d
+        self.sd = torch.exp(-0.5 * log_d)  # of D alone
+        scaled = self.sd[:, None] * factors
+        gram = products(scaled, scaled)
+        shortened = torch.rsqrt(1 + diagonal(gram) / max_narrowing**2)[..., None]
+        self.scaled = shortened * scaled  # A^T
+        self.chol = cholesky_of_identity_plus(shortened * gram * shortened.mT)  # L
 
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrised draw per row: mean + R noise."""
@@ -179,18 +186,15 @@ class LowRankNormal:
 
     def at(self, noise: Tensor) -> Tensor:
         """The draw that a noise gives: mean + R noise."""
-        with float32_products(self.mean):
-            inner = torch.einsum("ndr,...nd->...nr", self.scaled, noise)
-            inner = solve((self.chol + torch.eye(self.rank, device=noise.device)) @ self.chol.mT, inner)
-            turned = noise - torch.einsum("ndr,...nr->...nd", self.scaled, inner)
-        return self.mean + torch.exp(-0.5 * self.log_d) * turned
+        identity = torch.eye(self.rank, device=noise.device)
+        with float32_products(noise):
+            inner = solve((self.chol + identity) @ self.chol.mT, along(self.scaled, noise))
+        return self.mean + self.sd * (noise - combined(self.scaled, inner))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, (D + U U^T)^-1), of shape (..., n)."""
-        off = x - self.mean
-        with float32_products(off):
-            along = torch.einsum("ndr,...nd->...nr", self.factors, off)
-        squares = (torch.exp(self.log_d) * off**2).sum(-1) + (along**2).sum(-1)
+        off = (x - self.mean) / self.sd
+        squares = (off**2).sum(-1) + (along(self.scaled, off) ** 2).sum(-1)
         return -0.5 * (self.mean.shape[-1] * LOG_2PI + squares - self.log_det_precision)
 
     @property
@@ -201,10 +205,9 @@ class LowRankNormal:
     @property
     def trace(self) -> Tensor:
         """Trace of the covariance, of shape (n,): that of D^-1 - B G^-1 B^T for B = D^(-1/2) A."""
-        b = torch.exp(-0.5 * self.log_d)[..., None] * self.scaled
+        b = self.sd[:, None] * self.scaled
         with float32_products(b):
-            half = solve_lower(self.chol, b.mT)
-        return torch.exp(-self.log_d).sum(-1) - (half**2).sum((-1, -2))
+            return (self.sd**2).sum(-1) - trace_of_solution(self.chol, products(b, b))
 
     def kl_to_standard(self) -> Tensor:
         """KL(q || N(0, I)) in nats per row, of shape (..., n): Rezende et al. 2014, eq. (11) ff.; exact."""
@@ -213,12 +216,14 @@ class LowRankNormal:
 
     def expand(self, *lead: int) -> LowRankNormal:
         """The same distribution with ``lead`` axes of independent draws in front."""
-        return LowRankNormal(self.mean.expand(*lead, *self.mean.shape), self.log_d, self.factors)
+        expanded = copy.copy(self)
+        expanded.mean = self.mean.expand(*lead, *self.mean.shape)
+        return expanded
 
     @property
     def rank(self) -> int:
         """Columns of U."""
-        return self.factors.shape[-1]
+        return self.scaled.shape[-2]
 
 
 class FullNormal:
@@ -431,12 +436,36 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(parts)).sum(0)
 
 
-# --- small matrices: rank one is the common case, and a call to LAPACK for each row costs more than the layers --------
+# --- small matrices: rank one is the common case, and a call to a library for each row costs more than the layers -----
 
 
 def float32_products(like: Tensor) -> AbstractContextManager:
     """Keep products of matrices in float32 under the engine's autocast, which is meant for linear layers alone."""
     return torch.autocast(like.device.type, enabled=False)
+
+
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """one other^T for (..., rank, d) each, of shape (..., rank, rank)."""
+    if one.shape[-2] == 1:
+        return (one * other).sum(-1, keepdim=True)
+    with float32_products(one):
+        return one @ other.mT
+
+
+def along(factors: Tensor, x: Tensor) -> Tensor:
+    """Products of x, (..., n, d), with each of the factors (n, rank, d): (..., n, rank)."""
+    if factors.shape[-2] == 1:
+        return (factors[:, 0] * x).sum(-1, keepdim=True)
+    with float32_products(x):
+        return torch.einsum("nrd,...nd->...nr", factors, x)
+
+
+def combined(factors: Tensor, weights: Tensor) -> Tensor:
+    """Sum of the factors (n, rank, d) by weights (..., n, rank): (..., n, d)."""
+    if factors.shape[-2] == 1:
+        return factors[:, 0] * weights
+    with float32_products(weights):
+        return torch.einsum("nrd,...nr->...nd", factors, weights)
 
 
 def cholesky_of_identity_plus(gram: Tensor) -> Tensor:
@@ -453,9 +482,11 @@ def solve(matrix: Tensor, vectors: Tensor) -> Tensor:
     return torch.einsum("nij,...nj->...ni", torch.linalg.inv_ex(matrix).inverse, vectors)
 
 
-def solve_lower(chol: Tensor, columns: Tensor) -> Tensor:
-    """chol^-1 columns for lower triangular (n, rank, rank) and (n, rank, d)."""
-    return columns / chol if chol.shape[-1] == 1 else torch.linalg.solve_triangular(chol, columns, upper=False)
+def trace_of_solution(chol: Tensor, matrix: Tensor) -> Tensor:
+    """Trace of (chol chol^T)^-1 matrix for (n, rank, rank) each: (n,)."""
+    if chol.shape[-1] == 1:
+        return (matrix / chol**2)[:, 0, 0]
+    return diagonal(torch.cholesky_solve(matrix, chol)).sum(-1)
 
 
 def diagonal(matrix: Tensor) -> Tensor:

@@ -141,9 +141,7 @@ class LowRank:
     def normal(self, outputs: Tensor, d: int) -> LowRankNormal:
         """N(mean, (D + U U^T)^-1)."""
         mean, log_var, factors = outputs.split([d, d, self.rank * d], -1)
-        log_var, factors = bounded(log_var), factors.unflatten(-1, (d, self.rank))
-        squares = (torch.exp(log_var)[..., None] * factors**2).sum(-2, keepdim=True)  # of A's columns
-        return LowRankNormal(mean, -log_var, factors * torch.rsqrt(1 + squares / MAX_NARROWING**2))
+        return LowRankNormal(mean, -bounded(log_var), factors.unflatten(-1, (self.rank, d)), MAX_NARROWING)
 
 
 @dataclass(frozen=True)

@@ -113,8 +113,11 @@ def test_log_standard_normal_is_the_density_of_independent_unit_normals():
 # --- normals with correlated columns ----------------------------------------------------------------------------------
 
 
-def a_low_rank(n=4, d=5, rank=2, scale=1.0):
-    return LowRankNormal(noise(n, d, seed=1), noise(n, d, seed=2), scale * noise(n, d, rank, seed=3))
+def a_low_rank(n=4, d=5, rank=2, scale=1.0, **limits):
+    factors = scale * noise(n, rank, d, seed=3)
+    q = LowRankNormal(noise(n, d, seed=1), noise(n, d, seed=2), factors, **limits)
+    q.given = factors.double().numpy()  # for the dense oracle
+    return q
 
 
 def a_full(n=4, d=5):
@@ -126,9 +129,8 @@ def covariances(q):
     """Dense, in float64."""
     if isinstance(q, FullNormal):
         return (q.chol.double() @ q.chol.double().mT).numpy()
-    factors = q.factors.double().numpy()
-    precision = factors @ factors.swapaxes(1, 2) + np.eye(q.mean.shape[1]) * np.exp(q.log_d.double().numpy())[:, None]
-    return np.linalg.inv(precision)
+    D = np.eye(q.mean.shape[1]) * np.exp(q.log_d.double().numpy())[:, None]
+    return np.linalg.inv(D + q.given.swapaxes(1, 2) @ q.given)
 
 
 CORRELATED = {
@@ -185,12 +187,26 @@ def test_kl_of_correlated_normals_is_the_dense_formula(make):
     np.testing.assert_allclose(q.kl_to_standard().numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("rank", [1, 2])
+def test_columns_narrow_the_low_rank_normal_by_a_bounded_factor(rank):
+    """Long columns of A = D^(-1/2) U are cut to the bound, short ones stay as they are."""
+    for scale, rtol in [(1e3, 0.01), (1e-3, 1e-6)]:
+        free, bounded = a_low_rank(rank=rank, scale=scale), a_low_rank(rank=rank, scale=scale, max_narrowing=10.0)
+        longest = free.scaled.norm(dim=-1).clamp(max=10.0)
+        torch.testing.assert_close(bounded.scaled.norm(dim=-1), longest, rtol=rtol, atol=0)
+        bounded.given = (bounded.scaled * torch.exp(0.5 * bounded.log_d)[:, None]).double().numpy()
+        x = noise(*bounded.mean.shape)
+        rows = zip(x.numpy(), bounded.mean.numpy(), covariances(bounded), strict=True)
+        wanted = [scipy.stats.multivariate_normal(m, c).logpdf(row) for row, m, c in rows]
+        np.testing.assert_allclose(bounded.log_prob(x).numpy(), wanted, rtol=2e-4, atol=2e-4)
+
+
 def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_normal():
     """At U = 0 and at a diagonal factor: the same draws, densities and divergence."""
     mean, log_var = noise(4, 3, seed=1), noise(4, 3, seed=2)
     diagonal = Normal(mean, log_var)
     for q in (
-        LowRankNormal(mean, -log_var, torch.zeros(4, 3, 2)),
+        LowRankNormal(mean, -log_var, torch.zeros(4, 2, 3)),
         FullNormal(mean, torch.diag_embed(torch.exp(0.5 * log_var))),
     ):
         torch.testing.assert_close(q.rsample(generator()), diagonal.rsample(generator()))
@@ -201,17 +217,17 @@ def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_norma
 @pytest.mark.parametrize("rank", [1, 3])
 def test_gradients_of_low_rank_draws_and_divergence_are_those_of_the_dense_normal(rank):
     """Against autograd through the dense precision: KL, and E[|xi|^2] by its trace; finite at U = 0."""
-    shapes = [(2, 4), (2, 4), (2, 4, rank)]
+    shapes = [(2, 4), (2, 4), (2, rank, 4)]
     given = [noise(*shape, seed=seed).double().requires_grad_() for seed, shape in enumerate(shapes)]
     mean, log_d, factors = given
-    precision = torch.diag_embed(log_d.exp()) + factors @ factors.mT
+    precision = torch.diag_embed(log_d.exp()) + factors.mT @ factors
     C = torch.linalg.inv(precision)
     trace = C.diagonal(dim1=-2, dim2=-1).sum(-1)
     dense = 0.5 * ((mean**2).sum(-1) + trace - 4 + torch.logdet(precision)).sum()
     ours = LowRankNormal(mean, log_d, factors).kl_to_standard().sum()
     for one, other in zip(torch.autograd.grad(ours, given), torch.autograd.grad(dense, given), strict=True):
         torch.testing.assert_close(one, other)
-    at_zero = torch.zeros(2, 4, rank, requires_grad=True)
+    at_zero = torch.zeros(2, rank, 4, requires_grad=True)
     q = LowRankNormal(mean.detach().float(), log_d.detach().float(), at_zero)
     (q.rsample(generator()).pow(2).sum() + q.kl_to_standard().sum()).backward()
     assert at_zero.grad.isfinite().all()

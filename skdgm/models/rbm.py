@@ -44,12 +44,12 @@ class RBMModule(TiedModule):
         cells = 0.5 * (LOG_2PI + log_var) + (b + 0.5 * field) * field * torch.exp(-log_var)
         return cells.sum(-1)
 
-    def gibbs(self, h: Tensor, n_steps: int, rng: Generator | None) -> tuple[Tensor, Tensor]:
-        """``n_steps`` of block Gibbs sampling from codes ``h``; the last x and h."""
-        for _ in range(n_steps):
-            x = self.p_x(h).rsample(rng)
-            h = self.q_h(x).rsample(rng)
-        return x, h
+    def gibbs(self, h: Tensor, n_steps: int, rng: Generator | None) -> tuple[Tensor, Bernoulli]:
+        """``n_steps`` of block Gibbs sampling from codes ``h``; the last x, and q(h | x) to go on from."""
+        x = self.p_x(h).rsample(rng)
+        for _ in range(n_steps - 1):
+            x = self.p_x(self.q_h(x).rsample(rng)).rsample(rng)
+        return x, self.q_h(x)
 
     def log_prob(self, x: Tensor, log_z: float | Tensor) -> Tensor:
         """log p(x) = -F(x) - log Z; (n,)."""
@@ -103,20 +103,20 @@ class ContrastiveDivergence:
         rbm = self.rbm
         h = rbm.q_h(x).mean
         start = bits(h, rng) if self.chains is None else self.chains
-        model_x, model_h = rbm.gibbs(start, self.n_steps, rng)
+        model_x, q_h = rbm.gibbs(start, self.n_steps, rng)
+        model_h = q_h.mean
         if self.persistent:
-            self.chains = model_h
-        self.write_gradients((x, h), (model_x, rbm.q_h(model_x).mean))
+            self.chains = bits(model_h, rng)
+        self.write_gradients((x, h), (model_x, model_h))
         return rbm.monitor(x[:MONITORED], rng)
 
     def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
         """Put d(-log p)/d(parameter) = E_data[dE] - E_model[dE] in place, from (x, E[h | x]) of both."""
         rbm = self.rbm
         (x, h), (model_x, model_h) = data, model
-        variance = 1.0 if rbm.is_binary else torch.exp(bounded(rbm.log_var))
         model_hx = model_h.T @ model_x
-        rbm.W.grad = torch.addmm(model_hx, h.T, x, beta=1 / len(model_x), alpha=-1 / len(x)).float() / variance
-        rbm.b.grad = (model_x.mean(0) - x.mean(0)) / variance
+        rbm.W.grad = rbm.scaled(torch.addmm(model_hx, h.T, x, beta=1 / len(model_x), alpha=-1 / len(x)).float())
+        rbm.b.grad = rbm.scaled(model_x.mean(0) - x.mean(0))
         rbm.c.grad = model_h.mean(0) - h.mean(0)
         if not rbm.is_binary:
             rbm.log_var.grad = self.log_var_force(model_x, model_h) - self.log_var_force(x, h)
