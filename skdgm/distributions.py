@@ -188,7 +188,7 @@ class LowRankNormal:
         """The draw that a noise gives: mean + R noise."""
         identity = torch.eye(self.rank, device=noise.device)
         with float32_products(noise):
-            inner = solve((self.chol + identity) @ self.chol.mT, along(self.scaled, noise))
+            inner = solve(products(self.chol + identity, self.chol), along(self.scaled, noise))
         return self.mean + self.sd * (noise - combined(self.scaled, inner))
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from skdgm import TransductiveSVC
 from skdgm.datasets import mask_labels
@@ -360,24 +359,3 @@ def test_parameters_out_of_range_are_refused(name):
     X, y = _clouds()
     with pytest.raises(ValueError, match=f"The '{name}' parameter of TransductiveSVC must be"):
         TransductiveSVC(**{name: 0}).fit(X, y)
-
-
-def _expected_failures(estimator):
-    if estimator.unlabeled_value is None:
-        return {}
-    return {"check_classifiers_classes": "uses -1, the marker of unlabeled rows, as a class"}
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@parametrize_with_checks(
-    [
-        TransductiveSVC(),
-        TransductiveSVC(unlabeled_value=None),
-        TransductiveSVC(n_components=8),
-        TransductiveSVC(unlabeled_value=None, n_components=8),
-    ],
-    expected_failed_checks=_expected_failures,
-    xfail_strict=True,
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)

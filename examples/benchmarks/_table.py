@@ -118,7 +118,10 @@ def page() -> str:
     names = [name for name in ORDER if name in found]
     rows = [Row(**row) for name in names for row in found[name]["rows"]]
     notes = [f"- **{row.work}** ({row.against}): {row.note}" for row in rows if row.note and not row.reached]
-    machines = {json.dumps(found[name]["machine"]) for name in names}
+    machines: dict[str, list[str]] = {}
+    for name in names:
+        facts = ", ".join(f"{key} {value}" for key, value in found[name]["machine"].items())
+        machines.setdefault(facts, []).append(f"`{name}.py`")
     return "\n".join(
         [
             "# Speed",
@@ -134,7 +137,7 @@ def page() -> str:
             *(["## Notes", "", *notes, ""] if notes else []),
             "## Measured on",
             "",
-            *("- " + ", ".join(f"{key} {value}" for key, value in json.loads(text).items()) for text in machines),
+            *(f"- {', '.join(scripts)}: {facts}" for facts, scripts in machines.items()),
             "",
         ]
     )

@@ -45,7 +45,7 @@ COMMON: dict[str, Any] = {
     "input_noise": "flip",
     "input_noise_level": 0.03,
 }
-# By the importance-weighted bound from the start, then with more draws.
+# By the importance-weighted bound from the start, then with more draws, and with the smaller batches that these allow.
 IMPORTANCE: dict[str, Any] = COMMON | {
     "n_importance_train": 5,
     "learning_rate_init": 1.5e-3,
@@ -59,15 +59,20 @@ MORE_DRAWS: dict[str, Any] = {
     "warm_start": True,
     "n_importance_train": 20,
     "learning_rate_init": 1e-3,
-    "max_iter": 200,
+    "batch_size": 50,
+    "max_iter": 150,
     "warmup": 0,
 }
+SLOWER: dict[str, Any] = {"learning_rate_init": 5e-4, "max_iter": 90}
 DIAGONAL: dict[str, Any] = {"posterior": "diagonal"}
 RANK_ONE: dict[str, Any] = {"posterior": "low_rank", "rank": 1}
 STAGES: dict[str, list[dict[str, Any]]] = {
-    "diagonal": [IMPORTANCE | DIAGONAL, MORE_DRAWS],
-    "rank_one": [IMPORTANCE | RANK_ONE, MORE_DRAWS],
-    "two_layers": [IMPORTANCE | DIAGONAL | {"n_components": (200, 100)}, MORE_DRAWS],
+    "diagonal": [IMPORTANCE | DIAGONAL, MORE_DRAWS, SLOWER],
+    "rank_one": [IMPORTANCE | RANK_ONE, MORE_DRAWS, SLOWER],
+    "two_layers": [
+        IMPORTANCE | DIAGONAL | {"n_components": (200, 100), "batch_size": 100, "max_iter": 150},
+        MORE_DRAWS | {"learning_rate_init": 5e-4},
+    ],
     "diagonal_elbo": [COMMON | DIAGONAL],
     "rank_one_elbo": [COMMON | RANK_ONE],
     "factor_analysis": [

@@ -40,7 +40,7 @@ class DLGM(LatentDensity):
 
     posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
         Shape of the :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T` with ``rank`` columns in U, a
-        few percent slower than "diagonal" and tighter. "full" gives the Cholesky factor of any covariance: its network
+        fifth slower than "diagonal" and tighter. "full" gives the Cholesky factor of any covariance: its network
         has d (d + 1) / 2 outputs beside the mean of d dimensions.
 
     rank : int, default=1
