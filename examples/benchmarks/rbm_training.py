@@ -1,11 +1,11 @@
-"""RBM training: an epoch of ours against scikit-learn's BernoulliRBM, in float32 and float64, at 256 units.
+"""RBM training: ours against scikit-learn's BernoulliRBM, in float32 and float64, at 256 units.
 
 MNIST drawn as 0 and 1, 60,000 rows, batch 100, one Gibbs step: ours by default from the rows, theirs from persistent
-chains, which is all it has. What an epoch takes is
-the difference between fits of one epoch and of three, so that neither annealing nor reading the data counts. The
-pseudo-likelihood of test rows after three epochs is scikit-learn's estimate for both, with our weights put into its
-machine; ours learns at its default rate, theirs at the best of 0.02, 0.05 and 0.1. Random rows where SKDGM_DATA names
-no folder.
+chains, which is all it has. What an epoch takes is the difference between fits of one epoch and of three, so that
+neither annealing nor reading the data counts. The pseudo-likelihood of test rows after three epochs is scikit-learn's
+estimate for both, with our weights put into its machine; ours learns at its default rate, theirs at the best of 0.02,
+0.05 and 0.1. The last rows tell the seconds to an equal pseudo-likelihood: that of their three epochs, after as many
+whole epochs of ours as it takes. Random rows where SKDGM_DATA names no folder.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from skdgm.datasets import load_mnist
 
 N_UNITS, BATCH, ROUNDS, EPOCHS = 256, 100, 3, 3
 THEIR_RATE = 0.1
+NOTE = (
+    "both sides run the same five products of a step, some half of ours; a quarter is random bits. precision='auto' "
+    "takes float32 at 100 rows a step"
+)
 
 
 def rows() -> tuple[np.ndarray, np.ndarray]:
@@ -67,13 +71,25 @@ def main() -> None:
         rounds.append({name: (long - short) / (EPOCHS - 1) for name, (short, long) in taken.items()})
         print(rounds[-1], flush=True)
     epoch = {name: float(np.median([taken[name] for taken in rounds])) for name in makers}
-    reached = {name: pseudo_likelihood(make(EPOCHS), test) for name, make in makers.items()}
+    ours_after = {epochs: pseudo_likelihood(makers["ours"](epochs), test) for epochs in range(1, EPOCHS + 1)}
+    goals = {"float32": "≥ 2×", "float64": "≥ 5×"}
+    theirs_after = {name: pseudo_likelihood(makers[name](EPOCHS), test) for name in goals}
+
+    def row(work: str, name: str, n_epochs: int, n_theirs: int, quality: str) -> Row:
+        taken = n_epochs * epoch["ours"], n_theirs * epoch[name]
+        sides = (f"{side:.2f} s" for side in taken)
+        return Row(work, f"`BernoulliRBM`, {name}", *sides, taken[1] / taken[0], goals[name], quality, NOTE)
+
     found = []
-    for name, goal in (("float32", "≥ 2×"), ("float64", "≥ 5×")):
-        quality = f"pseudo-likelihood {reached['ours']:.1f} against {reached[name]:.1f} nats after {EPOCHS} epochs"
-        work = f"An epoch of an RBM, MNIST, 784-256, batch {BATCH}"
-        sides = f"{epoch['ours']:.2f} s", f"{epoch[name]:.2f} s"
-        found.append(Row(work, f"`BernoulliRBM`, {name}", *sides, epoch[name] / epoch["ours"], goal, quality))
+    for name, theirs_reached in theirs_after.items():
+        quality = f"pseudo-likelihood {ours_after[EPOCHS]:.1f} against {theirs_reached:.1f} nats after {EPOCHS} epochs"
+        found.append(row(f"An epoch of an RBM, MNIST, 784-256, batch {BATCH}", name, 1, 1, quality))
+    for name, theirs_reached in theirs_after.items():
+        enough = next((epochs for epochs, value in ours_after.items() if value >= theirs_reached), None)
+        if enough is not None:
+            work = f"RBM training to the pseudo-likelihood that scikit-learn's reaches in {EPOCHS} epochs"
+            quality = f"{ours_after[enough]:.1f} against {theirs_reached:.1f} nats, after {enough} of our epochs"
+            found.append(row(work, name, enough, EPOCHS, quality))
     record(__file__, found)
 
 
