@@ -69,7 +69,12 @@ def accuracy(method: str, name: str, n_labeled: int, split: int) -> tuple[float,
     train, test, y_train, y_test = codes(method, name, split)
     few, _, y_few, _ = train_test_split(train, y_train, train_size=n_labeled, stratify=y_train, random_state=split)
     model = LogisticRegressionCV(
-        Cs=np.geomspace(1e-4, 1e1, 6), cv=3, max_iter=2000, l1_ratios=(0,), use_legacy_attributes=False
+        Cs=np.geomspace(1e-4, 1e1, 6),
+        cv=3,
+        scoring="accuracy",
+        max_iter=2000,
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
     )
     classifier = make_pipeline(StandardScaler(), model).fit(few, y_few)
     return round(100 * classifier.score(test, y_test), 3), {}

@@ -99,7 +99,7 @@ def fill(method: str, data: str, rows: np.ndarray) -> np.ndarray:
         return dlgm(data).impute(rows)
     if method == "DLGM chain":
         return dlgm(data).impute(rows, **CHAIN).mean(0)
-    iterative = IterativeImputer(max_iter=5, n_nearest_features=50, random_state=0)
+    iterative = IterativeImputer(max_iter=5, n_nearest_features=50, min_value=0, max_value=1, random_state=0)
     imputer = {"SimpleImputer": SimpleImputer(), "KNNImputer": KNNImputer(), "IterativeImputer": iterative}[method]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
