@@ -22,8 +22,8 @@ from skdgm.datasets import load_binarized_mnist
 
 N_ROWS, BATCH, HIDDEN, RATE, ROUNDS, EPOCHS = 10_000, 200, 200, 1e-3, 3, 5
 NOTE = (
-    "both sides run the same float32 products; beside them our step is some 200 small operations of forward, backward "
-    "and Adam, which one thread works off one by one"
+    "both sides run the same float32 products; the rest of our step is many small operations of forward, backward and "
+    "Adam"
 )
 POSTERIORS = {
     "diagonal": {"posterior": "diagonal"},

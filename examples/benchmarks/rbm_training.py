@@ -22,8 +22,8 @@ from skdgm.datasets import load_mnist
 N_UNITS, BATCH, ROUNDS, EPOCHS = 256, 100, 3, 3
 THEIR_RATE = 0.1
 NOTE = (
-    "both sides run the same five products of a step, some half of ours; a quarter is random bits. precision='auto' "
-    "takes float32 at 100 rows a step"
+    "both sides run the same five products and draw the same random bits; precision='auto' takes float32 at 100 rows a "
+    "step"
 )
 
 

@@ -3,7 +3,7 @@
 The literature quotes -86.34 nats for an RBM of 500 units with 25 Gibbs steps and -84.55 for a two-layer DBN, both
 estimates by annealing (Salakhutdinov & Murray 2008); our DLGM stands in mnist_fixed_nll. Two errors meet: log Z by
 annealing is too low on average, which makes log p too high, its standard error is told; codes drawn from recognition
-make log p too low. The machines' rate, batch and Gibbs steps were chosen among five settings of fifteen epochs, by the
+make log p too low. The machines' rate, batch and Gibbs steps were chosen among seven settings of fifteen epochs, by the
 likelihood of the validation rows under a single machine. The script resumes.
 
     SKDGM_DATA=... python examples/replication/mnist_stack_nll.py

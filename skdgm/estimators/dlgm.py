@@ -39,8 +39,8 @@ class DLGM(LatentDensity):
         structure, take longer, and overfit small data sooner. Empty: affine maps.
 
     posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
-        Shape of the :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T` with ``rank`` columns in U, a
-        fifth slower than "diagonal" and tighter. "full" gives the Cholesky factor of any covariance: its network
+        Shape of the :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T` with ``rank`` columns in U;
+        at rank 1 some 15 % slower than "diagonal". "full" gives the Cholesky factor of any covariance: its network
         has d (d + 1) / 2 outputs beside the mean of d dimensions.
 
     rank : int, default=1
