@@ -15,12 +15,15 @@ from sklearn.svm import SVC
 from skdgm import TransductiveSVC
 from skdgm.datasets import mask_labels
 from skdgm.estimators.transductive_svc import (
+    MAX_DRIFT,
     ExactTrainer,
     PrimalTrainer,
     apportion,
+    estimate_shares,
     hinge,
     hinge_slope,
     label_costs,
+    limit_drift,
     switch_labels,
     targets_of,
 )
@@ -49,6 +52,40 @@ def test_apportioned_counts_sum_up_and_are_within_one_of_their_shares(n, shares)
     counts = apportion(np.array(shares), n)
     assert counts.sum() == n
     assert (np.abs(counts - n * np.array(shares)) < 1).all()
+
+
+def test_estimated_shares_are_those_of_all_rows_under_a_pull_less_the_labeled_rows():
+    labeled, predicted = np.repeat([0, 1, 2], [2, 3, 5]), np.repeat([0, 2], [60, 30])
+    # All 100 rows and the pull: 3 rows (one per class) with the shares of the labels.
+    of_all = (np.array([62, 3, 35]) + 3 * np.array([0.2, 0.3, 0.5])) / 103
+    of_unlabeled = (100 * of_all - [2, 3, 5]) / 90
+    shares = estimate_shares(labeled, predicted, 3)
+    np.testing.assert_allclose(shares, of_unlabeled)
+    assert shares.sum() == pytest.approx(1)
+    assert shares[1] == pytest.approx(3 * 0.3 / 103)  # predicted nowhere
+
+
+@pytest.mark.parametrize("n_classes", [2, 7])
+def test_estimated_shares_are_positive_whatever_is_predicted(n_classes):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        labeled = np.r_[np.arange(n_classes), rng.integers(n_classes, size=rng.integers(200))]
+        predicted = np.full(rng.integers(1, 10**5), rng.integers(n_classes))
+        shares = estimate_shares(labeled, predicted, n_classes)
+        assert (shares > 0).all()
+        assert shares.sum() == pytest.approx(1)
+
+
+def test_shares_drift_straight_to_what_is_wanted_or_to_the_first_limit():
+    first = np.array([0.5, 0.4, 0.1])
+    room = MAX_DRIFT * np.sqrt(first * (1 - first) / 25)
+    near, far = first + [0.01, 0, -0.01], np.array([0.8, 0.0, 0.2])
+    np.testing.assert_allclose(limit_drift(first, near, 25), near)
+    np.testing.assert_array_equal(limit_drift(first, first, 25), first)
+    moved = limit_drift(first, far, 25) - first
+    np.testing.assert_allclose(moved / (far - first), room[1] / 0.4)
+    assert (np.abs(moved) <= room * (1 + 1e-12)).all()
+    assert moved.sum() == pytest.approx(0)
 
 
 def _exact_assignment(costs, counts):
@@ -230,8 +267,77 @@ def test_shares_are_those_of_the_labels_or_uniform():
     y = np.full(len(X), -1)
     labeled = np.r_[np.flatnonzero(y_true == 0)[:6], np.flatnonzero(y_true == 1)[:2]]
     y[labeled] = y_true[labeled]
-    np.testing.assert_allclose(TransductiveSVC().fit(X, y).class_ratio_, [0.75, 0.25])
+    np.testing.assert_allclose(TransductiveSVC(class_ratio="labeled").fit(X, y).class_ratio_, [0.75, 0.25])
     np.testing.assert_allclose(TransductiveSVC(class_ratio="uniform").fit(X, y).class_ratio_, [0.5, 0.5])
+
+
+def _uneven_blobs():
+    return make_blobs([900, 100], centers=[(0, 0), (4, 4)], random_state=0)
+
+
+@pytest.mark.parametrize("n_components", [EXACT, 500])
+@pytest.mark.parametrize("n_labeled", [20, 100])
+@pytest.mark.parametrize("seed", range(3))
+def test_even_labels_of_uneven_classes_force_no_rows_into_the_rare_class(n_components, n_labeled, seed):
+    X, y_true = _uneven_blobs()
+    y = mask_labels(y_true, n_labeled, random_state=seed)
+    model = TransductiveSVC(n_components=n_components, random_state=0).fit(X, y)
+    assert model.score(X, y_true) >= 0.99
+    assert (model.transduction_ == y_true).mean() >= 0.99
+    np.testing.assert_allclose(model.class_ratio_, np.bincount(y_true[y < 0]) / (y < 0).sum(), atol=0.01)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_of_few_labels_drawn_at_random_are_mended(seed):
+    X, y_true = _clouds(((-2, 0), (2, 0)), n=100)
+    y = mask_labels(y_true, 10, stratify=False, random_state=seed)
+    model = TransductiveSVC().fit(X, y)
+    assert model.score(X, y_true) >= 0.99
+    np.testing.assert_allclose(model.class_ratio_, 0.5, atol=0.05)
+
+
+def test_estimated_shares_begin_with_the_predictions_of_the_svc_of_the_labeled_rows(clouds):
+    X, y, y_true = clouds
+    labeled, n_classes = y >= 0, y_true.max() + 1
+    svc = OneVsRestClassifier(SVC(C=10, gamma=1 / (2 * X.var()))).fit(X[labeled], y[labeled])
+    expected = estimate_shares(y[labeled], svc.predict(X[~labeled]), n_classes)
+    np.testing.assert_allclose(TransductiveSVC(n_stages=1).fit(X, y).class_ratio_, expected)
+
+
+def test_estimated_shares_stay_near_the_first_ones_where_there_are_no_clusters():
+    X = np.random.default_rng(0).normal(size=(300, 100))
+    y = mask_labels((X[:, 0] > 0).astype(int), 20, random_state=0)
+    first, last = (TransductiveSVC(n_stages=n).fit(X, y).class_ratio_ for n in (1, 7))
+    assert (first != last).any()
+    assert (np.abs(last - first) <= MAX_DRIFT * np.sqrt(first * (1 - first) / 20) + 1e-12).all()
+
+
+@pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
+@pytest.mark.parametrize("max_unlabeled", [None, 90])
+def test_estimated_shares_hold_among_the_unlabeled_rows(clouds, n_components, max_unlabeled):
+    X, y, _ = clouds
+    params = {"max_unlabeled": max_unlabeled, "n_components": n_components, "random_state": 0}
+    model = TransductiveSVC(**params).fit(X, y)
+    assert model.class_ratio_.shape == model.classes_.shape
+    counts = np.bincount(model.transduction_[y < 0], minlength=len(model.classes_))
+    n_parts = 1 if max_unlabeled is None else 2
+    assert (np.abs(counts - model.class_ratio_ * (y < 0).sum()) < n_parts).all()
+
+
+@pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
+def test_a_class_that_the_svc_predicts_nowhere_keeps_a_share(n_components):
+    X, y_true = _clouds(((-2, 0), (2, 0)))
+    X, y = np.vstack([X, [[-2.0, 9.0]]]), np.append(mask_labels(y_true, 10, random_state=0), 2)
+    model = TransductiveSVC(n_components=n_components, random_state=0).fit(X, y)
+    assert 0 < model.class_ratio_[2] < 0.005
+    assert (model.predict(X[:-1]) == y_true).mean() >= 0.98
+
+
+def test_all_rows_labeled_have_the_shares_of_the_labels():
+    X, y = _clouds(((-2, 0), (2, 0), (0, 3)))
+    model = TransductiveSVC().fit(X[:150], y[:150])
+    np.testing.assert_allclose(model.class_ratio_, np.bincount(y[:150]) / 150)
+    np.testing.assert_array_equal(model.transduction_, y[:150])
 
 
 @pytest.mark.parametrize("kernel", ["rbf", "linear"])
@@ -337,7 +443,7 @@ def test_score_counts_labeled_rows_only(clouds):
 @pytest.mark.parametrize("ratio", [[0.5, 0.6], [-0.5, 1.5], [1.0], [np.nan, 1.0]])
 def test_shares_that_do_not_fit_are_refused(ratio):
     X, y = _clouds(((-2, 0), (2, 0)))
-    with pytest.raises(ValueError, match="class_ratio must hold 2 non-negative shares that sum to 1.*Use 'labeled'"):
+    with pytest.raises(ValueError, match="class_ratio must hold 2 non-negative shares that sum to 1.*Use 'estimated'"):
         TransductiveSVC(class_ratio=ratio).fit(X, y)
 
 

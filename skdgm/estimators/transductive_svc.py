@@ -25,6 +25,7 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 FIRST_STAGE = 1e-3  # where C_unlabeled starts, as a share of its last value
+MAX_DRIFT = 0.5  # how far estimated shares may move, in standard errors of the shares of random labels; tuned on tables
 HINGE_WIDTH = 0.2  # half-width of the parabola that rounds the hinge off in the primal
 MAX_SOLVER_ITER, SOLVER_TOL = 300, 1e-4
 BLOCK = 4096  # rows of features that stay in a processor's cache
@@ -41,13 +42,14 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         \tfrac{1}{2} \sum_k \|w_k\|^2 + C \sum_{i \in l} \sum_k h(t_{ik} f_k(x_i))
         + C^* \sum_{i \in u} \sum_k h(t_{ik} f_k(x_i)), \qquad h(m) = \max(0, 1 - m)
 
-    over the machines *and* over the labels of the unlabeled rows, of which a fixed share goes to each class [1]_:
+    over the machines *and* over the labels of the unlabeled rows, of which a set share goes to each class [1]_:
 
-    1. An SVM on the labeled rows gives the first labels.
+    1. An SVM on the labeled rows gives the first labels and, under ``class_ratio="estimated"``, the shares.
     2. For a small :math:`C^*`: fit to all rows; exchange the labels of pairs of rows wherever that lowers the sum of
        losses; repeat until (almost) no label changes. Neither step raises the objective, and an exchange leaves
        the number of rows in each class as it is.
-    3. Raise :math:`C^*` and repeat, until it is ``C_unlabeled``.
+    3. Raise :math:`C^*`, estimate the shares again under ``class_ratio="estimated"``, and repeat, until :math:`C^*` is
+       ``C_unlabeled``.
 
     Exchanges go in batches, as many pairs at once as gain, and between all classes: every unlabeled row has one label,
     in place of one independent guess per machine. With two classes that is the algorithm of [1]_.
@@ -75,15 +77,28 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         is 1 / n_features. As it grows, each row's influence narrows and the boundary bends more. Without effect for
         ``kernel="linear"``.
 
-    class_ratio : {"labeled", "uniform"} or array-like of shape (n_classes,), default="labeled"
-        Share of each class, in the order of ``classes_``, among the unlabeled rows: as among the labeled rows, all
-        equal, or given (non-negative, sum 1). It holds to within one row. Without it all unlabeled rows could fall on
-        one side; where it is far from the truth, rows are forced into wrong classes.
+    class_ratio : {"estimated", "labeled", "uniform"} or array-like of shape (n_classes,), default="estimated"
+        Share of each class, in the order of ``classes_``, among the unlabeled rows. It holds to within one row. Without
+        it all unlabeled rows could fall on one side; where it is far from the truth, rows are forced into wrong
+        classes: if the share of a class is off by 0.1, at least a tenth of the unlabeled rows get a wrong label, and
+        the boundary moves with them.
+
+        - "estimated": the shares that an SVM on the labeled rows alone predicts, estimated again at each stage from the
+          predictions of the stage before (see Notes). Works whether labels were drawn evenly from each class, at
+          random, or by hand. If the SVM is far off, so are the shares.
+        - "labeled": as among the labeled rows. Choose it for many labels that were drawn at random; the shares of 20
+          labels are easily off by 0.1. With labels drawn evenly from each class it treats the classes as equally
+          large, and if they are not, many rows get wrong labels. With labels picked by hand it is right only if they
+          were picked in proportion to the classes.
+        - "uniform": all equal. Choose it if the classes are known to be about equally large, however the labels were
+          drawn.
+        - array-like: given (non-negative, sum 1). The best choice if the shares are known, however the labels were
+          drawn.
 
     max_unlabeled : int or None, default=50000
         Largest number of unlabeled rows to fit to, at least 1; of more, so many are drawn at random, and the others
-        are labeled at the end, under the same `class_ratio`. As it grows, results get better; time and memory (4 bytes
-        times `n_components` a row) grow in proportion. None uses all.
+        are labeled at the end, under the same `class_ratio` (estimated from the rows drawn). As it grows, results get
+        better; time and memory (4 bytes times `n_components` a row) grow in proportion. None uses all.
 
     n_components : int, default=500
         Number of Nystroem features, and the largest number of rows for which the kernel is exact, at least 1. As it
@@ -111,7 +126,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Labels, sorted; never the marker.
     class_ratio_ : ndarray of shape (n_classes,)
-        Share of each class that was asked for among the unlabeled rows.
+        Share of each class among the unlabeled rows, in the order of ``classes_``, that the fit used; with
+        ``class_ratio="estimated"`` that of the last stage.
     transduction_ : ndarray of shape (n_samples,)
         A label for every row of the training data: the labeled rows keep theirs, the others have those they were
         fitted with, so that the shares are those of ``class_ratio_``. ``predict`` on the same rows may differ.
@@ -135,6 +151,12 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     With all rows labeled this is ``OneVsRestClassifier(SVC())`` (approximated beyond `n_components` rows).
     The objective has many local minima; annealing finds a good one, not the best. It pays where classes are clusters
     with sparse regions between them, and can harm where they are not.
+
+    How ``class_ratio="estimated"`` works: the first estimate is the shares that the SVM on the labeled rows predicts,
+    pulled toward the labels' shares as if there were `n_classes` more rows with those, which leaves no class that has
+    a label without a share. Later estimates follow the boundary as it moves out of the clusters, but only so far:
+    within half a standard error, :math:`\sqrt{p (1 - p) / n}` for a share :math:`p` and :math:`n` labels, of the first
+    estimate. Where there are no clusters they could otherwise drift until one class has nearly all rows.
 
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
     ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows.
@@ -177,7 +199,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         "C_unlabeled": [Interval(Real, 0, None, closed="neither")],
         "kernel": [StrOptions({"rbf", "linear"})],
         "gamma": [StrOptions({"scale", "auto"}), Interval(Real, 0, None, closed="neither")],
-        "class_ratio": [StrOptions({"labeled", "uniform"}), "array-like"],
+        "class_ratio": [StrOptions({"estimated", "labeled", "uniform"}), "array-like"],
         "max_unlabeled": [Interval(Integral, 1, None, closed="left"), None],
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "n_stages": [Interval(Integral, 1, None, closed="left")],
@@ -194,7 +216,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         C_unlabeled=1.0,
         kernel="rbf",
         gamma="scale",
-        class_ratio="labeled",
+        class_ratio="estimated",
         max_unlabeled=50_000,
         n_components=500,
         n_stages=7,
@@ -263,16 +285,16 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         return rows, codes
 
     def _shares(self, codes: Ints) -> Floats:
-        """The parameter ``class_ratio`` as an array in the order of ``classes_``."""
+        """The parameter ``class_ratio`` as an array in the order of ``classes_``; "estimated" begins as "labeled"."""
         n_classes = len(self.classes_)
         if isinstance(self.class_ratio, str):
-            counts = np.bincount(codes[codes >= 0]) if self.class_ratio == "labeled" else np.ones(n_classes)
+            counts = np.ones(n_classes) if self.class_ratio == "uniform" else np.bincount(codes[codes >= 0])
             return counts / counts.sum()
         given = np.asarray(self.class_ratio, dtype=float)
         if given.shape != (n_classes,) or not np.all(given >= 0) or not np.isclose(given.sum(), 1):
             raise ValueError(
                 f"class_ratio must hold {n_classes} non-negative shares that sum to 1, one for each of the classes "
-                f"{self.classes_.tolist()}, got {self.class_ratio!r}. Use 'labeled' or 'uniform' if they are not known."
+                f"{self.classes_.tolist()}, got {self.class_ratio!r}. Use 'estimated' if they are not known."
             )
         return given / given.sum()
 
@@ -304,11 +326,22 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         n_classes = len(self.classes_)
         self.history_: dict[str, list] = {"C_unlabeled": [], "objective": [], "n_switched": []}
         solution = trainer.solve(targets_of(codes, n_classes), self.C_unlabeled)
-        labels = self._labels_under_ratio(trainer, solution.decision[len(codes) :])
+        first_shares, labels = None, np.empty(0, dtype=np.int64)
         for C_unlabeled in self._stages() if n_unlabeled else ():
+            decision = solution.decision[len(codes) :]
+            if self._estimates_shares:
+                shares = estimate_shares(codes, chosen(decision), n_classes)
+                first_shares = shares if first_shares is None else first_shares
+                self.class_ratio_ = limit_drift(first_shares, shares, len(codes))
+            if self._estimates_shares or not len(labels):
+                labels = self._labels_under_ratio(trainer, decision)
             solution = self._settle(trainer, solution, codes, labels, C_unlabeled)
         self.n_iter_ = 1 + len(self.history_["objective"])
         return solution, labels
+
+    @property
+    def _estimates_shares(self) -> bool:
+        return isinstance(self.class_ratio, str) and self.class_ratio == "estimated"
 
     def _stages(self) -> Floats:
         return np.geomspace(self.C_unlabeled, self.C_unlabeled * FIRST_STAGE, self.n_stages)[::-1]
@@ -372,7 +405,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
             Entries of ``classes_``.
         """
         decision = self._decision(X)  # first: it says when the estimator is not fitted
-        return self.classes_[decision.argmax(1) if decision.ndim == 2 else (decision > 0).astype(int)]
+        return self.classes_[chosen(decision.reshape(len(decision), -1))]
 
     def score(self, X, y, sample_weight=None):
         """Accuracy over the labeled rows of y.
@@ -403,6 +436,34 @@ def targets_of(labels: Ints, n_classes: int) -> Floats:
     """1 for a row's own class and -1 for the others, shape (n, n_classes); with two classes one column suffices."""
     wanted = np.arange(1 if n_classes == 2 else 0, n_classes)
     return np.where(labels[:, None] == wanted, np.float32(1), np.float32(-1))
+
+
+def chosen(decision: Floats) -> Ints:
+    """Class index of each row by its decision values, shape (n, n_classes), or (n, 1) with two classes."""
+    return (decision[:, 0] > 0).astype(np.int64) if decision.shape[1] == 1 else decision.argmax(1)
+
+
+def estimate_shares(labeled: Ints, predicted: Ints, n_classes: int) -> Floats:
+    """Share of each class among the unlabeled rows, by their predicted classes and those of the labeled rows.
+
+    The shares among all N rows are those of labels and predictions together, pulled to the labels' shares by n_classes
+    more rows: (N * shares + n_classes * labels' shares) / (N + n_classes). What the labeled rows leave of them falls to
+    the unlabeled rows. That comes to the same pull of the predictions' shares, so none is negative, or 0 for a class
+    with a label.
+
+    The number of rows that pull grows neither with N nor with the number of labels: where the labels were drawn evenly
+    from classes of different size, each such row may force an unlabeled row into a wrong class.
+    """
+    n_rows = len(labeled) + len(predicted)
+    by_label, by_prediction = (np.bincount(codes, minlength=n_classes) / len(codes) for codes in (labeled, predicted))
+    return (n_rows * by_prediction + n_classes * by_label) / (n_rows + n_classes)
+
+
+def limit_drift(first: Floats, wanted: Floats, n_labeled: int) -> Floats:
+    """Shares on the way from ``first`` to ``wanted``, each within MAX_DRIFT standard errors of ``first``."""
+    step = wanted - first
+    room = MAX_DRIFT * np.sqrt(first * (1 - first) / n_labeled)
+    return first + step * min(1.0, (room / np.maximum(np.abs(step), np.finfo(float).tiny)).min())
 
 
 def apportion(shares: Floats, n: int) -> Ints:
