@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import numbers
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from skdgm._labels import as_column, encode_labels, is_labeled
 
-__all__ = ["load_binarized_mnist", "load_cifar_patches", "load_frey_faces", "load_mnist", "mask_labels"]
+__all__ = ["load_binarized_mnist", "load_cifar_patches", "load_frey_faces", "load_mnist", "load_table", "mask_labels"]
 
 # ---------------------------------------------------------------------------------------------------- hiding labels
 
@@ -25,7 +27,7 @@ def mask_labels(
     y: Any,
     n_labeled: int,
     *,
-    stratify: bool = True,
+    stratify: bool | str = True,
     random_state: int | np.random.RandomState | None = None,
     unlabeled_value: Any = -1,
 ) -> NDArray[Any]:
@@ -36,12 +38,17 @@ def mask_labels(
     y : array-like of shape (n_samples,)
         Labels. Rows that are unlabeled already stay so and are never chosen.
     n_labeled : int
-        How many rows keep their label, at least 1; with ``stratify=True`` at least the number of classes.
-    stratify : bool, default=True
-        If True, every class keeps the same number of labels, as in [1]_, whatever its proportion in `y`. Where that
-        does not come out even, classes drawn at random keep one more; a class with too few rows keeps all it has, and
-        the others keep more. If False, rows are drawn from all labeled rows alike, and a class may be left without
-        labels.
+        How many rows keep their label, at least 1; unless ``stratify=False``, at least the number of classes.
+    stratify : {True, False, "proportional"}, default=True
+        How many labels each class keeps.
+
+        - True: every class the same number, as in [1]_, whatever its proportion in `y`. Where that does not come out
+          even, classes drawn at random keep one more; a class with too few rows keeps all it has, and the others keep
+          more.
+        - "proportional": every class in proportion to its labeled rows in `y`, rounded by largest remainders (ties are
+          drawn at random), but at least one label. Classes that get more than their share this way leave fewer to the
+          others.
+        - False: rows are drawn from all labeled rows alike, and a class may be left without labels.
     random_state : int, RandomState instance or None, default=None
         Which rows are drawn. Pass an int for the same rows at every call.
     unlabeled_value : int, float or str, default=-1
@@ -56,8 +63,8 @@ def mask_labels(
     Raises
     ------
     ValueError
-        If `n_labeled` is more than the labeled rows of `y` or, with ``stratify=True``, less than the number of classes,
-        or if ``unlabeled_value=None``, which marks no row.
+        If `n_labeled` is more than the labeled rows of `y` or, unless ``stratify=False``, less than the number of
+        classes, if `stratify` is something else, or if ``unlabeled_value=None``, which marks no row.
     TypeError
         If `n_labeled` is not an integer.
 
@@ -74,29 +81,42 @@ def mask_labels(
     >>> y_masked = mask_labels(y, 50, random_state=0)
     >>> [int((y_masked == label).sum()) for label in range(-1, 10)]
     [1747, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5]
+    >>> y = [0] * 90 + [1] * 9 + [2]
+    >>> y_masked = mask_labels(y, 20, stratify="proportional", random_state=0)
+    >>> [int((y_masked == label).sum()) for label in range(3)]
+    [17, 2, 1]
     """
     if unlabeled_value is None:
         raise ValueError(
             "unlabeled_value=None reads every row as labeled, so it cannot mark one. Pass a marker, such as -1."
         )
+    _check_stratify(stratify)
     column = as_column(y)
-    strata = _strata(column, unlabeled_value, stratify=stratify)
-    _check_n_labeled(n_labeled, n_available=int((strata >= 0).sum()), n_strata=int(strata.max(initial=-1)) + 1)
+    strata = _strata(column, unlabeled_value, stratify=bool(stratify))
+    available = np.bincount(strata[strata >= 0])
+    _check_n_labeled(n_labeled, int(available.sum()), n_strata=len(available), stratify=stratify)
     masked = column.astype(_dtype_holding(column.dtype, unlabeled_value))
     hidden = np.ones(len(masked), dtype=bool)
-    hidden[_draw(strata, n_labeled, check_random_state(random_state))] = False
+    rng = check_random_state(random_state)
+    split = _proportional_counts if isinstance(stratify, str) else _even_counts
+    hidden[_draw(strata, split(available, n_labeled, rng), rng)] = False
     masked[hidden] = unlabeled_value
     return masked
 
 
+def _check_stratify(stratify: Any) -> None:
+    if not isinstance(stratify, bool | np.bool_) and stratify != "proportional":
+        raise ValueError(f"stratify must be True, False or 'proportional', got {stratify!r}.")
+
+
 def _strata(column: NDArray[Any], marker: Any, *, stratify: bool) -> NDArray[np.int64]:
-    """Return the group of each row, -1 if it may not be drawn. Groups are drawn from evenly: classes, or one of all."""
+    """Return the group of each row, -1 if it may not be drawn. The groups are the classes, or one of all rows."""
     if stratify:
         return encode_labels(column, marker, owner="mask_labels", require_labeled=False)[1]
     return is_labeled(column, marker).astype(np.int64) - 1
 
 
-def _check_n_labeled(n_labeled: int, *, n_available: int, n_strata: int) -> None:
+def _check_n_labeled(n_labeled: int, n_available: int, *, n_strata: int, stratify: bool | str) -> None:
     if not _is_int(n_labeled):
         raise TypeError(f"n_labeled must be an int, the number of rows that keep their label; got {n_labeled!r}.")
     if n_labeled < 1:
@@ -107,8 +127,8 @@ def _check_n_labeled(n_labeled: int, *, n_available: int, n_strata: int) -> None
         )
     if n_labeled < n_strata:
         raise ValueError(
-            f"n_labeled={n_labeled} is less than the {n_strata} classes of y, and stratify=True keeps a label of each. "
-            f"Use n_labeled >= {n_strata}, or stratify=False."
+            f"n_labeled={n_labeled} is less than the {n_strata} classes of y, and stratify={stratify!r} keeps a label "
+            f"of each. Use n_labeled >= {n_strata}, or stratify=False."
         )
 
 
@@ -116,9 +136,8 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def _draw(strata: NDArray[np.int64], n: int, rng: np.random.RandomState) -> NDArray[np.int64]:
-    """Draw n rows without replacement, evenly from all strata."""
-    counts = _even_counts(np.bincount(strata[strata >= 0]), n, rng)
+def _draw(strata: NDArray[np.int64], counts: NDArray[Any], rng: np.random.RandomState) -> NDArray[np.int64]:
+    """Draw rows without replacement, counts[k] of stratum k."""
     rows = [rng.choice(np.flatnonzero(strata == k), size=count, replace=False) for k, count in enumerate(counts)]
     return np.concatenate(rows)
 
@@ -131,6 +150,22 @@ def _even_counts(available: NDArray[Any], total: int, rng: np.random.RandomState
         share = left // len(open_)
         chosen = open_ if share else rng.choice(open_, size=left, replace=False)
         counts[chosen] = np.minimum(counts[chosen] + max(share, 1), available[chosen])
+    return counts
+
+
+def _proportional_counts(available: NDArray[Any], total: int, rng: np.random.RandomState) -> NDArray[Any]:
+    """Split total into counts in proportion to available, at least 1 each, by largest remainders; ties are drawn."""
+    counts = np.ones_like(available)
+    open_ = np.arange(len(available))  # classes whose share is at least one label
+    while True:
+        left = total - (len(available) - len(open_))
+        floors, remainders = np.divmod(left * available[open_], available[open_].sum())
+        if floors.all():
+            break
+        open_ = open_[floors > 0]
+    order = np.lexsort((rng.random_sample(len(open_)), -remainders))
+    counts[open_] = floors
+    counts[open_[order[: left - floors.sum()]]] += 1
     return counts
 
 
@@ -148,14 +183,14 @@ def _dtype_holding(dtype: np.dtype[Any], marker: Any) -> np.dtype[Any]:
 # ------------------------------------------------------------------------------------------------------- data sets
 
 _MNIST_DESCR = """\
-MNIST: 70,000 handwritten digits, 28 x 28 grey pixels scaled to [0, 1], row by row.
+MNIST: 70,000 handwritten digits, 28 x 28 gray pixels scaled to [0, 1], row by row.
 The first 60,000 rows are the training set and the last 10,000 the test set, both in their original order.
 Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits", 1998 (from NIST Special Databases 1 and 3).
 """
 
 _BINARIZED_MNIST_DESCR = """\
 The fixed binarization of MNIST: 50,000 training, 10,000 validation and 10,000 test images of 28 x 28 pixels, 0 or 1.
-The original has no labels; target and source were recovered by matching each image to its most likely grey image.
+The original has no labels; target and source were recovered by matching each image to its most likely gray image.
 source gives the row of MNIST's training set (training and validation rows) or of its test set (test rows).
 Beware: the test rows are sorted by class, so the first of them are no sample.
 R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", ICML 2008;
@@ -163,7 +198,7 @@ H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AI
 """
 
 _FREY_FACES_DESCR = """\
-Frey faces: 1,965 frames of a video of one face, 28 rows x 20 columns of grey pixels scaled to [0, 1], row by row.
+Frey faces: 1,965 frames of a video of one face, 28 rows x 20 columns of gray pixels scaled to [0, 1], row by row.
 Beware: neighboring rows are neighboring frames, so a random split leaks; cut held-out rows in blocks.
 B. Frey, from Sam Roweis's data page (frey_rawface.mat).
 """
@@ -328,12 +363,228 @@ def load_cifar_patches(
     return Bunch(data=patches.reshape(n_patches, -1), images=patches, DESCR=_CIFAR_PATCHES_DESCR)
 
 
-_BINARIZED_MNIST_FILE = (
-    "uint8 arrays x_train (50000, 784), x_valid, x_test (10000, 784) of 0 and 1, made from the three .amat files of "
-    "Larochelle and Murray (2011), with y_* (labels) and source_* (rows of MNIST)"
+class _Table(NamedTuple):
+    """How a table is read.
+
+    Attributes
+    ----------
+    about : str
+        What a row is and what the target says.
+    target : str
+        The column that holds the classes.
+    categorical : tuple of str
+        The columns that hold categories, written as words, codes or numbers.
+    dropped : tuple of str
+        Columns that are no features; names that end in ``_`` stand for all columns that begin so.
+    zero_is_missing : tuple of str
+        Columns in which a missing value was written as 0.
+    """
+
+    about: str
+    target: str
+    categorical: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    zero_is_missing: tuple[str, ...] = ()
+
+
+_ADULT_CATEGORIES = "workclass education marital_status occupation relationship race sex native_country"
+_RECURRENCE_CATEGORIES = "age menopause tumor_size inv_nodes node_caps breast breast_quad irradiat"
+_COLIC_CATEGORIES = (
+    "surgery age temperature_of_extremities peripheral_pulse mucous_membranes capillary_refill_time pain peristalsis "
+    "abdominal_distension nasogastric_tube nasogastric_reflux rectal_examination abdomen abdominocentesis_appearance"
 )
-_FREY_FACES_FILE = "the uint8 array x (1965, 560), made from frey_rawface.mat of Sam Roweis's data page"
-_CIFAR_FILE = "uint8 arrays x_train and x_test (n, 32, 32, 3), made from images of CIFAR-10 (A. Krizhevsky)"
+_CREDIT_CATEGORIES = (
+    "checking_status credit_history purpose savings employment personal_status other_parties property other_plans "
+    "housing job telephone foreign_worker"
+)
+
+_TABLES = {
+    "adult": _Table(
+        "Adults of the 1994 US census; is their income above 50,000 dollars a year? The training part of UCI's Adult, "
+        "without fnlwgt, which is a sampling weight.",
+        "income",
+        categorical=tuple(_ADULT_CATEGORIES.split()),
+        dropped=("fnlwgt",),
+    ),
+    "breast_cancer_recurrence": _Table(
+        "Breast cancer patients (Ljubljana); did the tumor come back?",
+        "recurrence",
+        categorical=tuple(_RECURRENCE_CATEGORIES.split()),
+    ),
+    "horse_colic": _Table(
+        "Horses with colic; did they live (1), die (2), or were they put down (3)? Without the hospital's number and "
+        "the columns that are known only afterwards (surgical_lesion, lesion_*, cp_data), and without the row that has "
+        "no outcome.",
+        "outcome",
+        categorical=tuple(_COLIC_CATEGORIES.split()),
+        dropped=("hospital_number", "surgical_lesion", "lesion_", "cp_data"),
+    ),
+    "german_credit": _Table(
+        "Applicants for a loan; good (1) or bad (2) credit risk? Statlog's German Credit.",
+        "credit_risk",
+        categorical=tuple(_CREDIT_CATEGORIES.split()),
+    ),
+    "pima_diabetes": _Table(
+        "Pima women; diabetes (1) or not (0)? A 0 in glucose, blood_pressure, skin_thickness, insulin or bmi was a "
+        "missing value and is one here.",
+        "diabetes",
+        zero_is_missing=("glucose", "blood_pressure", "skin_thickness", "insulin", "bmi"),
+    ),
+    "sonar": _Table("Sonar echoes in 60 bands of frequency; mine (M) or rock (R)?", "target"),
+    "ionosphere": _Table("Radar echoes from the ionosphere; good (g) or bad (b)?", "target"),
+    "wheat_seeds": _Table("Measures of wheat kernels; which of three varieties?", "variety"),
+    "ecoli": _Table("Proteins of E. coli; where in the cell do they sit?", "site"),
+    "glass": _Table("Refractive index and oxides of glass; what was it made for?", "type"),
+    "banknote": _Table("Wavelet statistics of images of banknotes; forged (1) or not (0)?", "forged"),
+}
+_TABLES_FROM = "From the UCI Machine Learning Repository (D. Dua, C. Graff), CC BY 4.0."
+
+
+def load_table(name: str, *, return_X_y: bool = False, as_frame: bool | str = "auto") -> Bunch | tuple[Any, Any]:
+    """Load a real table with classes to predict, from the folder that SKDGM_DATA names.
+
+    Parameters
+    ----------
+    name : str
+        Which table: "adult", "breast_cancer_recurrence", "horse_colic", "german_credit", "pima_diabetes", "sonar",
+        "ionosphere", "wheat_seeds", "ecoli", "glass" or "banknote".
+    return_X_y : bool, default=False
+        If True, return ``(data, target)`` instead of a Bunch.
+    as_frame : bool or "auto", default="auto"
+        Whether to return a pandas DataFrame and Series instead of arrays. "auto" does so where pandas is installed.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With ``data``, of shape (n_samples, n_features); ``target``, of shape (n_samples,), integers or, for "adult",
+        "breast_cancer_recurrence", "sonar", "ionosphere" and "ecoli", strings; ``feature_names``, a list of str;
+        ``categorical_features``, those of the names whose columns hold categories, also where the file codes them as
+        numbers; ``frame``, data and target in one DataFrame, or None; and ``DESCR``.
+
+        Categories are strings and all other columns floats. In a DataFrame, columns of categories have the dtype
+        "category". An array is float64, or object if there are columns of categories; missing cells are NaN in
+        columns of numbers and None in columns of categories.
+    (data, target) : tuple if ``return_X_y`` is True
+
+    Raises
+    ------
+    FileNotFoundError
+        If ``tables/<name>.csv`` is not in the folder that SKDGM_DATA names.
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+    ValueError
+        If `name` or `as_frame` is unknown.
+
+    Notes
+    -----
+    Left out are columns that are no features ("fnlwgt" of "adult"; of "horse_colic" the hospital's number and what is
+    known only after the outcome) and the row of "horse_colic" without an outcome. Zeros in five columns of
+    "pima_diabetes" are missing values.
+
+    References
+    ----------
+    .. [1] D. Dua, C. Graff, "UCI Machine Learning Repository", University of California, Irvine, 2019.
+
+    Examples
+    --------
+    >>> from skdgm.datasets import load_table
+    >>> table = load_table("german_credit", as_frame=False)  # doctest: +SKIP
+    >>> table.data.shape, table.categorical_features[:2]  # doctest: +SKIP
+    ((1000, 20), ['checking_status', 'credit_history'])
+    """
+    if name not in _TABLES:
+        raise ValueError(f"name={name!r} is unknown. Use one of {tuple(_TABLES)}.")
+    framed, table = _framed(as_frame), _TABLES[name]
+    columns = _read_columns(_require(f"tables/{name}.csv", _TABLE_FILE.format(target=table.target)), table.target)
+    target, features = _classes(columns.pop(table.target)), _features(columns, table)
+    pack = _as_frames if framed else _as_arrays
+    bunch = pack(features, target, table)
+    return (bunch.data, bunch.target) if return_X_y else bunch
+
+
+def _framed(as_frame: bool | str) -> bool:
+    if as_frame not in (True, False, "auto"):
+        raise ValueError(f"as_frame must be True, False or 'auto', got {as_frame!r}.")
+    installed = find_spec("pandas") is not None
+    if as_frame is True and not installed:
+        raise ImportError(
+            "as_frame=True needs pandas, which is not installed. Install it (pip install pandas), or use "
+            "as_frame='auto' or as_frame=False for arrays."
+        )
+    return bool(as_frame) and installed
+
+
+def _read_columns(path: Path, target: str) -> dict[str, list[str]]:
+    """Cells of a file by column, as they are written, of the rows that have a target."""
+    with open(path, newline="", encoding="utf8") as file:
+        header, *rows = csv.reader(file)
+    place = header.index(target)
+    cells = zip(*(row for row in rows if row[place]), strict=True)
+    return {column: list(values) for column, values in zip(header, cells, strict=True)}
+
+
+def _features(columns: Mapping[str, list[str]], table: _Table) -> dict[str, NDArray[Any]]:
+    """Columns as arrays, float or object, without those that are no features."""
+    kept = {name: cells for name, cells in columns.items() if not _is_dropped(name, table.dropped)}
+    features = {name: (_categories if name in table.categorical else _numbers)(cells) for name, cells in kept.items()}
+    for name in table.zero_is_missing:
+        features[name][features[name] == 0] = np.nan
+    return features
+
+
+def _is_dropped(name: str, dropped: Iterable[str]) -> bool:
+    return any(name == pattern or (pattern.endswith("_") and name.startswith(pattern)) for pattern in dropped)
+
+
+def _numbers(cells: list[str]) -> NDArray[np.float64]:
+    return np.array([float(cell) if cell else np.nan for cell in cells])
+
+
+def _categories(cells: list[str]) -> NDArray[Any]:
+    return np.array([cell or None for cell in cells], dtype=object)
+
+
+def _classes(cells: list[str]) -> NDArray[Any]:
+    """Integers where all cells are, else strings as objects, beside which a marker of unlabeled rows fits."""
+    whole = all(cell.isdecimal() for cell in cells)
+    return np.array(cells).astype(np.int64) if whole else np.array(cells, dtype=object)
+
+
+def _as_arrays(features: Mapping[str, NDArray[Any]], target: NDArray[Any], table: _Table) -> Bunch:
+    dtype = object if table.categorical else np.float64
+    data = np.column_stack([column.astype(dtype) for column in features.values()])
+    return _table_bunch(features, table, data=data, target=target, frame=None)
+
+
+def _as_frames(features: Mapping[str, NDArray[Any]], target: NDArray[Any], table: _Table) -> Bunch:
+    pandas = import_module("pandas")  # by name: it is optional
+    columns = {name: pandas.Categorical(c) if c.dtype == object else c for name, c in features.items()}
+    data = pandas.DataFrame(columns)
+    labels = pandas.Series(target, name=table.target, dtype=target.dtype)
+    frame = pandas.concat([data, labels], axis=1)
+    return _table_bunch(features, table, data=data, target=labels, frame=frame)
+
+
+def _table_bunch(features: Mapping[str, NDArray[Any]], table: _Table, **contents: Any) -> Bunch:
+    categorical = [name for name in features if name in table.categorical]
+    names = {"feature_names": list(features), "categorical_features": categorical}
+    return Bunch(**contents, **names, DESCR=f"{table.about}\n{_TABLES_FROM}\n")
+
+
+_BINARIZED_MNIST_FILE = (
+    "a NumPy archive with uint8 arrays x_train (50000, 784), x_valid, x_test (10000, 784) of 0 and 1, made from the "
+    "three .amat files of Larochelle and Murray (2011), with y_* (labels) and source_* (rows of MNIST)"
+)
+_FREY_FACES_FILE = (
+    "a NumPy archive with the uint8 array x (1965, 560), made from frey_rawface.mat of Sam Roweis's data page"
+)
+_CIFAR_FILE = (
+    "a NumPy archive with uint8 arrays x_train and x_test (n, 32, 32, 3), made from images of CIFAR-10 (A. Krizhevsky)"
+)
+_TABLE_FILE = (
+    "comma-separated text with a header line and empty missing cells, made from the file of the UCI repository, with "
+    "the target in the column {target!r}"
+)
 
 
 def _find(name: str) -> Path | None:
@@ -348,8 +599,7 @@ def _require(name: str, contents: str) -> Path:
         folder = os.environ.get("SKDGM_DATA")
         where = f"in SKDGM_DATA={folder!r}" if folder else "as the environment variable SKDGM_DATA is not set"
         raise FileNotFoundError(
-            f"{name} was not found {where}. Set SKDGM_DATA to a folder that holds this file: a NumPy archive with "
-            f"{contents}."
+            f"{name} was not found {where}. Set SKDGM_DATA to a folder that holds this file: {contents}."
         )
     return path
 

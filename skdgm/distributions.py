@@ -417,8 +417,23 @@ def log_standard_normal(noise: Tensor) -> Tensor:
 
 
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exp(log_w) along ``dim``, without overflow."""
-    return torch.logsumexp(log_w, dim) - math.log(log_w.shape[dim])
+    """log of the mean of exp(log_w) along ``dim``, without overflow.
+
+    Each row's numbers lie side by side: along another axis the rounding of torch's sum depends on the row's place.
+    """
+    return torch.logsumexp(log_w.movedim(dim, -1).contiguous(), -1) - math.log(log_w.shape[dim])
+
+
+def smooth_clip(x: Tensor, knee: float = 5.0) -> Tensor:
+    """x itself up to ``knee``, then bending towards twice that; for what is read, never for what is modeled."""
+    core = x.clamp(-knee, knee)
+    excess = x - core
+    return core + excess * (knee / (knee + excess.abs()))
+
+
+def scaled_gradient(x: Tensor, factor: float) -> Tensor:
+    """x itself, whose gradient is ``factor`` times as large."""
+    return x if factor == 1 else x.detach() + factor * (x - x.detach())
 
 
 def seen(x: Tensor, observed: Tensor | None) -> Tensor:

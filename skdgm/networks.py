@@ -15,8 +15,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdgm.distributions import AnyNormal, Categorical, Distribution, FullNormal, LowRankNormal, Normal, seen
-from skdgm.likelihoods import LIKELIHOODS, bounded
+from skdgm.distributions import (
+    AnyNormal,
+    Categorical,
+    Distribution,
+    FullNormal,
+    LowRankNormal,
+    Normal,
+    seen,
+    smooth_clip,
+)
+from skdgm.likelihoods import bounded
+from skdgm.likelihoods.columns import ColumnLikelihoods, Groups
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
@@ -25,6 +35,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
 }
 
+# Predictions sum over columns in fours: of others some processors' libraries round a row by its place among the rows.
+PRODUCT_BLOCK = 4
+
+# A classifier begins so near to 0 (not at 0, where no gradient would reach the layers below).
+INITIAL_LOGITS = 1e-3
+
+# With a linear path the last hidden layer's weights begin at this share of Glorot's.
+INITIAL_NONLINEARITY = 0.1
 
 # A column of U narrows the posterior along it by this factor at most: float32 cannot invert I + A^T A far beyond.
 MAX_NARROWING = 100.0
@@ -40,7 +58,11 @@ class Affine(nn.Module):
         nn.init.xavier_uniform_(self.weight, generator=rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        if torch.is_grad_enabled():
+            return F.linear(x, self.weight, self.bias)
+        spare = -x.shape[-1] % PRODUCT_BLOCK
+        weight = F.pad(self.weight, (0, spare)) if spare else self.weight
+        return F.linear(F.pad(x, (0, spare)) if spare else x.contiguous(), weight, self.bias)
 
 
 class ClassAffine(nn.Module):
@@ -72,6 +94,11 @@ class MLP(nn.Module):
         Classes of y; 0 for a network of x alone.
     told_missing : bool
         Whether the network is told which cells are missing, beside the 0 that stands there.
+    linear_path : bool
+        Add an affine map of the input to the output, and begin with small weights in the last layer beside it: the
+        network starts out nearly linear.
+    clip_inputs : bool
+        Read x through ``smooth_clip``: no cell, however far off, outweighs the others.
     """
 
     def __init__(
@@ -83,13 +110,26 @@ class MLP(nn.Module):
         rng: torch.Generator | None,
         n_classes: int = 0,
         told_missing: bool = False,
+        linear_path: bool = False,
+        clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         sizes = [n_in, *hidden, n_out]
         self.layers = nn.ModuleList(Affine(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.of_class = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
         self.of_missing = nn.Parameter(torch.zeros(sizes[1], n_in)) if told_missing else None
-        self.activation = ACTIVATIONS[activation]
+        self.activation, self.clip_inputs = ACTIVATIONS[activation], clip_inputs
+        self.path = None
+        if linear_path and len(hidden):
+            self.path = MLP(n_in, n_out, (), activation, rng, n_classes, told_missing)
+            self.scale_outputs(slice(None), INITIAL_NONLINEARITY, path=1.0)
+
+    @torch.no_grad()
+    def scale_outputs(self, outputs: slice, factor: float, path: float | None = None) -> None:
+        """Multiply the weights that lead to some outputs; those of the linear path by ``path``, None for the same."""
+        self.layers[-1].get_parameter("weight")[outputs] *= factor
+        if self.path is not None:
+            self.path.scale_outputs(outputs, factor if path is None else path)
 
     def forward(
         self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
@@ -99,7 +139,9 @@ class MLP(nn.Module):
         ``y`` holds class indices. With ``rows``, entry i of y goes with row ``rows[i]`` of x. Cells that are not
         ``observed`` count as 0.
         """
-        h = self.layers[0](seen(x, observed))
+        x = seen(x, observed)
+        x = smooth_clip(x) if self.clip_inputs else x
+        h = self.layers[0](x)
         if self.of_missing is not None and observed is not None:
             h = h + F.linear((~observed).to(x.dtype), self.of_missing)
         if rows is not None:
@@ -108,7 +150,7 @@ class MLP(nn.Module):
             h = h + self.of_class(y)
         for layer in self.layers[1:]:
             h = layer(self.activation(h))
-        return h.float()
+        return h.float() if self.path is None else h.float() + self.path(x, y, rows, observed)
 
 
 @dataclass(frozen=True)
@@ -170,7 +212,7 @@ COVARIANCES: dict[str, Callable[[int], Diagonal | LowRank | Full]] = {
 
 
 class NormalNetwork(nn.Module):
-    """q(z | x) or q(z | x, y): a normal whose mean and covariance share the hidden layers."""
+    """q(z | x) or q(z | x, y): a normal whose mean and covariance share the hidden layers; arguments as in ``MLP``."""
 
     def __init__(
         self,
@@ -182,13 +224,15 @@ class NormalNetwork(nn.Module):
         n_classes: int = 0,
         told_missing: bool = False,
         covariance: Diagonal | LowRank | Full = Diagonal(),  # noqa: B008 - frozen
+        linear_path: bool = False,
+        clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_out, self.covariance = n_out, covariance
         n_outputs = covariance.n_outputs(n_out)
-        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, told_missing)
-        with torch.no_grad():  # begin at sd 1, so that the first codes say little and the KL is near 0
-            self.mlp.get_parameter(f"layers.{len(hidden)}.weight")[n_out:].mul_(covariance.initial)
+        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, told_missing, linear_path, clip_inputs)
+        # begin at sd 1, so that the first codes say little and the KL is near 0
+        self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
     def forward(
         self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
@@ -201,20 +245,29 @@ class NormalNetwork(nn.Module):
 
 
 class CategoricalNetwork(nn.Module):
-    """q(y | x): a class per row."""
+    """q(y | x): a class per row; with a linear path its logits begin near 0 and may stay a logistic regression's."""
 
     def __init__(
-        self, n_in: int, n_classes: int, hidden: Sequence[int], activation: str, rng: torch.Generator | None
+        self,
+        n_in: int,
+        n_classes: int,
+        hidden: Sequence[int],
+        activation: str,
+        rng: torch.Generator | None,
+        linear_path: bool = False,
+        clip_inputs: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(n_in, n_classes, hidden, activation, rng)
+        self.mlp = MLP(n_in, n_classes, hidden, activation, rng, linear_path=linear_path, clip_inputs=clip_inputs)
+        if linear_path:
+            self.mlp.scale_outputs(slice(None), INITIAL_LOGITS)
 
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         return Categorical(self.mlp(x, observed=observed))
 
 
 class DecoderNetwork(nn.Module):
-    """p(x | z) or p(x | y, z) under a likelihood named in ``LIKELIHOODS``."""
+    """p(x | z) or p(x | y, z) under the likelihoods of the columns; arguments as in ``MLP`` and likelihoods.columns."""
 
     def __init__(
         self,
@@ -222,15 +275,24 @@ class DecoderNetwork(nn.Module):
         n_columns: int,
         hidden: Sequence[int],
         activation: str,
-        likelihood: str,
+        likelihood: str | Groups,
         rng: torch.Generator | None,
         n_classes: int = 0,
+        linear_path: bool = False,
     ) -> None:
         super().__init__()
-        self.likelihood = LIKELIHOODS[likelihood]
-        n_out = self.likelihood.outputs_per_column * n_columns
-        self.mlp = MLP(n_in, n_out, hidden, activation, rng, n_classes)
-        self.shared = nn.Parameter(torch.zeros(self.likelihood.shared_per_column * n_columns))
+        groups = [(likelihood, range(n_columns))] if isinstance(likelihood, str) else likelihood
+        joined = ColumnLikelihoods(groups)
+        self.likelihood = joined if len(groups) > 1 else joined.likelihoods[0]
+        self.mlp = MLP(n_in, sum(joined.n_outputs), hidden, activation, rng, n_classes, linear_path=linear_path)
+        self.shared = nn.Parameter(torch.zeros(sum(joined.n_shared)))
 
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
         return self.likelihood(self.mlp(z, y), self.shared, observed)
+
+    def variance_log_prior(self) -> Tensor:
+        """Expected log-density of a row whose cells lie a column's whole spread off, under the shared variances.
+
+        -0.5 sum_j (log var_j + 1 / var_j): a few such rows keep variances from vanishing where rows are few.
+        """
+        return -0.5 * (self.shared + torch.exp(-self.shared)).sum()

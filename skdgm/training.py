@@ -1,13 +1,13 @@
 """The engine: it maximises a weighted sum of bounds by stochastic gradients, and knows no model.
 
-A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. The first
-term leads: an epoch is one pass over its rows, the other sources run along. Nothing in an epoch waits for the device.
+A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. The longest
+source leads: an epoch is one pass over its rows, the others run along. Nothing in an epoch waits for the device.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -20,6 +20,8 @@ from skdgm.sources import Batch, Source
 # Far above what a healthy step has: it only keeps one wild batch from throwing the weights away.
 MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
+# How often, and to what share, the rate is cut when the bound of held-out rows has stopped rising.
+MAX_CUTS, RATE_CUT = 3, 0.3
 
 
 class BoundTerms(Protocol):
@@ -41,7 +43,8 @@ Objective = Callable[[Batch, Generator | None], Any]
 class Term:
     """One part of the objective: ``weight`` times the mean over rows of what ``objective`` gives for them.
 
-    ``name`` leads its entries in the history.
+    ``name`` leads its entries in the history, where the term counts ``share`` in the bound; None for ``weight``, 0 for
+    what is no part of the bound.
     """
 
     name: str
@@ -49,11 +52,18 @@ class Term:
     objective: Objective
     weight: float
     batch_size: int
+    share: float | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the words are those of the estimators' parameters."""
+    """How to train; the words are those of the estimators' parameters.
+
+    ``penalties`` and ``rate_factors`` are for the parameters whose names begin with their keys, the longest key that
+    fits: an L2 penalty, 0.5 penalty ||w||^2 on the loss, instead of ``weight_prior``'s, and a factor on the rate. An
+    epoch has ``n_steps``, or as many as a pass over the longest source takes. One that ``cools_down`` goes on at a
+    lower rate when the bound of held-out rows has stopped rising.
+    """
 
     max_iter: int
     learning_rate_init: float
@@ -61,13 +71,26 @@ class Settings:
     warmup: int = 0
     weight_prior: float | None = None
     n_rows: int = 1
+    penalties: Mapping[str, float] = field(default_factory=dict)
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
     precision: str = "float32"
     tol: float = 1e-4
     n_iter_no_change: int = 10
+    n_steps: int | None = None
+    cools_down: bool = False
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
-        return self.learning_rate_init * LEARNING_RATES[self.learning_rate](epoch / self.max_iter)
+        return self.rate_at(epoch / self.max_iter)
+
+    def rate_at(self, done: float) -> float:
+        """Learning rate when this share of the fit is done."""
+        return self.learning_rate_init * LEARNING_RATES[self.learning_rate](done)
+
+    def penalty(self, name: str) -> float:
+        """L2 penalty of a weight matrix; the normal prior on weights is 1 / (sd^2 N) for a loss per row."""
+        prior = 0.0 if self.weight_prior is None else 1.0 / (self.weight_prior**2 * self.n_rows)
+        return of_longest_prefix(self.penalties, name, prior)
 
     def warmth(self, epoch: int) -> float:
         """Weight of the KL in an epoch: it climbs to 1 over ``warmup`` epochs."""
@@ -79,6 +102,28 @@ LEARNING_RATES: dict[str, Callable[[float], float]] = {
     "falling": lambda done: min(1.0, max(2 * (1 - done), 0.01)),
     "cosine": lambda done: max(0.5 * (1 + math.cos(math.pi * done)), 0.01),
 }
+
+
+def of_longest_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:
+    """The value of the longest key that ``name`` begins with."""
+    return max(((len(key), value) for key, value in values.items() if name.startswith(key)), default=(0, otherwise))[1]
+
+
+class Plan:
+    """The learning rate of a fit, epoch by epoch: its schedule, cut where the bound has stopped rising."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.factor, self.n_cuts = settings, 1.0, MAX_CUTS if settings.cools_down else 0
+
+    def rate(self, epoch: int) -> float:
+        """Learning rate of an epoch."""
+        return self.factor * self.settings.rate(epoch)
+
+    def cut(self) -> bool:
+        """Lower the rate for the rest of the fit; False once that has been done often enough."""
+        self.n_cuts -= 1
+        self.factor *= RATE_CUT
+        return self.n_cuts >= 0
 
 
 @dataclass
@@ -114,13 +159,12 @@ def train(
     ----------
     module : nn.Module
     terms : sequence of Term
-        The first one's source sets the length of an epoch.
     settings : Settings
     rng : Generator or None
         Orders the rows and draws the noise.
     watched : Term or None
-        Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, training stops; the
-        weights of the best epoch come back.
+        Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, the weights of the
+        best epoch come back and training ends, or, where it ``cools_down``, goes on from them at a lower rate.
     before_epoch : callable
         Called as each epoch begins.
     on_epoch : callable
@@ -135,22 +179,28 @@ def train(
     NonFiniteError
         After ``MAX_ROLLBACKS`` epochs that had to be taken back.
     """
-    history, guard, best = History(), Guard(module), Best(module, settings)
-    optimizer = make_optimizer(module, settings)
-    for epoch in range(settings.max_iter):
+    history, guard, best, plan = History(), Guard(module), Best(module, settings), Plan(settings)
+    optimizer, epoch = make_optimizer(module, settings), 0
+    while epoch < settings.max_iter:
         before_epoch(epoch)
         with subnormals_flushed():
-            record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
+            record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor * plan.rate(epoch))
             while not guard.accepts(record, module):
                 guard.roll_back(module, epoch, settings)
                 optimizer = make_optimizer(module, settings)
-                record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor)
+                record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor * plan.rate(epoch))
         history.add(record)
         if watched is not None:
             history.validation.append(watched_bound(module, watched, rng))
             best.see(epoch, history.validation[-1])
-        if on_epoch(epoch, history) or (watched is not None and best.is_stale(epoch)):
+        if on_epoch(epoch, history):
             break
+        epoch += 1
+        if watched is not None and best.is_stale(epoch - 1):
+            if not plan.cut():
+                break
+            best.restore()
+            best.last_gain = epoch
     if watched is not None:
         best.restore()
     return history
@@ -179,14 +229,14 @@ def run_epoch(
     rng: Generator | None,
     optimizer: torch.optim.Optimizer,
     epoch: int,
-    rate_factor: float,
+    rate: float,
 ) -> dict[str, float]:
-    """One pass over the rows of the first term; gives the mean of every term."""
+    """One pass over the rows of the longest source; gives the mean of every term."""
     for group in optimizer.param_groups:
-        group["lr"] = rate_factor * settings.rate(epoch)
+        group["lr"] = rate * group["rate_factor"]
     warmup, means = settings.warmth(epoch), Means()
     parameters = trained(module)
-    for batches in steps(terms, rng):
+    for batches in steps(terms, rng, settings.n_steps):
         optimizer.zero_grad(set_to_none=True)
         loss = step(terms, batches, settings, rng, warmup, means)
         if loss.requires_grad:  # else the objective has written its gradient by hand
@@ -205,14 +255,19 @@ def step(
     means: Means,
 ) -> Tensor:
     """The loss of one step: minus the weighted sum of the terms' means. The minus sign stands here and nowhere else."""
-    total = torch.zeros((), device=batches[0].x.device)
+    objective = bound = torch.zeros((), device=batches[0].x.device)
     for term, batch in zip(terms, batches, strict=True):
         with linear_layers_in(settings.precision, batch.x.device.type):
             value = term.objective(batch, rng)
-        total = total + term.weight * row_mean(bound_of(value, warmup), batch.weight)
+        objective = objective + term.weight * row_mean(bound_of(value, warmup), batch.weight)
+        if share := term.weight if term.share is None else term.share:
+            with torch.no_grad():
+                bound = bound + share * row_mean(bound_of(value), batch.weight)
         means.add(term.name, value)
-    means.add("bound", total)
-    return -total
+    means.add("bound", bound)
+    if settings.warmup or any(term.share is not None for term in terms):
+        means.add("objective", objective)
+    return -objective
 
 
 def linear_layers_in(precision: str, device: str) -> AbstractContextManager:
@@ -249,36 +304,42 @@ class Means:
         return dict(zip(self.steps, means.tolist(), strict=True))
 
 
-def steps(terms: Sequence[Term], rng: Generator | None) -> Iterator[list[Batch]]:
+def steps(terms: Sequence[Term], rng: Generator | None, n_steps: int | None = None) -> Iterator[list[Batch]]:
     """The batches of an epoch, one per term; terms that share a source see the same rows."""
-    leader, *others = terms
-    order = leader.source.order(rng)
-    n_steps = math.ceil(leader.source.n_rows / leader.batch_size)
-    streams = {id(term.source): endless(term, rng) for term in others if term.source is not leader.source}
-    for indices in order.tensor_split(n_steps):  # sizes within one of each other: no tiny last batch
+    streams = {id(term.source): endless(term, rng) for term in terms}
+    for _ in range(n_steps or max(map(n_batches, terms))):
         drawn = {key: next(stream) for key, stream in streams.items()}
-        drawn[id(leader.source)] = leader.source.rows(indices, rng)
         yield [drawn[id(term.source)] for term in terms]
 
 
+def n_batches(term: Term) -> int:
+    """Batches of a pass over a term's rows."""
+    return math.ceil(term.source.n_rows / term.batch_size)
+
+
 def endless(term: Term, rng: Generator | None) -> Iterator[Batch]:
-    """Batches of a source that runs along, shuffled anew at each pass."""
-    n_parts = math.ceil(term.source.n_rows / term.batch_size)
+    """Batches of a source, shuffled anew at each pass, sizes within one of each other: no tiny last batch."""
     while True:
-        for indices in term.source.order(rng).tensor_split(n_parts):
+        for indices in term.source.order(rng).tensor_split(n_batches(term)):
             yield term.source.rows(indices, rng)
 
 
 def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Adam; the normal prior on weight matrices enters as its weight decay, 1 / (sd^2 N) for a loss per row."""
-    decay = 0.0 if settings.weight_prior is None else 1.0 / (settings.weight_prior**2 * settings.n_rows)
-    parameters = trained(module)
-    groups: list[dict[str, Any]] = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": decay},
-        {"params": [p for p in parameters if p.ndim <= 1]},
-    ]
-    fused = parameters[0].device.type in ("cpu", "cuda")
-    return torch.optim.Adam(groups, lr=settings.learning_rate_init, fused=fused)
+    """Adam; the penalties on weight matrices enter as its weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, p in module.named_parameters():
+        if p.requires_grad and p.numel():
+            factor = of_longest_prefix(settings.rate_factors, name, 1.0)
+            groups.setdefault((settings.penalty(name) if p.ndim > 1 else 0.0, factor), []).append(p)
+    fused = trained(module)[0].device.type in ("cpu", "cuda")
+    return torch.optim.Adam(
+        [
+            {"params": parameters, "weight_decay": penalty, "rate_factor": factor}
+            for (penalty, factor), parameters in groups.items()
+        ],
+        lr=settings.learning_rate_init,
+        fused=fused,
+    )
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:

@@ -17,7 +17,7 @@ ENGINE = ["sources", "training"]
 # room: the rooms that it may import
 DOWN = {
     "distributions": [],
-    "likelihoods": TORCH_ROOMS[:1],
+    "likelihoods": TORCH_ROOMS[:2],
     "networks": TORCH_ROOMS[:2],
     "models": TORCH_ROOMS,
     "sources": TORCH_ROOMS[:1],

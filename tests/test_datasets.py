@@ -5,7 +5,14 @@ import pytest
 
 from skdgm import datasets
 from skdgm._labels import is_labeled
-from skdgm.datasets import load_binarized_mnist, load_cifar_patches, load_frey_faces, load_mnist, mask_labels
+from skdgm.datasets import (
+    load_binarized_mnist,
+    load_cifar_patches,
+    load_frey_faces,
+    load_mnist,
+    load_table,
+    mask_labels,
+)
 
 
 def _y(counts, seed=0):
@@ -19,7 +26,7 @@ def _counts(y_masked, n_classes):
 # ------------------------------------------------------------------------------------------------------ mask_labels
 
 
-@pytest.mark.parametrize("stratify", [True, False])
+@pytest.mark.parametrize("stratify", [True, False, "proportional"])
 def test_exactly_n_rows_keep_their_label_and_no_label_changes(stratify):
     y = _y([40, 30, 30])
     masked = mask_labels(y, 21, stratify=stratify, random_state=0)
@@ -83,14 +90,60 @@ def test_a_plain_draw_follows_the_proportions_of_classes():
     assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
 
 
-def test_all_labels_may_be_kept():
+@pytest.mark.parametrize(
+    ("available", "n_labeled", "wanted"),
+    [
+        ([90, 9, 1], 20, [17, 2, 1]),  # 18, 1.8 and 0.2: the last class keeps one, 19 are split 90 to 9
+        ([60, 30, 10], 10, [6, 3, 1]),
+        ([60, 30, 10], 7, [4, 2, 1]),  # 4.2, 2.1 and 0.7
+        ([1000, 1, 1, 1], 4, [1, 1, 1, 1]),
+        ([1000, 1, 1, 1], 50, [47, 1, 1, 1]),
+        ([97, 2, 1], 100, [97, 2, 1]),
+        ([500, 60, 14], 23, [20, 2, 1]),  # 20.03, 2.40 and 0.56; once the last has one, 19.64 and 2.36
+        ([7], 3, [3]),
+    ],
+)
+def test_classes_keep_labels_in_proportion_but_at_least_one(available, n_labeled, wanted):
+    masked = mask_labels(_y(available), n_labeled, stratify="proportional", random_state=1)
+    assert _counts(masked, len(available)) == wanted
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_proportional_counts_are_the_share_rounded(seed):
+    rng = np.random.RandomState(seed)
+    available = rng.randint(20, 60, size=6)
+    n_labeled = rng.randint(36, available.sum() + 1)  # every class has a share of two or more
+    counts = np.array(_counts(mask_labels(_y(available), n_labeled, stratify="proportional", random_state=seed), 6))
+    share = n_labeled * available / available.sum()
+    assert counts.sum() == n_labeled
+    assert (np.abs(counts - share) < 1).all()
+    rounded_up = counts > share
+    assert not rounded_up.any() or (share % 1)[rounded_up].min() >= (share % 1)[~rounded_up].max()
+
+
+def test_ties_of_remainders_are_drawn():
+    y = _y([20, 20, 20])
+    options = {"stratify": "proportional"}
+    lucky = {int(np.argmax(_counts(mask_labels(y, 4, **options, random_state=seed), 3))) for seed in range(20)}
+    assert lucky == {0, 1, 2}
+
+
+def test_proportions_are_those_of_the_labeled_rows():
+    y = np.repeat([0, 1, -1], [60, 20, 300])
+    masked = mask_labels(y, 8, stratify="proportional", random_state=0)
+    assert _counts(masked, 2) == [6, 2]
+
+
+@pytest.mark.parametrize("stratify", [True, False, "proportional"])
+def test_all_labels_may_be_kept(stratify):
     y = _y([4, 6])
-    np.testing.assert_array_equal(mask_labels(y, 10), y)
+    np.testing.assert_array_equal(mask_labels(y, 10, stratify=stratify), y)
 
 
-def test_the_same_seed_draws_the_same_rows():
+@pytest.mark.parametrize("stratify", [True, False, "proportional"])
+def test_the_same_seed_draws_the_same_rows(stratify):
     y = _y([40, 60])
-    first, again, other = (mask_labels(y, 10, random_state=seed) for seed in (0, 0, 1))
+    first, again, other = (mask_labels(y, 10, stratify=stratify, random_state=seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
@@ -100,7 +153,7 @@ def test_a_random_state_instance_moves_on():
     assert (mask_labels(y, 10, random_state=rng) != mask_labels(y, 10, random_state=rng)).any()
 
 
-@pytest.mark.parametrize("stratify", [True, False])
+@pytest.mark.parametrize("stratify", [True, False, "proportional"])
 def test_unlabeled_rows_stay_so(stratify):
     y = np.array([0, -1, 1, -1, 0, 1, -1])
     masked = mask_labels(y, 4, stratify=stratify, random_state=0)
@@ -156,6 +209,15 @@ def test_lists_and_series_come_back_as_arrays():
         ([0, 1, -1], 3, {"stratify": False}, ValueError, "n_labeled=3 is more than the 2 labeled rows of y"),
         ([-1, -1], 1, {}, ValueError, "n_labeled=1 is more than the 0 labeled rows of y"),
         ([0, 1, 2], 2, {}, ValueError, "n_labeled=2 is less than the 3 classes of y.*or stratify=False"),
+        (
+            [0, 1, 2],
+            2,
+            {"stratify": "proportional"},
+            ValueError,
+            "n_labeled=2 is less than the 3 classes of y, and stratify='proportional' keeps a label",
+        ),
+        ([0, 1], 2, {"stratify": "even"}, ValueError, "must be True, False or 'proportional', got 'even'"),
+        ([0, 1], 2, {"stratify": None}, ValueError, "must be True, False or 'proportional', got None"),
         ([0, 1, 2], 0, {}, ValueError, "n_labeled must be at least 1, got 0"),
         ([0, 1, 2], 0.5, {}, TypeError, "n_labeled must be an int.*got 0.5"),
         ([0, 1, 2], True, {}, TypeError, "n_labeled must be an int.*got True"),
@@ -296,9 +358,102 @@ def test_cifar_patches_reproduce_and_may_be_whole_images(folder):
     np.testing.assert_array_equal(np.rint(whole * 255), np.repeat(images[:1], 2, axis=0))
 
 
+_CREDIT = """checking_status,credit_risk,duration,job
+A11,1,6,A173
+,2,48,A172
+A14,1,,
+"""
+_COLIC = """surgery,hospital_number,pulse,pain,outcome,surgical_lesion,lesion_1,cp_data
+2,530101,66,5,2,2,11300,2
+1,534817,,,,2,02208,2
+,530334,40.5,3,1,2,00000,1
+"""
+_PIMA = """pregnancies,glucose,blood_pressure,skin_thickness,insulin,bmi,diabetes
+0,148,72,35,0,33.6,1
+1,0,0,0,94,0,0
+"""
+
+
+def _write_table(folder, name, text):
+    (folder / "tables").mkdir(exist_ok=True)
+    (folder / "tables" / f"{name}.csv").write_text(text, encoding="utf8")
+
+
+def test_load_table_reads_categories_and_numbers_into_arrays(folder):
+    _write_table(folder, "german_credit", _CREDIT)
+    bunch = load_table("german_credit", as_frame=False)
+    assert bunch.feature_names == ["checking_status", "duration", "job"]
+    assert bunch.categorical_features == ["checking_status", "job"]
+    assert bunch.data.dtype == object
+    assert bunch.data[:2].tolist() == [["A11", 6.0, "A173"], [None, 48.0, "A172"]]
+    assert np.isnan(bunch.data[2, 1])
+    assert bunch.data[2, 2] is None
+    assert bunch.target.dtype == np.int64
+    assert bunch.target.tolist() == [1, 2, 1]
+    assert bunch.frame is None
+    assert "UCI" in bunch.DESCR
+
+
+def test_load_table_returns_a_frame_where_pandas_is_installed(folder):
+    pd = pytest.importorskip("pandas")
+    _write_table(folder, "german_credit", _CREDIT)
+    bunch, forced = load_table("german_credit"), load_table("german_credit", as_frame=True)
+    assert isinstance(bunch.data, pd.DataFrame)
+    assert bunch.data.dtypes.astype(str).tolist() == ["category", "float64", "category"]
+    assert bunch.data["checking_status"].isna().tolist() == [False, True, False]
+    assert bunch.target.name == "credit_risk"
+    assert bunch.frame.columns.tolist() == [*bunch.feature_names, "credit_risk"]
+    pd.testing.assert_frame_equal(bunch.frame, forced.frame)
+    X, y = load_table("german_credit", return_X_y=True)
+    pd.testing.assert_frame_equal(X, bunch.data)
+    pd.testing.assert_series_equal(y, bunch.target)
+
+
+def test_load_table_needs_no_pandas(folder, monkeypatch):
+    _write_table(folder, "german_credit", _CREDIT)
+    monkeypatch.setattr(datasets, "find_spec", lambda name: None)
+    X, y = load_table("german_credit", return_X_y=True)
+    assert isinstance(X, np.ndarray)
+    assert isinstance(y, np.ndarray)
+    with pytest.raises(ImportError, match="as_frame=True needs pandas.*pip install pandas"):
+        load_table("german_credit", as_frame=True)
+
+
+def test_horse_colic_drops_rows_without_outcome_and_what_is_known_afterwards(folder):
+    _write_table(folder, "horse_colic", _COLIC)
+    bunch = load_table("horse_colic", as_frame=False)
+    assert bunch.feature_names == ["surgery", "pulse", "pain"]
+    assert bunch.categorical_features == ["surgery", "pain"]
+    assert bunch.data.tolist() == [["2", 66.0, "5"], [None, 40.5, "3"]]
+    assert bunch.target.tolist() == [2, 1]
+
+
+def test_pima_zeros_are_missing_where_they_cannot_be_true(folder):
+    _write_table(folder, "pima_diabetes", _PIMA)
+    X = load_table("pima_diabetes", as_frame=False).data
+    nan = np.nan
+    np.testing.assert_array_equal(X, [[0, 148, 72, 35, nan, 33.6], [1, nan, nan, nan, 94, nan]])
+    assert X.dtype == np.float64
+
+
+def test_classes_in_words_are_objects_beside_which_a_marker_fits(folder):
+    _write_table(folder, "sonar", "x1,target\n0.5,R\n0.25,M\n")
+    y = load_table("sonar", as_frame=False).target
+    assert y.dtype == object
+    assert mask_labels(y, 2).tolist() == ["R", "M"]
+
+
+def test_adult_comes_without_its_sampling_weight(folder):
+    _write_table(folder, "adult", "age,workclass,fnlwgt,income\n39,,77516,<=50K\n")
+    bunch = load_table("adult", as_frame=False)
+    assert bunch.feature_names == ["age", "workclass"]
+    assert bunch.data.tolist() == [[39.0, None]]
+
+
 @pytest.mark.parametrize(
     ("loader", "name"),
     [
+        (lambda: load_table("wheat_seeds"), r"tables/wheat_seeds\.csv"),
         (load_binarized_mnist, "mnist_binarized_fixed.npz"),
         (load_frey_faces, "frey_faces.npz"),
         (load_cifar_patches, "cifar10_subset.npz"),
@@ -319,6 +474,8 @@ def test_a_missing_file_is_named_with_its_source(loader, name, tmp_path, monkeyp
         (lambda: load_mnist(subset="valid"), r"subset='valid' is unknown. Use one of \('train', 'test', 'all'\)"),
         (lambda: load_binarized_mnist(subset="val"), "subset='val' is unknown.*'valid'"),
         (lambda: load_cifar_patches(subset="valid"), "subset='valid' is unknown"),
+        (lambda: load_table("iris"), r"name='iris' is unknown. Use one of \('adult', 'breast_cancer_recurrence',"),
+        (lambda: load_table("sonar", as_frame="yes"), "as_frame must be True, False or 'auto', got 'yes'"),
         (lambda: load_cifar_patches(0), "n_patches must be an int, at least 1; got 0"),
         (lambda: load_cifar_patches(patch_size=33), "patch_size must be an int, at least 1 and at most 32; got 33"),
         (lambda: load_cifar_patches(patch_size=8.0), "patch_size must be an int"),
@@ -344,7 +501,7 @@ def test_the_real_mnist(data_folder):
 
 
 @pytest.mark.needs_files("mnist.npz", "mnist_binarized_fixed.npz")
-def test_the_real_binarized_mnist_agrees_with_the_grey_images(data_folder):
+def test_the_real_binarized_mnist_agrees_with_the_gray_images(data_folder):
     binary = load_binarized_mnist(subset="test")
     X, y = load_mnist(return_X_y=True, subset="test")
     np.testing.assert_array_equal(binary.target, y[binary.source])
@@ -366,3 +523,38 @@ def test_the_real_cifar_patches(data_folder):
     assert data.dtype == np.float32
     assert 0 <= data.min() < 0.1
     assert 0.9 < data.max() <= 1
+
+
+@pytest.mark.needs_files("tables")
+@pytest.mark.parametrize(
+    ("name", "shape", "n_categorical", "n_missing", "classes"),
+    [
+        ("adult", (32561, 13), 8, 4262, ["<=50K", ">50K"]),
+        ("breast_cancer_recurrence", (286, 9), 8, 9, ["no-recurrence-events", "recurrence-events"]),
+        ("horse_colic", (299, 21), 14, 1602, [1, 2, 3]),
+        ("german_credit", (1000, 20), 13, 0, [1, 2]),
+        ("pima_diabetes", (768, 8), 0, 652, [0, 1]),
+        ("sonar", (208, 60), 0, 0, ["M", "R"]),
+        ("ionosphere", (351, 34), 0, 0, ["b", "g"]),
+        ("wheat_seeds", (210, 7), 0, 0, [1, 2, 3]),
+        ("ecoli", (336, 7), 0, 0, ["cp", "im", "imL", "imS", "imU", "om", "omL", "pp"]),
+        ("glass", (214, 9), 0, 0, [1, 2, 3, 5, 6, 7]),
+        ("banknote", (1372, 4), 0, 0, [0, 1]),
+    ],
+)
+def test_the_real_tables(name, shape, n_categorical, n_missing, classes, data_folder):
+    table = load_table(name, as_frame=False)
+    missing = sum(value is None or value != value for value in table.data.ravel())
+    assert table.data.shape == shape
+    assert len(table.feature_names) == shape[1]
+    assert len(table.categorical_features) == n_categorical
+    assert missing == n_missing
+    assert np.unique(table.target).tolist() == classes
+
+
+@pytest.mark.needs_files("tables")
+def test_every_name_in_the_description_of_a_table_is_in_its_file(data_folder):
+    for name, table in datasets._TABLES.items():
+        header = (data_folder / "tables" / f"{name}.csv").read_text("utf8").partition("\n")[0].split(",")
+        exact = [column for column in table.dropped if not column.endswith("_")]
+        assert {table.target, *table.categorical, *table.zero_is_missing, *exact} <= set(header)

@@ -12,7 +12,13 @@ from sklearn.svm import SVC
 
 from skdgm import VAE, M1Classifier
 
-FAST = {"hidden_layer_sizes": (16,), "max_iter": 15, "learning_rate_init": 0.02, "warmup": 0, "random_state": 0}
+FAST = {
+    "hidden_layer_sizes": (16,),
+    "max_iter": 15,
+    "learning_rate_init": 0.02,
+    "random_state": 0,
+    "early_stopping": False,
+}
 N = 90
 
 

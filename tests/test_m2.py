@@ -10,6 +10,7 @@ from skdgm.models.m2 import M2Module
 
 FAST = {
     "hidden_layer_sizes": (16,),
+    "early_stopping": False,
     "max_iter": 6,
     "learning_rate_init": 0.01,
     "random_state": 0,
@@ -135,7 +136,7 @@ def test_class_priors(prior, expected, data):
 def test_the_prior_moves_bayes_probabilities(data):
     """p(y | x) by Bayes' rule follows p(y): the odds of two models with the same weights differ by the priors' odds."""
     X, y, _ = data
-    model = M2Classifier(2, **FAST, proba_method="bayes").fit(X, y)
+    model = M2Classifier(2, **FAST, proba_method="bayes", class_prior="uniform").fit(X, y)
     before = model.predict_log_proba(X)
     model.module_.log_p_y.copy_(torch.log(torch.tensor([0.8, 0.1, 0.1])))
     shift = model.predict_log_proba(X) - before
@@ -203,7 +204,7 @@ def test_weights_of_the_terms(normalization, data):
 
 @pytest.mark.parametrize(("labeled_batch_size", "wanted"), [(1, {1}), (7, {6}), (20, {15}), ("auto", {30})])
 def test_labeled_batches(labeled_batch_size, wanted, data, monkeypatch):
-    """Steps show that many labeled rows, in equal parts; an epoch is one pass over the unlabeled rows."""
+    """Steps show that many labeled rows, in equal parts; an epoch has the steps of a pass over all rows."""
     X, y, _ = data
     sizes = {"log_q_y": [], "unlabeled_bound": []}
     for method, found in sizes.items():
@@ -215,8 +216,8 @@ def test_labeled_batches(labeled_batch_size, wanted, data, monkeypatch):
 
         monkeypatch.setattr(M2Module, method, spy)
     M2Classifier(2, **{**FAST, "max_iter": 1}, batch_size=30, labeled_batch_size=labeled_batch_size).fit(X, y)
-    assert sizes["unlabeled_bound"] == [30, 30, 30]
-    assert len(sizes["log_q_y"]) == 3 and set(sizes["log_q_y"]) == wanted
+    assert sizes["unlabeled_bound"] == [30, 30, 30, 30]
+    assert len(sizes["log_q_y"]) == 4 and set(sizes["log_q_y"]) == wanted
 
 
 def test_all_labeled_is_supervised_learning(data):
@@ -239,10 +240,12 @@ def test_enumerating_some_classes_learns_as_well(n_enumerated, data):
 
 
 def test_warmup_scales_the_kl_of_the_first_epochs(data):
-    """The first epoch's bound counts the KL by 1 / warmup."""
+    """The objective counts the first epoch's KL by 1 / warmup; the bound counts it whole."""
     X, y, _ = data
-    model = M2Classifier(2, **FAST, warmup=4, alpha_normalization="balanced").fit(X, y)
+    model = M2Classifier(2, **FAST, warmup=4, alpha=0.1, alpha_normalization="balanced").fit(X, y)
     h = {name: np.array(values) for name, values in model.history_.items()}
     warmth = np.minimum(1, np.arange(1, 7) / 4)
     parts = [h[f"{k}_reconstruction"] - warmth * h[f"{k}_kl"] + h[f"{k}_label"] for k in ("unlabeled", "labeled")]
-    np.testing.assert_allclose(h["bound"], sum(parts) + 0.1 * N / 30 * h["classification"], atol=1e-4)
+    np.testing.assert_allclose(h["objective"], sum(parts) + 0.1 * N / 30 * h["classification"], atol=1e-4)
+    colder = sum((1 - warmth) * h[f"{k}_kl"] for k in ("unlabeled", "labeled"))
+    np.testing.assert_allclose(h["bound"], h["objective"] - colder, atol=1e-4)

@@ -15,29 +15,70 @@ RESULTS = Path(__file__).parent / "results"
 CACHE = Path(__file__).parent / "cache"  # fitted models shared by runs; not under version control
 KEY = ("experiment", "method", "setting", "seed", "metric")
 
+_READ: dict[Path, tuple[int, set[str]]] = {}  # how many bytes of a file were read, and the runs found there
 
-def finished(experiment: str) -> list[dict[str, Any]]:
+
+def finished(experiment: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
     """All runs of an experiment that are in its file."""
-    path = RESULTS / f"{experiment}.jsonl"
+    path = folder / f"{experiment}.jsonl"
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def run_once(key: dict[str, Any], params: dict[str, Any], work: Callable[[], tuple[float, dict[str, Any]]]) -> None:
-    """Do ``work`` unless its run is in the file, and append what it gives: the value, and facts worth keeping."""
-    if any(all(run[name] == key[name] for name in KEY) for run in finished(key["experiment"])):
-        print("already there:", key)
-        return
-    start = time.perf_counter()
-    value, facts = work()
+def is_finished(key: dict[str, Any], folder: Path = RESULTS) -> bool:
+    """Whether a run is in its file, of which only what is new since the last call is read."""
+    path = folder / f"{key['experiment']}.jsonl"
+    size = path.stat().st_size if path.exists() else 0
+    place, names = _READ.get(path, (0, set()))
+    if size < place:  # somebody replaced the file
+        place, names = 0, set()
+    if size > place:
+        with open(path, "rb") as file:
+            file.seek(place)
+            lines = file.read()
+        lines = lines[: lines.rfind(b"\n") + 1]
+        names.update(_name(json.loads(line)) for line in lines.splitlines())
+        _READ[path] = (place + len(lines), names)
+    return _name(key) in names
+
+
+def _name(run: dict[str, Any]) -> str:
+    return json.dumps([run[part] for part in KEY], sort_keys=True)
+
+
+def append(
+    key: dict[str, Any],
+    params: dict[str, Any],
+    value: float,
+    facts: dict[str, Any],
+    seconds: float,
+    folder: Path = RESULTS,
+) -> dict[str, Any]:
+    """Write a finished run into the file of its experiment."""
     record = key | {
         "value": value,
-        "seconds": round(time.perf_counter() - start, 1),
+        "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
         "params": params,
         "facts": facts,
         "versions": {name: version(name) for name in ("scikit-learn", "torch", "numpy")},
     }
-    RESULTS.mkdir(exist_ok=True)
-    with open(RESULTS / f"{key['experiment']}.jsonl", "a") as file:
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{key['experiment']}.jsonl", "a") as file:
         file.write(json.dumps(record) + "\n")
+    return record
+
+
+def run_once(
+    key: dict[str, Any],
+    params: dict[str, Any],
+    work: Callable[[], tuple[float, dict[str, Any]]],
+    folder: Path = RESULTS,
+) -> None:
+    """Do ``work`` unless its run is in the file, and append what it gives: the value, and facts worth keeping."""
+    if is_finished(key, folder):
+        print("already there:", key)
+        return
+    start = time.perf_counter()
+    value, facts = work()
+    record = append(key, params, value, facts, time.perf_counter() - start, folder)
     print(json.dumps(record), flush=True)

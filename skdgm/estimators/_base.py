@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import functools
+import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any, ClassVar
+from warnings import warn
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
@@ -27,6 +32,7 @@ from skdgm._sklearn_compat import (
     validate_data,
 )
 from skdgm.distributions import RowNoise
+from skdgm.estimators._columns import Columns
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
 from skdgm.sources import Corrupted, OnDisk, Resident, SampledBinary, Source
@@ -41,8 +47,16 @@ NOISE_TAPE = 1 << 20
 RESIDENT_BYTES = 4 << 30
 # Rows of a batch and units of a layer, at least, for bfloat16 to pay for its conversions.
 MIN_BFLOAT16 = 256
-# Standardised values are cut here, so that their squares stay finite in float32.
-MAX_STANDARDIZED = 1e6
+# Tables of fewer rows hold none out of the bound; their variances are tempered by rows that never were, instead.
+MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
+# Log-variances that all rows share move this much faster than weights: Adam moves a number by at most one learning rate
+# a step, and a column that the others determine has its log-variance at -6 or below, not near the 0 where it begins.
+RATE_OF_VARIANCES = 30.0
+# So does the linear part of q(y | x), which begins at 0.
+RATE_OF_LINEAR_CLASSIFIER = 3.0
+# A fit of so many epochs is no longer on its way: its bound should not lie below that of independent columns, up to a
+# slack in nats per column. So many rows tell.
+EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.1, 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
@@ -129,7 +143,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -140,6 +154,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     }
 
     _missing_cells_allowed: ClassVar[bool] = False
+    _may_mix_likelihoods: ClassVar[bool] = True
 
     module_: Any
     likelihood_: str
@@ -171,18 +186,30 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return tags
 
     def _choose_likelihood(self, X: np.ndarray) -> None:
-        """Set ``likelihood_`` and the units that go with it; a warm start keeps those of the first fit."""
+        """Set ``likelihood_`` and the scales that go with it; a warm start keeps those of the first fit."""
         if self.warm_start and hasattr(self, "module_"):
             wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
             check_same_architecture({"likelihood": self.likelihood_}, {"likelihood": wanted}, type(self).__name__)
+            self._check_same_width(X.shape[1])
             self._columns.check_density_range(X)
             return
-        self.likelihood_ = resolve_likelihood(self.likelihood, X)
-        self._columns = Columns.of(X, self.likelihood_)
+        names = getattr(self, "feature_names_in_", None)
+        self._columns = Columns.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
+        self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
 
-    def _to_tensors(self, X: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    def _check_same_width(self, n_columns: int) -> None:
+        """Raise where a warm start meets rows of other columns."""
+        known = {"n_columns": len(self._columns.kinds)}
+        check_same_architecture(known, {"n_columns": n_columns}, type(self).__name__)
+
+    @property
+    def _reads_clipped(self) -> bool:
+        """Whether recognition reads the rows through a smooth clip: where there are standardized columns."""
+        return bool(self._columns.is_standardized.any())
+
+    def _to_tensors(self, X: np.ndarray, *, training: bool = False) -> tuple[Tensor, Tensor | None]:
         """Rows as the module reads them, on the device, and which of their cells are observed; None for all."""
-        x = self._columns.inside(X)
+        x = self._columns.inside(X, training=training)
         if not np.isnan(x.sum()):  # a pass without a mask of its own: most rows miss nothing
             return torch.from_numpy(x).to(self.device_), None
         observed = ~np.isnan(x)
@@ -190,9 +217,10 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _source(self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None) -> Source:
         """Training rows: on the device where they fit, else read from where they lie."""
+        read = partial(self._to_tensors, training=True)
         if X.size * 4 <= RESIDENT_BYTES:
-            return self._sampled(Resident(*self._to_tensors(X), y, weight))
-        return self._sampled(OnDisk(X, self._to_tensors, torch.device(self.device_), y, weight))
+            return self._sampled(Resident(*read(X), y, weight))
+        return self._sampled(OnDisk(X, read, torch.device(self.device_), y, weight))
 
     def _sampled(self, source: Source) -> Source:
         return SampledBinary(source) if self.binarize and self.likelihood_ == "bernoulli" else source
@@ -228,9 +256,11 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
             weight_prior=self.weight_prior,
             n_rows=n_rows,
+            rate_factors={"decoder.shared": RATE_OF_VARIANCES, "classifier.mlp.path": RATE_OF_LINEAR_CLASSIFIER},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
+            cools_down=self.early_stopping == "auto",
         )
 
     def _chosen_precision(self, n_rows: int, sizes: Sequence[int]) -> str:
@@ -252,9 +282,12 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         n_rows: int,
         epochs: EpochTasks,
         watched: training.Term | None = None,
+        penalties: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Run the engine on ``module_`` and keep what it leaves."""
-        history = self._run_engine(self.module_, terms, self._settings(n_rows), random, epochs, watched)
+        n_steps = None if len(terms) == 1 else math.ceil(n_rows / self._batch_size(n_rows))  # of a pass over all rows
+        settings = replace(self._settings(n_rows), penalties=penalties, n_steps=n_steps)
+        history = self._run_engine(self.module_, terms, settings, random, epochs, watched)
         self.history_ = history.epochs
         self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
         self.validation_scores_ = history.validation or None
@@ -294,11 +327,42 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self, n_rows: int, random: np.random.RandomState, wanted: bool | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Sorted places of the rows to train on and of those to watch: none without early_stopping, or ``wanted``."""
-        if not (self.early_stopping if wanted is None else wanted) or n_rows < 2:
+        if not (self._holds_out(n_rows) if wanted is None else wanted) or n_rows < 2:
             return np.arange(n_rows), np.arange(0)
         n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
         shuffled = random.permutation(n_rows)
         return np.sort(shuffled[n_watched:]), np.sort(shuffled[:n_watched])
+
+    def _warn_if_worse_than_constant(self, X: np.ndarray, n_classes: int = 1) -> None:
+        """Warn where independent columns, each with its mean and variance, are a better model of the training rows."""
+        if self.n_iter_ < EPOCHS_OF_A_WHOLE_FIT:
+            return
+        step = max(1, len(X) // ROWS_FOR_CONSTANT)
+        constant = self._columns.independent_log_density(X[::step]) - math.log(n_classes)
+        bound = max(self.validation_scores_ or self.history_["bound"][-1:])
+        if bound < constant - SLACK * X.shape[1]:
+            warn(
+                f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, where independent columns reach "
+                f"{constant:.4g}: it has learned nothing. Lower learning_rate_init={self.learning_rate_init:g}, or "
+                f"raise max_iter={self.max_iter}.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+
+    def _holds_out(self, n_rows: int) -> bool:
+        """Whether rows are held out of the bound."""
+        return n_rows >= MIN_ROWS_TO_HOLD_OUT if self.early_stopping == "auto" else bool(self.early_stopping)
+
+    def _variance_prior(self, module: Any, source: Source, n_rows: int) -> list[training.Term]:
+        """The term that tempers the variances where early_stopping="auto" found too few rows to hold any out."""
+        if self.early_stopping != "auto" or self._holds_out(n_rows) or not module.decoder.shared.numel():
+            return []
+
+        def log_prior(batch, rng):
+            return module.decoder.variance_log_prior().expand(len(batch.x))
+
+        weight = N_PSEUDO_ROWS / n_rows
+        return [training.Term("variance_prior", source, log_prior, weight, self._batch_size(source.n_rows), share=0.0)]
 
     # --- prediction ---------------------------------------------------------------------------------------------
 
@@ -326,7 +390,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
         """Log-densities of X in its own units, from those of the standardised rows."""
         X = self._columns.check_density_range(self._read(X))
-        return self._apply_with_noise(function, X, n_draws).astype(np.float64) - self._columns.log_scale(~np.isnan(X))
+        log_p = self._apply_with_noise(function, X, n_draws).astype(np.float64)
+        return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range(X)
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate codes: as many columns as ``transform`` gives."""
@@ -391,13 +456,16 @@ class EpochTasks:
         *,
         part: str = "",
         n_epochs: int | None = None,
+        before_epoch: Callable[[int], None] = lambda epoch: None,
     ) -> None:
         self.estimator, self.context, self.data = estimator, context, {"X": X, "y": y}
         self.title, self.n_epochs = type(estimator).__name__ + part, n_epochs or estimator.max_iter
         self.task: Any = None
+        self.before_epoch = before_epoch
 
     def begin(self, epoch: int) -> None:
         """Tell the callbacks that an epoch begins."""
+        self.before_epoch(epoch)
         self.task = self.context.subcontext(task_name="epoch")
         self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
@@ -414,77 +482,6 @@ def check_n_samples(n_samples: Any) -> None:
     """Raise unless ``n_samples`` is a positive int."""
     if not isinstance(n_samples, Integral) or n_samples < 1:
         raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}. Ask for at least one row.")
-
-
-def resolve_likelihood(likelihood: str, X: np.ndarray) -> str:
-    """Choose for "auto": bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1."""
-    if likelihood != "auto":
-        return likelihood
-    in_range = np.nanmin(X) >= 0 and np.nanmax(X) <= 1
-    n_observed = X.size - np.isnan(X).sum()
-    return "bernoulli" if in_range and np.isin(X, (0, 1)).sum() >= n_observed / 3 else "gaussian"
-
-
-@dataclass(frozen=True)
-class Columns:
-    """The units of X: how a row looks inside a module, and back.
-
-    Attributes
-    ----------
-    likelihood : str
-    center, scale : ndarray of float64 of shape (n_columns,), or None
-        None where the likelihood takes X as it is.
-    """
-
-    likelihood: str
-    center: np.ndarray | None = None
-    scale: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, X: np.ndarray, likelihood: str) -> Columns:
-        """Units of training rows; raises where they lie outside the likelihood's range."""
-        if LIKELIHOODS[likelihood].standardize:
-            return cls(likelihood, *center_and_scale(X))
-        units = cls(likelihood)
-        units.check_density_range(X)
-        return units
-
-    def check_density_range(self, X: np.ndarray) -> np.ndarray:
-        """Give X back if it has a density here. Recognition alone takes any finite row."""
-        low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)
-        if self.center is None and (low < 0 or high > 1):
-            raise ValueError(
-                f"likelihood={self.likelihood!r} needs X in [0, 1], got values in [{low:.4g}, {high:.4g}]. Scale X "
-                "(MinMaxScaler(clip=True)) or use likelihood='gaussian'."
-            )
-        return X
-
-    def inside(self, X: np.ndarray) -> np.ndarray:
-        """Rows as a module reads them: standardised in float64, then float32."""
-        x = X if self.center is None else (X - self.center) / self.scale
-        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
-
-    def outside(self, x: np.ndarray) -> np.ndarray:
-        """Decoded rows in the units of X."""
-        return x if self.center is None or self.scale is None else x * self.scale + self.center
-
-    def log_scale(self, observed: np.ndarray) -> np.ndarray | float:
-        """What standardising adds to a row's log-density by its observed cells: log p(X) = log p(x) - log_scale."""
-        return 0.0 if self.scale is None else (observed * np.log(self.scale)).sum(1)
-
-
-def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the columns' observed cells in float64; 1 for a column that never varies."""
-    X = X.astype(np.float64, copy=False)
-    missing = bool(np.isnan(X).any())
-    mean, high, low = (np.nanmean, np.nanmax, np.nanmin) if missing else (np.mean, np.max, np.min)
-    center, least = mean(X, 0), low(X, 0)
-    spread = high(np.abs(X - center), 0)
-    still = (high(X, 0) == least) | (spread <= 10 * np.finfo(np.float64).eps * np.abs(center))
-    center = np.where(still, least, center)  # the mean of equal values is rounded
-    spread = np.where(still, 1.0, spread)
-    scale = spread * np.sqrt(mean(((X - center) / spread) ** 2, 0))  # by the spread first: squares of 1e200 overflow
-    return center, np.where(still, 1.0, scale)
 
 
 def chunk_of(n_draws: int) -> int:
@@ -511,11 +508,9 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
 
 
 def with_input_noise(source: Source, kind: str | None, level: float, likelihood: str) -> Source:
-    """Training rows of which recognition reads a noisy copy; "auto" flips bits of binary rows, and blurs real ones."""
+    """Training rows of which recognition reads a noisy copy."""
     if kind is None:
         return source
-    if kind == "auto":
-        kind = "flip" if likelihood == "bernoulli" else "gaussian"
     if kind == "flip" and likelihood != "bernoulli":
         raise ValueError(
             f"input_noise='flip' turns x into 1 - x and needs the Bernoulli likelihood, got {likelihood!r}. "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, ClassVar
+from warnings import warn
 
 import numpy as np
 import torch
@@ -14,33 +16,41 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
+from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._base import (
-    MAX_STANDARDIZED,
     DeepGenerative,
     EpochTasks,
     KeepsFloatType,
     chunk_of,
     fitting,
     like_input,
+    with_input_noise,
 )
-from skdgm.sources import Source
+from skdgm.estimators._columns import MAX_STANDARDIZED
+from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
 
 ACTIVE_VARIANCE = 0.01
+# Levels of input noise where none is named: share of cells hidden, and of bits flipped or sd of normal noise.
+DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
 
 class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
     """Abstract base of VAE and DLGM.
 
-    A face says which module it wants (``_plan``, ``_build``), what recognition is shown of the rows (``_shown``), what
-    is maximised (``_objective``), and which codes it gives (``_code_places``).
+    An estimator says which module it wants (``_plan``, ``_build``), what is maximized (``_objective``), and which codes
+    it gives (``_code_places``).
     """
 
     _missing_cells_allowed = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepGenerative._parameter_constraints,
+        "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "binarize": ["boolean"],
+        "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
+        "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
     }
+    _most_components: ClassVar[int]  # that n_components="auto" takes
 
     module_: Any  # a GaussianLatentModule
 
@@ -49,10 +59,6 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
     @abstractmethod
     def _plan(self, rows: np.ndarray) -> dict[str, Any]:
         """The arguments of the module."""
-
-    @abstractmethod
-    def _shown(self, source: Source) -> Source:
-        """The training rows, with what recognition reads of them."""
 
     @abstractmethod
     def _objective(self, *, noisy: bool) -> Objective:
@@ -93,23 +99,47 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         rows = self._read(X, reset=True)
         random = self._start()
         self._choose_likelihood(rows)
+        self._has_missing = bool(np.isnan(rows).any())
         self.module_ = self._new_module(self._plan(rows), random)
         trained, watched = self._split_validation(len(rows), random)
         trained_rows = rows[trained] if len(watched) else rows
-        term = self._term(self._shown(self._source(trained_rows)), self._objective(noisy=True))
+        source = self._shown(self._source(trained_rows))
+        terms = [self._term(source, self._objective(noisy=True))]
+        terms += self._variance_prior(self.module_, source, len(rows))
         held_out = self._term(self._source(rows[watched]), self._objective(noisy=False)) if len(watched) else None
-        self._train([term], random, len(rows), EpochTasks(self, context, X), held_out)
+        self._train(terms, random, len(rows), EpochTasks(self, context, X), held_out)
         self.active_units_ = self._count_active(trained_rows)
+        self._warn_if_worse_than_constant(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
 
-    def _must_tell(self, rows: np.ndarray) -> bool:
+    def _auto_components(self, rows: np.ndarray) -> int:
+        """Dimensions for n_components="auto": a third of the columns, a tenth of the rows at most."""
+        n_rows, n_columns = rows.shape
+        return min(self._most_components, max(2, math.ceil(n_columns / 3)), max(2, n_rows // 10))
+
+    @property
+    def _noise_kind(self) -> str | None:
+        """What ``input_noise`` means for these rows."""
+        if self.input_noise != "auto":
+            return self.input_noise
+        return "dropout" if self._has_missing else None
+
+    def _shown(self, source: Source) -> Source:
+        """The training rows, with what recognition reads of them."""
+        level = self.input_noise_level
+        if level is None:
+            level = DROPOUT_LEVEL if self._noise_kind == "dropout" else NOISE_LEVEL
+        return with_input_noise(source, self._noise_kind, level, self.likelihood_)
+
+    def _must_tell(self) -> bool:
         """Whether recognition is told what is missing; a warm start goes on doing so."""
         goes_on = self.warm_start and hasattr(self, "module_")
-        return bool(np.isnan(rows).any()) or (goes_on and self._architecture["told_missing"])
+        told = self._has_missing or self._noise_kind == "dropout"
+        return told or (goes_on and self._architecture["told_missing"])
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
         """Units of each layer whose posterior mean varies over the rows: variance above 0.01 (Burda et al. 2016)."""
@@ -272,6 +302,14 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
             raise ValueError(f"method must be 'importance' or 'chain', got {method!r}.")
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         X = self._columns.check_density_range(self._read(X))
+        if not self._architecture["told_missing"] and np.isnan(X).any():
+            warn(
+                f"{type(self).__name__} was fitted to rows without missing cells and reads each as the middle of its "
+                "column: filled cells may be off, and drawn ones too much alike. Fit with input_noise='dropout', or "
+                "with rows that miss cells.",
+                UserWarning,
+                stacklevel=3,
+            )
         if n_draws is None and method == "importance":
             return self._filled(X, self._expected(X))
         check_scalar(1 if n_draws is None else n_draws, "n_draws", Integral, min_val=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
+from warnings import warn
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import Interval, StrOptions, validate_data
 from skdgm.distributions import Categorical
 from skdgm.estimators._base import (
+    CHUNK,
     DeepGenerative,
     EpochTasks,
     KeepsFloatType,
@@ -38,6 +40,38 @@ NEGLIGIBLE = 1e-9
 FLOATS = [np.float64, np.float32]
 
 
+# Rows that the class prior is estimated from, at each epoch.
+ROWS_FOR_PRIOR = 5000
+# A given class prior contradicts the rows from this distance (total variation) to their estimate on.
+MAX_PRIOR_DISTANCE = 0.2
+
+
+class Weights(NamedTuple):
+    """Weights of the mean -U, -L and log q(y | x), of the bound's gradient into q(y | x), and L2 penalties.
+
+    ``classification_share`` is what log q(y | x) counts in the history's bound, None for its weight: J^alpha holds it.
+    ``alpha`` is eq. (9)'s that weighs labels against the rest of q(y | x)'s gradient alike.
+    """
+
+    unlabeled: float
+    labeled: float
+    classification: float
+    classification_share: float | None
+    pull: float
+    alpha: float
+    penalties: dict[str, float]
+
+
+class Strength(NamedTuple):
+    """How strongly the bound pulls q(y | x), per column, and the MLP's penalty in labels, under alpha="auto"."""
+
+    pull: float
+    penalty: float
+
+
+STRENGTH_FOR_TABLES, STRENGTH_FOR_IMAGES = Strength(5.0, 4.0), Strength(40.0, 1.0)
+
+
 class SemiSupervised(
     KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, DeepGenerative
 ):
@@ -48,9 +82,9 @@ class SemiSupervised(
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepGenerative._parameter_constraints,
-        "alpha": [Interval(Real, 0, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "alpha_normalization": [StrOptions({"paper", "balanced"})],
-        "class_prior": [StrOptions({"uniform", "empirical"}), "array-like", dict],
+        "class_prior": [StrOptions({"estimated", "uniform", "empirical"}), "array-like", dict],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "labeled_batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_enumerated": [Interval(Integral, 1, None, closed="left"), None],
@@ -58,12 +92,14 @@ class SemiSupervised(
         "unlabeled_value": [Integral, Real, str, None],
     }
 
+    classes_: np.ndarray
+
     # --- abstract -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, str]:
+    ) -> tuple[Source, int, Any]:
         """What the M2 is trained on: its rows, the number of their columns, and their likelihood."""
 
     @abstractmethod
@@ -109,72 +145,123 @@ class SemiSupervised(
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, codes = self._read_labeled(X, y)
-        prior = self._class_prior(codes)
+        prior = self._initial_prior(codes)
         random = self._start()
         labels, weight = self._label_tensors(codes)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
-        self.module_ = self._new_module(self._plan(n_columns, likelihood, prior), random)
-        terms, watched = self._terms(source, codes, random)
+        self.module_ = self._new_module(self._plan(n_columns, likelihood), random)
+        self._set_prior(prior, shares(codes, len(self.classes_)))
+        class_shares = ClassShares(self, source, codes, random)
+        weights = self._weights(n_columns, codes)
+        self.alpha_ = weights.alpha
+        terms, watched = self._terms(source, codes, weights, random)
         epochs = self._epoch_context(context)
-        self._train(terms, random, len(rows), EpochTasks(self, epochs, X, y), watched)
+        tasks = EpochTasks(self, epochs, X, y, before_epoch=class_shares.update)
+        self._train(terms, random, len(rows), tasks, watched, penalties=weights.penalties)
+        prior = self.module_.p_y.probs.double().cpu().numpy()
+        self.class_prior_ = prior / prior.sum()
+        class_shares.check()
+        if self.alpha == "auto" and self._model is self.module_:  # else the bound is J^alpha, or one of codes
+            self._warn_if_worse_than_constant(rows, len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
+    # --- the class prior ----------------------------------------------------------------------------------------
+
     def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
         previous = getattr(self, "classes_", None)
         rows, codes = read_labeled(self, X, y)
+        if isinstance(self.class_prior, dict):
+            codes = self._with_named_classes(codes)
         self._check_same_classes(previous)
+        self._check_same_prior()
         return rows, codes
 
-    def _class_prior(self, codes: np.ndarray) -> list[float]:
-        """p(y) by the parameter ``class_prior``, in the order of ``classes_``."""
+    def _with_named_classes(self, codes: np.ndarray) -> np.ndarray:
+        """Class indices once ``classes_`` holds the classes that only ``class_prior`` names."""
+        labeled, named = self.classes_.tolist(), list(self.class_prior)
+        if any(label not in named for label in labeled):
+            raise ValueError(self._wrong_prior())
+        new = [label for label in named if label not in labeled]
+        if any(isinstance(label, str) != isinstance(labeled[0], str) for label in new):
+            raise ValueError(
+                f"class_prior names the class {new[0]!r}, y has labels like {labeled[0]!r}. Name classes by labels of "
+                "one type."
+            )
+        classes = np.unique(np.array([*labeled, *new], dtype=self.classes_.dtype if not new else None))
+        if self.classes_.dtype == object:
+            classes = classes.astype(object)
+        place = np.searchsorted(classes, self.classes_)
+        self.classes_ = classes
+        return np.where(codes >= 0, np.asarray(place)[codes], -1)
+
+    def _initial_prior(self, codes: np.ndarray) -> np.ndarray:
+        """p(y) by the parameter ``class_prior``, in the order of ``classes_``; an estimate begins at the labels'."""
         n_classes = len(self.classes_)
         if isinstance(self.class_prior, str):
-            counts = np.bincount(codes[codes >= 0], minlength=n_classes)
-            return (
-                (counts / counts.sum()) if self.class_prior == "empirical" else np.full(n_classes, 1 / n_classes)
-            ).tolist()
-        given = (
-            self._prior_in_order() if isinstance(self.class_prior, dict) else np.asarray(self.class_prior, dtype=float)
-        )
-        if given.shape != (n_classes,) or not np.all(given > 0) or not np.isclose(given.sum(), 1):
-            raise ValueError(
-                f"class_prior must hold {n_classes} positive probabilities that sum to 1, one for each of the classes "
-                f"{self.classes_.tolist()}, got {self.class_prior!r}. Use 'uniform', 'empirical', or a dict by label."
-            )
-        return (given / given.sum()).tolist()
+            return np.full(n_classes, 1 / n_classes) if self.class_prior == "uniform" else shares(codes, n_classes)
+        given = self.class_prior
+        if isinstance(given, dict):
+            given = [given[label] for label in self.classes_.tolist()]
+        prior = np.asarray(given, dtype=float)
+        if prior.shape != (n_classes,) or not np.all(prior > 0) or not np.isclose(prior.sum(), 1):
+            raise ValueError(self._wrong_prior())
+        return prior / prior.sum()
 
-    def _prior_in_order(self) -> np.ndarray:
-        strangers = [label for label in self.class_prior if label not in self.classes_.tolist()]
-        if strangers:
+    def _wrong_prior(self) -> str:
+        return (
+            f"class_prior must hold {len(self.classes_)} positive probabilities that sum to 1, one for each of the "
+            f"classes {self.classes_.tolist()}, got {self.class_prior!r}. Use 'estimated', 'uniform', 'empirical', or "
+            "a dict by label, which may name further classes."
+        )
+
+    def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
+        """Give the module p(y), unless a warm start goes on from its estimate, and the shares of labels."""
+        goes_on = self.warm_start and hasattr(self, "class_prior_") and is_estimated(self.class_prior)
+        with np.errstate(divide="ignore"):
+            log_prior, log_labeled = np.log(prior).astype(np.float32), np.log(labeled).astype(np.float32)
+        if not goes_on:
+            self.module_.log_p_y.copy_(torch.from_numpy(log_prior))
+        self.module_.log_p_labeled.copy_(torch.from_numpy(log_labeled))
+
+    def _check_same_prior(self) -> None:
+        """Raise where a warm start meets another ``class_prior``."""
+        known = getattr(self, "_fitted_prior", None) if self.warm_start else None
+        if known is not None and repr(known) != repr(self.class_prior):
             raise ValueError(
-                f"class_prior names classes without labels: {strangers}; y has labels of {self.classes_.tolist()}. "
-                "Label at least one row of each class, or leave them out."
+                f"warm_start=True goes on from the last fit, but class_prior changed since: had {known!r}, wanted "
+                f"{self.class_prior!r}. Use warm_start=False."
             )
-        return np.array([self.class_prior.get(label, np.nan) for label in self.classes_.tolist()], dtype=float)
+        self._fitted_prior = self.class_prior
 
     def _label_tensors(self, codes: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Class indices and row weights on the device; an unlabeled row weighs 1."""
         y = torch.from_numpy(codes).to(self.device_)
         if self.class_weight is None:
             return y, None
-        labels = self.classes_[codes[codes >= 0]]
-        by_class = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-        mean = np.average(by_class, weights=np.bincount(codes[codes >= 0]))  # of labeled rows: 1 once divided by it
+        labeled = codes[codes >= 0]
+        present, counts = np.unique(labeled, return_counts=True)
+        by_class = np.ones(len(self.classes_))  # for a class without labels
+        by_class[present] = compute_class_weight(
+            self.class_weight, classes=self.classes_[present], y=self.classes_[labeled]
+        )
+        mean = np.average(by_class[present], weights=counts)  # of labeled rows: 1 once divided by it
         weight = np.where(codes >= 0, by_class[codes] / mean, 1.0)
         return y, torch.from_numpy(weight.astype(np.float32)).to(self.device_)
 
-    def _plan(self, n_columns: int, likelihood: str, prior: list[float]) -> dict[str, Any]:
+    def _plan(self, n_columns: int, likelihood: Any) -> dict[str, Any]:
         return {
             "n_columns": n_columns,
             "n_latent": int(self.n_components),
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "likelihood": likelihood,
-            "class_prior": prior,
+            "linear_path": True,
+            "clip_inputs": self._reads_clipped,
+            "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # set once the module is made
         }
 
     def _check_same_classes(self, previous: Any) -> None:
@@ -188,50 +275,77 @@ class SemiSupervised(
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> M2Module:
         return M2Module(**architecture, rng=rng)
 
-    def _terms(
-        self, source: Source, codes: np.ndarray, random: np.random.RandomState
-    ) -> tuple[list[Term], Term | None]:
-        """The parts of J^alpha, eqs. (8) and (9), and the held-out rows to watch."""
-        unlabeled, labeled = np.flatnonzero(codes < 0), np.flatnonzero(codes >= 0)
-        if len(unlabeled):
-            unlabeled, held_out = self._hold_out(unlabeled, random)
-        else:
-            labeled, held_out = self._hold_out(labeled, random)
-        weights = self._term_weights(len(unlabeled), len(labeled))
-        terms = self._labeled_terms(self._subset(source, labeled), weights, leads=not len(unlabeled))
-        if len(unlabeled):
-            terms.insert(0, self._unlabeled_term("unlabeled", self._subset(source, unlabeled), weights["unlabeled"]))
-        return terms, self._unlabeled_term("", self._subset(source, held_out), 1.0) if len(held_out) else None
+    # --- the objective ------------------------------------------------------------------------------------------
 
-    def _hold_out(self, places: np.ndarray, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        trained, watched = self._split_validation(len(places), random)
+    def _weights(self, n_columns: int, codes: np.ndarray) -> Weights:
+        """How much labeled bound, unlabeled bound and labels count, by ``alpha``.
+
+        A number is the paper's. "paper": J^alpha / N literally, the extra term being alpha N times the mean over
+        labels. "balanced": both bounds count alike whatever the numbers of rows, and each label's log q(y | x) keeps
+        its weight against its bound. "auto": each row's bound counts once, the labels' mean log q(y | x) counts 1, and
+        the bound's gradient into q(y | x) a share that doesn't grow with the number of columns.
+        """
+        n_rows, n_labeled = len(codes), int((codes >= 0).sum())
+        unlabeled, labeled = 1 - n_labeled / n_rows, n_labeled / n_rows
+        if self.alpha == "auto":
+            strength = self._strength()
+            per_label = (2 if len(self.classes_) == 2 else 1) / n_labeled  # two logits move one difference
+            penalties = {"classifier.mlp.path": per_label, "classifier": strength.penalty * per_label}
+            pull = min(1.0, strength.pull / n_columns)
+            return Weights(unlabeled, labeled, 1.0, 0.0, pull, 1 / pull, penalties)
+        if self.alpha_normalization == "paper":
+            return Weights(unlabeled, labeled, self.alpha, None, 1.0, self.alpha, {})
+        return Weights(1.0, 1.0, self.alpha * n_rows / n_labeled, None, 1.0, self.alpha, {})
+
+    def _strength(self) -> Strength:
+        return STRENGTH_FOR_IMAGES if self._columns.is_image else STRENGTH_FOR_TABLES
+
+    def _terms(
+        self, source: Source, codes: np.ndarray, weights: Weights, random: np.random.RandomState
+    ) -> tuple[list[Term], Term | None]:
+        """The parts of J^alpha, eqs. (8) and (9), and the held-out rows to watch.
+
+        Rows are held out of the bound alone, and from the larger of the two kinds: every label counts in the
+        classification.
+        """
+        n_rows, unlabeled, labeled = len(codes), np.flatnonzero(codes < 0), np.flatnonzero(codes >= 0)
+        bounded = labeled
+        if len(unlabeled) >= len(labeled):
+            unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
+        else:
+            bounded, held_out = self._hold_out(labeled, n_rows, random)
+        terms = self._labeled_terms(source, labeled, bounded, weights, leads=len(labeled) > len(unlabeled))
+        if len(unlabeled):
+            rows = self._subset(source, unlabeled)
+            terms.insert(0, self._unlabeled_term("unlabeled", rows, weights.unlabeled, weights.pull))
+        terms += self._variance_prior(self.module_, terms[0].source, n_rows)
+        watched = self._unlabeled_term("", self._subset(source, held_out), 1.0) if len(held_out) else None
+        return terms, watched
+
+    def _hold_out(
+        self, places: np.ndarray, n_rows: int, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray]:
+        trained, watched = self._split_validation(len(places), random, wanted=self._holds_out(n_rows))
         return places[trained], places[watched]
 
-    def _term_weights(self, n_unlabeled: int, n_labeled: int) -> dict[str, float]:
-        """Weights of the mean -U, -L and log q(y | x).
-
-        "paper": J^alpha / N literally, the extra term being alpha N times the mean over labels. "balanced": both bounds
-        count alike whatever the numbers of rows, and each label's log q(y | x) keeps its weight against its bound.
-        """
-        n_rows = n_unlabeled + n_labeled
-        if self.alpha_normalization == "paper":
-            return {"unlabeled": n_unlabeled / n_rows, "labeled": n_labeled / n_rows, "classification": self.alpha}
-        return {"unlabeled": 1.0, "labeled": 1.0, "classification": self.alpha * n_rows / n_labeled}
-
-    def _unlabeled_term(self, name: str, source: Source, weight: float) -> Term:
+    def _unlabeled_term(self, name: str, source: Source, weight: float, pull: float = 1.0) -> Term:
         module, n_enumerated = self.module_, self.n_enumerated
         # to find the classes that count, the CPU would have to wait for another device
         negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
 
         def objective(batch, rng):
-            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible)
+            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible, pull)
 
         return Term(name, source, objective, weight, self._batch_size(source.n_rows))
 
-    def _labeled_terms(self, source: Source, weights: dict[str, float], *, leads: bool) -> list[Term]:
+    def _labeled_terms(
+        self, source: Source, labeled: np.ndarray, bounded: np.ndarray, weights: Weights, *, leads: bool
+    ) -> list[Term]:
         module = self.module_
-        auto = self._batch_size(source.n_rows) if leads else min(source.n_rows, AUTO_LABELED_BATCH)
-        size = auto if self.labeled_batch_size == "auto" else min(source.n_rows, self.labeled_batch_size)
+        rows = self._subset(source, labeled)
+        of_bound = rows if len(bounded) == len(labeled) else self._subset(source, bounded)
+        auto = self._batch_size(len(labeled)) if leads else AUTO_LABELED_BATCH
+        size = min(len(bounded), auto if self.labeled_batch_size == "auto" else self.labeled_batch_size)
 
         def bound(batch, rng):
             return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
@@ -240,8 +354,8 @@ class SemiSupervised(
             return module.log_q_y(batch.x, batch.y, batch.observed)
 
         return [
-            Term("labeled", source, bound, weights["labeled"], size),
-            Term("classification", source, log_q_y, weights["classification"], size),
+            Term("labeled", of_bound, bound, weights.labeled, size),
+            Term("classification", rows, log_q_y, weights.classification, size, share=weights.classification_share),
         ]
 
     def _subset(self, source: Source, places: np.ndarray) -> Subset:
@@ -427,7 +541,7 @@ class SemiSupervised(
         check_n_samples(n_samples)
         random = check_random_state(random_state)
         if y is None:
-            indices = random.choice(len(self.classes_), size=n_samples, p=np.array(self._architecture["class_prior"]))
+            indices = random.choice(len(self.classes_), size=n_samples, p=self.class_prior_)
         else:
             indices = self._class_indices(y, n_samples)
         rng, model = self._generator(random), self._model
@@ -448,6 +562,69 @@ class SemiSupervised(
     @property
     def _n_features_out(self) -> int:
         return self._architecture["n_latent"]
+
+
+class ClassShares:
+    """The class prior of a fit: estimated from the unlabeled rows before each epoch, or compared with them at the end.
+
+    Parameters
+    ----------
+    classifier : SemiSupervised
+    source : Source
+        The training rows.
+    codes : ndarray of shape (n_samples,)
+        Class indices, -1 where unlabeled.
+    random : RandomState
+        Chooses the rows that are read.
+    """
+
+    def __init__(self, classifier: Any, source: Source, codes: np.ndarray, random: np.random.RandomState) -> None:
+        unlabeled = np.flatnonzero(codes < 0)
+        self.classifier, self.source = classifier, source
+        self.n_unlabeled, self.n_labeled = len(unlabeled), len(codes) - len(unlabeled)
+        read = random.permutation(unlabeled)[:ROWS_FOR_PRIOR]
+        self.read = torch.from_numpy(np.sort(read)).to(classifier.device_)
+        self.rng = classifier._generator(random)
+
+    @torch.no_grad()
+    def mean_q_y(self) -> Tensor:
+        """Mean of q(y | x) over the unlabeled rows, (n_classes,)."""
+        parts = [self.source.rows(part, self.rng) for part in self.read.split(CHUNK)]
+        module = self.classifier.module_
+        return torch.cat([module.q_y(batch.x, batch.observed).probs for batch in parts]).mean(0)
+
+    def update(self, epoch: int) -> None:
+        """Estimate the prior anew, where it is to be estimated and the classifier has learned something."""
+        if epoch and is_estimated(self.classifier.class_prior) and self.n_unlabeled:
+            self.classifier.module_.estimate_prior(self.mean_q_y(), self.n_unlabeled, self.n_labeled)
+
+    def check(self) -> None:
+        """Warn where a given prior contradicts what q(y | x) says of the unlabeled rows."""
+        given = self.classifier.class_prior_
+        if is_estimated(self.classifier.class_prior) or not self.n_unlabeled:
+            return
+        found = self.mean_q_y().double().cpu().numpy()
+        distance = 0.5 * np.abs(found - given).sum()
+        if distance > MAX_PRIOR_DISTANCE:
+            listed = zip(self.classifier.classes_, found, strict=True)
+            shares = ", ".join(f"{label}: {share:.2f}" for label, share in listed)
+            warn(
+                f"class_prior={self.classifier.class_prior!r} does not fit the unlabeled rows: of these the classifier "
+                f"finds {{{shares}}}. Use class_prior='estimated', unless you know better.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def is_estimated(class_prior: Any) -> bool:
+    """Whether the class prior is to be estimated."""
+    return isinstance(class_prior, str) and class_prior == "estimated"
+
+
+def shares(codes: np.ndarray, n_classes: int) -> np.ndarray:
+    """Share of each class among the labeled rows."""
+    counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+    return counts / counts.sum()
 
 
 def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[np.ndarray, np.ndarray]:

@@ -9,11 +9,10 @@ import numpy as np
 from torch import Generator
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._base import layer_sizes, with_input_noise
+from skdgm.estimators._base import layer_sizes
 from skdgm.estimators._latent_density import LatentDensity
 from skdgm.models.dlgm import DLGMModule
 from skdgm.networks import COVARIANCES
-from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective
 
 
@@ -194,19 +193,19 @@ class DLGM(LatentDensity):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **LatentDensity._parameter_constraints,
-        "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
+        "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
         "posterior": [StrOptions(set(COVARIANCES))],
         "rank": [Interval(Integral, 1, None, closed="left")],
-        "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
-        "input_noise_level": [Interval(Real, 0, None, closed="neither")],
         "code_noise": [Interval(Real, 0, None, closed="left")],
         "n_importance_train": [Interval(Integral, 1, None, closed="left")],
         "transform_layers": [StrOptions({"top", "all"})],
     }
 
+    _most_components = 50
+
     def __init__(
         self,
-        n_components=50,
+        n_components="auto",
         *,
         hidden_layer_sizes=(200,),
         posterior="low_rank",
@@ -214,19 +213,19 @@ class DLGM(LatentDensity):
         activation="relu",
         likelihood="auto",
         binarize=False,
-        input_noise=None,
-        input_noise_level=0.1,
+        input_noise="auto",
+        input_noise_level=None,
         code_noise=0.0,
         n_importance_train=1,
-        weight_prior=1.0,
-        warmup=0.5,
+        weight_prior=0.5,
+        warmup=0,
         learning_rate_init=3e-3,
         learning_rate="falling",
         batch_size="auto",
-        max_iter=100,
+        max_iter=300,
         tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping=False,
+        n_iter_no_change=20,
+        early_stopping="auto",
         validation_fraction=0.1,
         transform_layers="top",
         warm_start=False,
@@ -266,7 +265,8 @@ class DLGM(LatentDensity):
         self.n_importance_samples = n_importance_samples
 
     def _plan(self, rows: np.ndarray) -> dict[str, Any]:
-        layers = layer_sizes(self.n_components, "n_components")
+        auto = isinstance(self.n_components, str)
+        layers = [self._auto_components(rows)] if auto else layer_sizes(self.n_components, "n_components")
         if not layers:
             raise ValueError("n_components must name at least one layer, got an empty sequence. Use for example 50.")
         if self.posterior == "low_rank" and self.rank > min(layers):
@@ -279,17 +279,16 @@ class DLGM(LatentDensity):
             "n_latents": layers,
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
-            "likelihood": self.likelihood_,
+            "likelihood": self._columns.groups,
+            "linear_path": True,
+            "clip_inputs": self._reads_clipped,
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
-            "told_missing": self._must_tell(rows) or self.input_noise == "dropout",
+            "told_missing": self._must_tell(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:
         return DLGMModule(**architecture, rng=rng)
-
-    def _shown(self, source: Source) -> Source:
-        return with_input_noise(source, self.input_noise, self.input_noise_level, self.likelihood_)
 
     def _objective(self, *, noisy: bool) -> Objective:
         module, n_draws, code_noise = self.module_, self.n_importance_train, self.code_noise * noisy

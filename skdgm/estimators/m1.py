@@ -189,7 +189,7 @@ class M1Classifier(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, codes = read_labeled(self, X, y)
         random = check_random_state(self.random_state)
-        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=VAE(warmup=1.0))
+        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=VAE(warmup=1.0, max_iter=100))
         self._sees_indices = self._reads_unlabeled()
         places, Z = self._training_codes(rows, codes, random)
         estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)

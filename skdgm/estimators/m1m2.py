@@ -209,9 +209,9 @@ class M1M2Classifier(SemiSupervised):
         likelihood="gaussian_heteroscedastic",
         active_threshold=0.1,
         resample_codes=True,
-        alpha=1.0,
+        alpha="auto",
         alpha_normalization="paper",
-        class_prior="uniform",
+        class_prior="estimated",
         class_weight=None,
         labeled_batch_size="auto",
         n_enumerated=None,
@@ -225,7 +225,7 @@ class M1M2Classifier(SemiSupervised):
         max_iter=100,
         tol=1e-4,
         n_iter_no_change=10,
-        early_stopping=False,
+        early_stopping="auto",
         validation_fraction=0.1,
         warm_start=False,
         verbose=False,
@@ -268,18 +268,23 @@ class M1M2Classifier(SemiSupervised):
 
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, str]:
-        default = VAE(n_components=50, warmup=1.0, device=self.device)
+    ) -> tuple[Source, int, Any]:
+        default = VAE(n_components=50, warmup=1.0, max_iter=100, device=self.device)
         goes_on = self.warm_start and hasattr(self, "module_")  # the upper weights read the codes of this encoder
         if not goes_on:
             self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
         self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
+        self.likelihoods_ = self.encoder_.likelihoods_
         mean, sd = self.encoder_._posterior(rows)
         if not goes_on:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         source = Codes(torch.from_numpy(mean).to(self.device_), torch.from_numpy(sd).to(self.device_), y, weight)
         return source, mean.shape[1], self.likelihood
+
+    @property
+    def _reads_clipped(self) -> bool:
+        return False  # codes have a scale of their own
 
     def _epoch_context(self, context: Any) -> Any:
         task = context.subcontext(task_name="fit-classifier", max_subtasks=self.max_iter)

@@ -190,9 +190,9 @@ class M2Classifier(SemiSupervised):
         activation="relu",
         likelihood="auto",
         binarize=False,
-        alpha=0.1,
+        alpha="auto",
         alpha_normalization="balanced",
-        class_prior="uniform",
+        class_prior="estimated",
         class_weight=None,
         labeled_batch_size="auto",
         n_enumerated=None,
@@ -206,7 +206,7 @@ class M2Classifier(SemiSupervised):
         max_iter=70,
         tol=1e-4,
         n_iter_no_change=10,
-        early_stopping=False,
+        early_stopping="auto",
         validation_fraction=0.1,
         warm_start=False,
         verbose=False,
@@ -247,9 +247,9 @@ class M2Classifier(SemiSupervised):
 
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, str]:
+    ) -> tuple[Source, int, Any]:
         self._choose_likelihood(rows)
-        return self._source(rows, y, weight), rows.shape[1], self.likelihood_
+        return self._source(rows, y, weight), rows.shape[1], self._columns.groups
 
     def _epoch_context(self, context: Any) -> Any:
         return context

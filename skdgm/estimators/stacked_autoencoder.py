@@ -354,6 +354,7 @@ class StackedAutoencoder(
     module_: StackModule
     log_partition_: Any
     warmup = 0  # there is no KL
+    _may_mix_likelihoods = False
 
     # --- fit ----------------------------------------------------------------------------------------------------
 
@@ -432,7 +433,7 @@ class StackedAutoencoder(
                 f"lower was fitted with likelihood={lower.likelihood_!r}, got likelihood={self.likelihood!r}. Use "
                 "'auto', or fit lower anew."
             )
-        self.likelihood_, self._columns = lower.likelihood_, lower._columns
+        self.likelihood_, self.likelihoods_, self._columns = lower.likelihood_, lower.likelihoods_, lower._columns
         self._columns.check_density_range(rows)
 
     def _split_judged(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
@@ -502,9 +503,7 @@ class StackedAutoencoder(
         watched = None
         if self.early_stopping and lesson.held_out is not None:
             watched = self._term(encoded(lesson.held_out, layers_below), watches(layer))
-        shown = (
-            source if is_rbm else with_input_noise(source, self.input_noise, self.input_noise_level, plan["likelihood"])
-        )
+        shown = source if is_rbm else self._corrupted(source, plan["likelihood"])
         task = lesson.context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
         task.call_on_fit_task_begin(estimator=self, X=lesson.X)
         epochs = EpochTasks(self, task, lesson.X, part=f" layer {level + 1}", n_epochs=n_epochs)
@@ -512,6 +511,12 @@ class StackedAutoencoder(
         history = self._run_engine(layer, terms, settings, lesson.random, epochs, watched, rate)
         task.call_on_fit_task_end(estimator=self, X=lesson.X)
         return Taught(plan, layer, history)
+
+    def _corrupted(self, source: Source, likelihood: str) -> Source:
+        """What recognition reads: "auto" flips bits of binary rows, and blurs real ones."""
+        auto = "flip" if likelihood == "bernoulli" else "gaussian"
+        kind = auto if self.input_noise == "auto" else self.input_noise
+        return with_input_noise(source, kind, self.input_noise_level, likelihood)
 
     def _new_layer(self, lesson: Lesson, level: int, plan: dict[str, Any], mean: Tensor) -> BinaryCodeModule:
         layer = new_layer(**plan, rng=lesson.weights_rng).to(self.device_)

@@ -14,7 +14,6 @@ from torch import Generator
 from skdgm.estimators._base import layer_sizes
 from skdgm.estimators._latent_density import LatentDensity
 from skdgm.models.vae import VAEModule
-from skdgm.sources import Source
 from skdgm.training import Objective
 
 
@@ -156,23 +155,27 @@ class VAE(LatentDensity):
     (150,)
     """
 
+    _most_components = 20
+
     def __init__(
         self,
-        n_components=20,
+        n_components="auto",
         *,
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
         binarize=False,
-        weight_prior=1.0,
-        warmup=0.5,
+        input_noise="auto",
+        input_noise_level=None,
+        weight_prior=0.5,
+        warmup=0,
         learning_rate_init=3e-3,
         learning_rate="falling",
         batch_size="auto",
-        max_iter=100,
+        max_iter=300,
         tol=1e-4,
-        n_iter_no_change=10,
-        early_stopping=False,
+        n_iter_no_change=20,
+        early_stopping="auto",
         validation_fraction=0.1,
         warm_start=False,
         verbose=False,
@@ -186,6 +189,8 @@ class VAE(LatentDensity):
         self.activation = activation
         self.likelihood = likelihood
         self.binarize = binarize
+        self.input_noise = input_noise
+        self.input_noise_level = input_noise_level
         self.weight_prior = weight_prior
         self.warmup = warmup
         self.learning_rate_init = learning_rate_init
@@ -206,22 +211,21 @@ class VAE(LatentDensity):
     def _plan(self, rows: np.ndarray) -> dict[str, Any]:
         return {
             "n_columns": rows.shape[1],
-            "n_latent": int(self.n_components),
+            "n_latent": self._auto_components(rows) if self.n_components == "auto" else int(self.n_components),
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
-            "likelihood": self.likelihood_,
-            "told_missing": self._must_tell(rows),
+            "likelihood": self._columns.groups,
+            "linear_path": True,
+            "clip_inputs": self._reads_clipped,
+            "told_missing": self._must_tell(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
         return VAEModule(**architecture, rng=rng)
 
-    def _shown(self, source: Source) -> Source:
-        return source
-
     def _objective(self, *, noisy: bool) -> Objective:
         module = self.module_
-        return lambda batch, rng: module.bound(batch.x, rng, batch.observed)
+        return lambda batch, rng: module.bound(batch.x, rng, batch.observed, batch.evidence)
 
     @property
     def _code_places(self) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import AnyNormal, Blocks, Distribution
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
 
@@ -25,14 +26,18 @@ class DLGMModule(GaussianLatentModule):
         Dimensions of xi_1, ..., xi_L.
     hidden : sequence of int
         Hidden layers of the recognition networks, from X upward; the T_l mirror them.
-    activation, likelihood : str
+    activation : str
+    likelihood : str or groups of columns
+        As in likelihoods.columns.
     posterior : str
         Name in ``COVARIANCES``.
     rank : int
         Of the low-rank posterior; none exceeds its layer's dimensions.
     rng : Generator or None
-    told_missing : bool
-        Whether recognition is told which cells are missing.
+    told_missing, clip_inputs : bool
+        Whether recognition is told which cells are missing, and reads cells through ``smooth_clip``.
+    linear_path : bool
+        Whether linear maps run beside the networks.
     """
 
     def __init__(
@@ -41,21 +46,26 @@ class DLGMModule(GaussianLatentModule):
         n_latents: Sequence[int],
         hidden: Sequence[int],
         activation: str,
-        likelihood: str,
+        likelihood: str | Groups,
         posterior: str,
         rank: int,
         rng: Generator | None = None,
         told_missing: bool = False,
+        linear_path: bool = False,
+        clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_latents, downward = list(n_latents), list(hidden)[::-1]
         covariance = COVARIANCES[posterior](rank)
         self.encoders = nn.ModuleList(
-            NormalNetwork(n_columns, d, hidden, activation, rng, 0, told_missing, covariance) for d in n_latents
+            NormalNetwork(n_columns, d, hidden, activation, rng, 0, told_missing, covariance, linear_path, clip_inputs)
+            for d in n_latents
         )
-        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng)
+        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng, 0, linear_path)
         below_above = list(zip(n_latents[:-1], n_latents[1:], strict=True))
-        self.t = nn.ModuleList(MLP(above, below, downward, activation, rng) for below, above in below_above)
+        self.t = nn.ModuleList(
+            MLP(above, below, downward, activation, rng, linear_path=linear_path) for below, above in below_above
+        )
         self.g = nn.ModuleList(Affine(below, below, rng, bias=False) for below, _ in below_above)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:

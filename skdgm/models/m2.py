@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
@@ -14,22 +15,30 @@ from skdgm.distributions import (
     Rng,
     log_mean_exp,
     log_standard_normal,
+    scaled_gradient,
     standard_normal,
 )
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.bound import LabelBound
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 
 # Gathering rows costs about a quarter of their work: with more classes than this, all are summed.
 WORTH_LEAVING_OUT = 0.75
+# Weight of the labels' shares in an estimated class prior, against 1 for what all rows say.
+PRIOR_PULL = 0.3
 
 
 class M2Module(nn.Module):
     """p(x, y, z) = p(y) p(z) p(x | y, z), eq. (2); q(y, z | x) = q(y | x) q(z | x, y), eq. (4).
 
     Labels are class indices. A y of shape (n_classes, 1) against rows of shape (n, n_columns) evaluates every class.
+
+    Labels are drawn in other shares than the classes have, pi_labeled(y) instead of p(y). The classifier is that of
+    labeled rows, q_labeled(y | x); q(y | x) is proportional to q_labeled(y | x) p(y) / pi_labeled(y).
     """
 
     log_p_y: Tensor
+    log_p_labeled: Tensor
 
     def __init__(
         self,
@@ -37,26 +46,49 @@ class M2Module(nn.Module):
         n_latent: int,
         hidden: Sequence[int],
         activation: str,
-        likelihood: str,
+        likelihood: str | Groups,
         class_prior: Sequence[float],
         rng: Generator | None = None,
+        linear_path: bool = False,
+        clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
         self.n_latent, self.n_classes = n_latent, n_classes
-        self.register_buffer("log_p_y", torch.log(torch.tensor(class_prior, dtype=torch.float32)))
-        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng)
-        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes)
-        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, n_classes)
+        log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
+        self.register_buffer("log_p_y", log_p_y)
+        self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
+        recognition: Any = {"linear_path": linear_path, "clip_inputs": clip_inputs}
+        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **recognition)
+        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **recognition)
+        self.decoder = DecoderNetwork(
+            n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_path
+        )
 
     @property
     def p_y(self) -> Categorical:
         """p(y), the class prior."""
         return Categorical(self.log_p_y)
 
+    @torch.no_grad()
+    def estimate_prior(self, mean_q_y: Tensor, n_unlabeled: int, n_labeled: int) -> None:
+        """p(y) from the mean of q(y | x) over the unlabeled rows, drawn towards the labels' shares; in closed form.
+
+        A step of expectation-maximization (Saerens et al. 2002), p(y) = (pi_all + 0.3 pi_labeled) / 1.3: no class that
+        has labels can vanish.
+        """
+        p_labeled = torch.exp(self.log_p_labeled)
+        p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
+        self.log_p_y.copy_(torch.log((p_all + PRIOR_PULL * p_labeled) / (1 + PRIOR_PULL)))
+
+    def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
+        """The classifier for rows drawn as the labeled ones are, (n, n_classes)."""
+        return self.classifier(x, observed)
+
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
-        return self.classifier(x, observed)
+        log_ratio = torch.where(self.log_p_labeled.isfinite(), self.log_p_y - self.log_p_labeled, 0.0)
+        return Categorical(self.q_y_labeled(x, observed).log_probs + log_ratio)
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x, y), rows of shape (..., n, n_latent)."""
@@ -92,14 +124,17 @@ class M2Module(nn.Module):
         observed: Tensor | None = None,
         n_enumerated: int | None = None,
         negligible: float = 0.0,
+        pull: float = 1.0,
     ) -> LabelBound:
         """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,).
+
+        ``pull`` multiplies its gradient with respect to q(y | x), and that alone.
 
         ``n_enumerated`` sums that many classes and draws one of the rest. Classes that weigh no more than
         ``negligible`` are left out: at 1e-9 they are below the rounding of the sum, and once q(y | x) is certain they
         are nearly all of the work.
         """
-        q_y = self.q_y(x, observed)
+        q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, pull))
         if n_enumerated is None or n_enumerated >= self.n_classes - 1:
             y, weight, drawn = self.every_class, q_y.probs.T, False
         else:
@@ -126,15 +161,15 @@ class M2Module(nn.Module):
         return torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)]).mean(0)
 
     def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log q(y | x) of the given labels, the term that eq. (9) weighs by alpha; (n,)."""
-        return self.q_y(x, observed).log_prob(y)
+        """log q(y | x) of labeled rows, the term that eq. (9) weighs by alpha; (n,)."""
+        return self.q_y_labeled(x, observed).log_prob(y)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
         y = self.every_class
         z, log_q_z = self.q_z(x, y, observed).expand(n_draws).draw(rng)
         log_w = self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
-        return (log_mean_exp(log_w) + self.log_p_y[:, None]).T
+        return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x), the label summed out; (n,)."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Generator, Tensor
 
 from skdgm.distributions import Distribution, Normal
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.networks import DecoderNetwork, NormalNetwork
 
@@ -23,14 +25,18 @@ class VAEModule(GaussianLatentModule):
         n_latent: int,
         hidden: Sequence[int],
         activation: str,
-        likelihood: str,
+        likelihood: str | Groups,
         rng: Generator | None = None,
         told_missing: bool = False,
+        linear_path: bool = False,
+        clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
-        self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, told_missing=told_missing)
-        self.decoder = DecoderNetwork(n_latent, n_columns, list(hidden)[::-1], activation, likelihood, rng)
+        recognition: Any = {"told_missing": told_missing, "linear_path": linear_path, "clip_inputs": clip_inputs}
+        self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, **recognition)
+        downward = list(hidden)[::-1]
+        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, 0, linear_path)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x), rows of shape (n, n_latent)."""

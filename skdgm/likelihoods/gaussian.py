@@ -1,8 +1,4 @@
-"""Likelihoods p(x | z): from a decoder's output to a distribution over rows.
-
-A likelihood says how many outputs the decoder needs per column, how many learned numbers per column all rows share, and
-which distribution they make. To add one: write a class here and name it in ``LIKELIHOODS``.
-"""
+"""Real columns: a normal with one learned variance per column, or with a variance from the decoder."""
 
 from __future__ import annotations
 
@@ -10,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from skdgm.distributions import Bernoulli, Normal
+from skdgm.distributions import Normal
 
-# Columns are standardised, so these bound a column's sd between 0.01 and 1,000 of its spread over the data: without
-# the floor a column that never varies has an unbounded density.
+# Columns are scaled to a spread of about 1, so these bound a column's sd between 0.01 and 1,000 of its spread over the
+# data: without the floor a column that never varies has an unbounded density.
 MIN_LOG_VAR = -9.21
 MAX_LOG_VAR = 13.8
 
@@ -21,19 +17,6 @@ MAX_LOG_VAR = 13.8
 def bounded(log_var: Tensor, low: float = MIN_LOG_VAR, high: float = MAX_LOG_VAR) -> Tensor:
     """Keep a log-variance within [low, high]."""
     return log_var.clamp(low, high)
-
-
-@dataclass(frozen=True)
-class BernoulliLikelihood:
-    """Each column is 0 or 1 with the decoder's probability; a grey value in [0, 1] is itself a probability."""
-
-    standardize = False
-    outputs_per_column = 1
-    shared_per_column = 0
-
-    def __call__(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Bernoulli:
-        """p(x | z) from ``outputs`` of shape (..., n, n_columns)."""
-        return Bernoulli(outputs, observed)
 
 
 @dataclass(frozen=True)
@@ -61,12 +44,3 @@ class HeteroscedasticGaussianLikelihood:
         """p(x | z) from ``outputs`` of shape (..., n, 2 n_columns): means, then log-variances."""
         mean, log_var = outputs.chunk(2, -1)
         return Normal(mean, bounded(log_var), observed)
-
-
-Likelihood = BernoulliLikelihood | GaussianLikelihood | HeteroscedasticGaussianLikelihood
-
-LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": BernoulliLikelihood(),
-    "gaussian": GaussianLikelihood(),
-    "gaussian_heteroscedastic": HeteroscedasticGaussianLikelihood(),
-}

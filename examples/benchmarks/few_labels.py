@@ -1,0 +1,751 @@
+"""Few labels on real tables: default estimators of skdgm beside scikit-learn's, all with one setting for all tables.
+
+15 tables, adult cut to 5,000 rows; classes of fewer than 8 rows are dropped. A split holds out 30 % of the rows, by
+class. 10, 30 or 100 training rows keep their label, drawn "even" (as many of each class as of the next) or "random"
+(from all rows, drawn again until each class has one). "adult_full" is adult with 26,000 training rows and 1,000 labels.
+Categories are one-hot, missing numbers become the mean, and scikit-learn's estimators, trees apart, get standardized
+numbers, all by the training rows; digits are divided by 16 for everybody. Supervised estimators get the labeled rows
+alone. 10 splits, 3 for M1Classifier, M1M2Classifier and adult_full; one thread. While the defaults were chosen, the
+tables of DEVELOPMENT were looked at, so the report gives the ranks on the others too.
+
+    SKDGM_DATA=... python examples/benchmarks/few_labels.py                       # everything; resumes, hours
+    SKDGM_DATA=... python examples/benchmarks/few_labels.py --methods M2Classifier --tables wine --n-jobs 2
+    python examples/benchmarks/few_labels.py --report                             # tables and page from the results
+
+Runs of an older checkout are labeled "before". They need only its estimators; data and protocol are of this one:
+
+    SKDGM_DATA=... PYTHONPATH=old/checkout python examples/benchmarks/few_labels.py --methods M2Classifier \\
+        --version before
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before numpy, torch and scikit-learn are loaded
+
+import argparse
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, lru_cache, partial
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+from scipy.stats import studentized_range
+from sklearn.compose import make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import balanced_accuracy_score
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network import MLPClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
+from sklearn.svm import SVC
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "examples" / "replication"))
+from _runs import append, finished, is_finished
+
+EXPERIMENT = "few_labels"
+RESULTS = Path(__file__).resolve().parent / "results"
+DOC = ROOT / "doc"
+
+TABLES = ("wine", "wheat_seeds", "glass", "sonar", "breast_cancer_recurrence", "ecoli", "penguins", "horse_colic")
+TABLES += ("ionosphere", "breast_cancer", "pima_diabetes", "german_credit", "banknote", "digits", "adult", "adult_full")
+DEVELOPMENT = ("penguins", "adult", "german_credit", "digits", "sonar", "ecoli", "wine", "ionosphere")
+N_LABELED = (10, 30, 100)
+DRAWS = ("even", "random")
+N_SPLITS = 10
+FEWER_SPLITS = 3
+
+FEWEST_ROWS_OF_A_CLASS = 8
+ADULT_ROWS = 5_000
+ADULT_FULL = {"n_train": 26_000, "n_labeled": 1_000, "methods": ("LogisticRegression", "M2Classifier")}
+
+
+# --------------------------------------------------------------------------------------- resumable runs in processes
+
+
+@dataclass
+class Task:
+    """A run that gives one value for each of its metrics.
+
+    Attributes
+    ----------
+    key : dict
+        Experiment, method, setting and seed.
+    metrics : tuple of str
+        What ``work`` measures.
+    params : dict
+        What differs from the method's defaults.
+    work : callable
+        Takes what ``data`` gives; returns the values by metric, and facts worth keeping. May run in another process.
+    data : callable
+        Makes the arguments of ``work``; called only where the run is not in the results.
+    """
+
+    key: dict[str, Any]
+    metrics: tuple[str, ...]
+    params: dict[str, Any]
+    work: Callable[..., tuple[dict[str, float], dict[str, Any]]]
+    data: Callable[[], tuple[Any, ...]]
+
+
+def run_tasks(tasks: Iterable[Task], folder: Path, n_jobs: int) -> int:
+    """Do what is not in the results, append each run as it ends, and return how many failed."""
+    waiting = (task for task in tasks if not all(is_finished(task.key | {"metric": m}, folder) for m in task.metrics))
+    calls = (delayed(measured)(task.key, task.params, task.work, task.data()) for task in waiting)
+    outcomes = Parallel(n_jobs=n_jobs, return_as="generator_unordered", max_nbytes=None)(calls)  # no memmaps
+    return sum(not keep(*outcome, folder) for outcome in outcomes)
+
+
+def measured(key: dict, params: dict, work: Callable, data: tuple) -> tuple[dict, dict, dict | str, dict, float]:
+    """Values, or the error's text, facts and seconds of a run on one thread; its warnings are among the facts."""
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            values, facts = work(*data)
+        except Exception:
+            return key, params, traceback.format_exc(), {}, 0.0
+    facts["warnings"] = sorted({warning.category.__name__ for warning in caught})
+    return key, params, values, facts, time.perf_counter() - start
+
+
+def keep(key: dict, params: dict, values: dict | str, facts: dict, seconds: float, folder: Path) -> bool:
+    """Append a run to the results, or print why it failed."""
+    name = f"{key['method']} {' '.join(map(str, key['setting'].values()))}, seed {key['seed']}"
+    if isinstance(values, str):
+        print(f"FAILED: {name}\n{values}", flush=True)
+        return False
+    for metric, value in values.items():
+        if not is_finished(key | {"metric": metric}, folder):
+            append(key | {"metric": metric}, params, value, facts, seconds, folder)
+    print(f"{name}: {values}, {seconds:.1f} s", flush=True)
+    return True
+
+
+def check_version(version: str) -> None:
+    """Stop where runs would be labeled as those of another checkout."""
+    path = Path(import_module("skdgm").__file__).resolve()
+    if version in ("now", "before") and path.is_relative_to(ROOT) != (version == "now"):
+        raise SystemExit(
+            f"--version {version} found skdgm in {path.parent}. 'now' is the checkout of this script, 'before' another "
+            "one: name its folder in PYTHONPATH."
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+@cache
+def datasets() -> ModuleType:
+    """skdgm.datasets of this checkout, also where the estimators are those of an older one."""
+    spec = spec_from_file_location("_datasets_of_this_checkout", ROOT / "skdgm" / "datasets.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@cache
+def load(table: str, fewest: int = FEWEST_ROWS_OF_A_CLASS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """X, y as 0, 1, …, and which columns hold categories; without classes of fewer rows."""
+    X, y, categorical = LOADERS.get(table, partial(from_folder, table))()
+    _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
+    frequent = counts[codes] >= fewest
+    return X[frequent], np.unique(codes[frequent], return_inverse=True)[1], categorical
+
+
+def from_folder(table: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A table of the folder SKDGM_DATA."""
+    bunch = datasets().load_table(table, as_frame=False)
+    return bunch.data, bunch.target, np.isin(bunch.feature_names, bunch.categorical_features)
+
+
+def numeric(loader: Callable, scale: float = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A table of scikit-learn without categories."""
+    X, y = loader(return_X_y=True)
+    return X / scale, y, np.zeros(X.shape[1], dtype=bool)
+
+
+def penguins() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The Palmer penguins; the year of the measurement is no feature."""
+    try:
+        package = import_module("palmerpenguins")
+    except ImportError as error:
+        raise ImportError(
+            "The table penguins needs palmerpenguins: pip install palmerpenguins, or skdgm[bench]."
+        ) from error
+    frame = package.load_penguins().drop(columns="year")
+    X = frame.drop(columns="species").astype(object)
+    categorical = np.isin(X.columns, ["island", "sex"])
+    return X.where(X.notna() | ~categorical, None).to_numpy(), frame["species"].to_numpy(object), categorical
+
+
+def adult() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """5,000 rows of adult, always the same."""
+    X, y, categorical = from_folder("adult")
+    rows = np.random.RandomState(0).permutation(len(X))[:ADULT_ROWS]
+    return X[rows], y[rows], categorical
+
+
+LOADERS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+    "wine": partial(numeric, load_wine),
+    "breast_cancer": partial(numeric, load_breast_cancer),
+    "digits": partial(numeric, load_digits, 16),
+    "penguins": penguins,
+    "adult": adult,
+    "adult_full": partial(from_folder, "adult"),
+}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Training and test rows, both once as they are and once standardized."""
+
+    raw: tuple[np.ndarray, np.ndarray]
+    scaled: tuple[np.ndarray, np.ndarray]
+    y: tuple[np.ndarray, np.ndarray]
+
+
+@lru_cache(maxsize=1)
+def split(table: str, seed: int) -> Split:
+    """A split of a table, its columns made ready by the training rows."""
+    X, y, categorical = load(table)
+    size = {"train_size": ADULT_FULL["n_train"]} if table == "adult_full" else {"test_size": 0.3}
+    train, test, *labels = train_test_split(X, y, **size, stratify=y, random_state=seed)
+    raw = ready(train, test, categorical, StandardScaler(with_mean=False, with_std=False))
+    scaled = raw if table == "digits" else ready(train, test, categorical, StandardScaler())
+    return Split(raw, scaled, tuple(labels))
+
+
+def ready(train: np.ndarray, test: np.ndarray, categorical: np.ndarray, scaler: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers imputed and scaled, categories one-hot."""
+    numbers = make_pipeline(SimpleImputer(keep_empty_features=True), scaler)
+    one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    columns = make_column_transformer((numbers, ~categorical), (one_hot, categorical))
+    return columns.fit_transform(train).astype(float), columns.transform(test).astype(float)
+
+
+def few(y: np.ndarray, n_labeled: int, draw: str, seed: int) -> np.ndarray:
+    """Labels of n_labeled rows, -1 elsewhere."""
+    if draw == "even":
+        return datasets().mask_labels(y, n_labeled, random_state=seed)
+    rng, n_classes = np.random.RandomState(seed), len(np.unique(y))
+    while True:
+        rows = rng.choice(len(y), n_labeled, replace=False)
+        if len(np.unique(y[rows])) == n_classes:
+            return np.where(np.isin(np.arange(len(y)), rows), y, -1)
+
+
+# ----------------------------------------------------------------------------------------------------------- methods
+
+
+@dataclass(frozen=True)
+class Method:
+    """An estimator with its defaults.
+
+    Attributes
+    ----------
+    name : str
+        The estimator's.
+    make : callable
+        Takes the seed, returns the estimator.
+    setting : dict
+        What tells it from another method of that name.
+    params : dict
+        What differs from the defaults.
+    reads_all : bool
+        Whether it is fitted to the unlabeled rows too.
+    columns : {"raw", "scaled"}
+        Numbers as they are, or standardized.
+    is_ours, n_splits
+        Whether it is of skdgm, and for how many splits it is run.
+    """
+
+    name: str
+    make: Callable[[int], Any]
+    setting: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
+    reads_all: bool = False
+    columns: str = "scaled"
+    is_ours: bool = False
+    n_splits: int = N_SPLITS
+
+
+LR = {"max_iter": 1000}
+WITH_LR = {"estimator": "LogisticRegression"}
+
+
+def ours(name: str, seed: int, *arguments: Any) -> Any:
+    """An estimator of skdgm, whichever checkout that is."""
+    return getattr(import_module("skdgm"), name)(*arguments, random_state=seed)
+
+
+def spreading(kernel: str) -> Method:
+    """LabelSpreading by a kernel."""
+    setting = {"kernel": kernel}
+    return Method("LabelSpreading", lambda seed: LabelSpreading(**setting), setting, setting, reads_all=True)
+
+
+METHODS = [
+    Method("LogisticRegression", lambda seed: LogisticRegression(**LR), params=LR),
+    Method("SVC", lambda seed: SVC()),
+    Method(
+        "HistGradientBoostingClassifier",
+        lambda seed: HistGradientBoostingClassifier(random_state=seed),
+        columns="raw",
+    ),
+    Method("MLPClassifier", lambda seed: MLPClassifier(random_state=seed)),
+    Method(
+        "SelfTrainingClassifier",
+        lambda seed: SelfTrainingClassifier(LogisticRegression(**LR)),
+        WITH_LR,
+        params=LR,
+        reads_all=True,
+    ),
+    spreading("rbf"),
+    spreading("knn"),
+    Method("M2Classifier", partial(ours, "M2Classifier"), reads_all=True, columns="raw", is_ours=True),
+    Method(
+        "M1Classifier",
+        lambda seed: ours("M1Classifier", seed, LogisticRegression(**LR)),
+        WITH_LR,
+        params=LR,
+        reads_all=True,
+        columns="raw",
+        is_ours=True,
+        n_splits=FEWER_SPLITS,
+    ),
+    Method(
+        "M1M2Classifier",
+        partial(ours, "M1M2Classifier"),
+        reads_all=True,
+        columns="raw",
+        is_ours=True,
+        n_splits=FEWER_SPLITS,
+    ),
+]
+OURS = tuple(method.name for method in METHODS if method.is_ours)
+
+
+# -------------------------------------------------------------------------------------------------------------- runs
+
+
+def tasks(args: argparse.Namespace) -> Iterator[Task]:
+    """All runs that are asked for, the smallest tables first."""
+    for table in (table for table in TABLES if table in args.tables):
+        for seed in range(N_SPLITS):
+            for n_labeled, draw in settings(table, args):
+                for method in methods_of(table, seed, args):
+                    yield task(method, table, n_labeled, draw, seed, args.version)
+
+
+def settings(table: str, args: argparse.Namespace) -> list[tuple[int, str]]:
+    """The settings of a table that are asked for and can be had."""
+    asked = [(n, draw) for n in n_labeled_of(table, args) for draw in args.draws]
+    return [(n, draw) for n, draw in asked if not why_left_out(table, n)]
+
+
+def n_labeled_of(table: str, args: argparse.Namespace) -> list[int]:
+    known = (ADULT_FULL["n_labeled"],) if table == "adult_full" else N_LABELED
+    return [n for n in known if n in args.labels]
+
+
+@cache
+def why_left_out(table: str, n_labeled: int) -> str:
+    """Why a number of labels cannot be had, if so."""
+    y, n_classes = split(table, 0).y[0], len(np.unique(load(table)[1]))
+    if n_labeled < n_classes:
+        return f"{n_classes} classes"
+    return f"{len(y)} training rows" if n_labeled > len(y) else ""
+
+
+def methods_of(table: str, seed: int, args: argparse.Namespace) -> list[Method]:
+    """The methods of a split that are asked for."""
+    asked = [method for method in METHODS if method.name in args.methods and seed in args.seeds]
+    if table == "adult_full":
+        return [method for method in asked if method.name in ADULT_FULL["methods"] and seed < FEWER_SPLITS]
+    return [method for method in asked if seed < method.n_splits]
+
+
+def task(method: Method, table: str, n_labeled: int, draw: str, seed: int, version: str) -> Task:
+    """One run."""
+    setting = {"table": table, "n_labeled": n_labeled, "draw": draw} | method.setting
+    setting |= {"version": version} if method.is_ours else {}
+    key = {"experiment": EXPERIMENT, "method": method.name, "setting": setting, "seed": seed}
+
+    def data() -> tuple[Any, ...]:
+        of = split(table, seed)
+        X_train, X_test = getattr(of, method.columns)
+        return method.make, seed, X_train, few(of.y[0], n_labeled, draw, seed), X_test, of.y[1], method.reads_all
+
+    return Task(key, ("accuracy",), method.params, fit_and_judge, data)
+
+
+def fit_and_judge(
+    make: Callable, seed: int, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray, reads_all: bool
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """Accuracy on the test rows, and the other measures as facts."""
+    rows = slice(None) if reads_all else y >= 0
+    start = time.perf_counter()
+    model = make(seed).fit(X[rows], y[rows])
+    seconds = time.perf_counter() - start
+    found = model.predict(X_test)
+    P = model.predict_proba(X_test) if hasattr(model, "predict_proba") else None
+    counts = np.bincount(y[y >= 0])
+    facts = {
+        "balanced_accuracy": round(float(balanced_accuracy_score(y_test, found)), 5),
+        "log_loss": None if P is None else round(log_loss(P, y_test), 5),
+        "ece": None if P is None else round(calibration_error(P, y_test), 5),
+        "n_train": len(X),
+        "n_columns": X.shape[1],
+        "n_classes": len(counts),
+        "labels": counts.tolist(),
+        "fit_seconds": round(seconds, 4),
+    }
+    return {"accuracy": round(float(np.mean(found == y_test)), 5)}, facts
+
+
+def probabilities(P: np.ndarray) -> np.ndarray:
+    """Rows that sum to one and have no zero; a row of NaN (LabelSpreading far from all rows) is uniform."""
+    P = np.clip(np.where(np.isnan(P).any(axis=1, keepdims=True), 1, P), 1e-15, None)
+    return P / P.sum(axis=1, keepdims=True)
+
+
+def log_loss(P: np.ndarray, y: np.ndarray) -> float:
+    return float(-np.log(probabilities(P)[np.arange(len(y)), y]).mean())
+
+
+def calibration_error(P: np.ndarray, y: np.ndarray, n_bins: int = 15) -> float:
+    """Expected calibration error of the predicted class: bins of equal width, weighted by their rows."""
+    P = probabilities(P)
+    confidence, right = P.max(axis=1), P.argmax(axis=1) == y
+    places = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(places, right - confidence, minlength=n_bins)
+    return float(np.abs(gaps).sum() / len(y))
+
+
+# ----------------------------------------------------------------------------------------------- ranks, of any results
+
+
+def by_setting(frame: pd.DataFrame, members: Iterable[str], metric: str, index: list[str]) -> pd.DataFrame:
+    """Means over splits, one column a method, over the splits and settings that all members have.
+
+    A member without the metric, as SVC has no log-loss, is left out.
+    """
+    chosen = frame[frame["label"].isin(list(members)) & frame[metric].notna()]
+    wide = chosen.pivot_table(index=[*index, "seed"], columns="label", values=metric, observed=True)
+    return wide.dropna().groupby(level=index, observed=True).mean()
+
+
+def ranks_by_table(wide: pd.DataFrame, higher_is_better: bool) -> pd.DataFrame:
+    """Mean ranks over the settings of each table: rank 1 is the best, ties share."""
+    return wide.rank(axis=1, ascending=not higher_is_better).groupby(level="table", observed=True).mean()
+
+
+def halves(ranks: pd.DataFrame) -> list[pd.Series]:
+    """Mean ranks over all tables, over those of DEVELOPMENT, and over the others."""
+    looked_at = ranks.index.isin(DEVELOPMENT)
+    return [part.mean() for part in (ranks, ranks[looked_at], ranks[~looked_at])]
+
+
+def critical_difference(n_methods: int, n_tables: int, level: float = 0.05) -> float:
+    """Mean ranks that differ by less may be equal (Nemenyi's test, as in J. Demsar, JMLR 7, 2006)."""
+    q = studentized_range.ppf(1 - level, n_methods, np.inf) / np.sqrt(2)
+    return float(q * np.sqrt(n_methods * (n_methods + 1) / (6 * n_tables)))
+
+
+def not_told_apart(ranks: np.ndarray, difference: float) -> list[tuple[float, float]]:
+    """First and last of each widest group of sorted ranks that lie within the critical difference."""
+    last = [ranks[ranks <= rank + difference].max() for rank in ranks]
+    spans = [(a, b) for place, (a, b) in enumerate(zip(ranks, last, strict=True)) if b > max([a, *last[:place]])]
+    return spans
+
+
+def draw_ranks(axes: Any, by_table: pd.DataFrame, title: str) -> None:
+    """Demsar's diagram: mean ranks on a line, with bars over methods that are not told apart."""
+    ranks = by_table.mean().sort_values()
+    n, difference = len(ranks), critical_difference(len(ranks), len(by_table))
+    axes.plot([1, n], [0, 0], color="black", linewidth=1)
+    for tick in range(1, n + 1):
+        axes.plot([tick, tick], [0, 0.15], color="black", linewidth=1)
+        axes.text(tick, 0.3, str(tick), ha="center", va="bottom")
+    for place, (name, rank) in enumerate(ranks.items()):
+        draw_name(axes, f"{name}  {rank:.2f}", rank, place, n)
+    spans = not_told_apart(ranks.to_numpy(), difference)
+    for place, (first, last) in enumerate(spans):
+        height = -0.15 - 0.7 * place / len(spans)
+        axes.plot([first - 0.04, last + 0.04], [height, height], color="black", linewidth=3)
+    axes.plot([1, 1 + difference], [1.5, 1.5], color="black", linewidth=1, marker="|")
+    axes.text(1 + difference + 0.1, 1.5, f"critical difference {difference:.2f}", va="center")
+    axes.set_title(title)
+    axes.set_axis_off()
+
+
+def draw_name(axes: Any, text: str, rank: float, place: int, n: int) -> None:
+    """A line from a method's rank to its name, the better half at the left."""
+    at_left = place < (n + 1) // 2
+    height, end = (-1 - place, 0.8) if at_left else (place - n, n + 0.2)
+    axes.plot([rank, rank, end], [0, height, height], color="black", linewidth=0.7)
+    axes.text(end, height, f" {text} ", ha="right" if at_left else "left", va="center")
+
+
+def save_diagrams(path: Path, panels: dict[str, pd.DataFrame]) -> None:
+    """Diagrams of ranks by table, one below the other."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3 * len(panels)), layout="constrained")
+    for axes, (title, ranks) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+        draw_ranks(axes, ranks, title)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def markdown(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> list[str]:
+    """Lines of a table in Markdown; NaN and None are empty cells."""
+    names = list(header)
+    lines = [names, ["---"] * len(names), *rows]
+    return ["| " + " | ".join("" if pd.isna(cell) else str(cell) for cell in line) + " |" for line in lines]
+
+
+def fixed(value: float | None, digits: int = 2, factor: float = 1) -> str:
+    """A number with so many digits, or nothing."""
+    return "" if value is None or pd.isna(value) else f"{factor * value:.{digits}f}"
+
+
+def label(run: dict[str, Any]) -> str:
+    """What a run's method is called in the report."""
+    setting = run["setting"]
+    version = setting.get("version", "now")
+    marks = [setting[name] for name in ("estimator", "kernel") if name in setting]
+    marks = [] if run["method"] == "SelfTrainingClassifier" else marks
+    return run["method"] + (f"({marks[0]})" if marks else "") + ("" if version == "now" else f" [{version}]")
+
+
+# ------------------------------------------------------------------------------------------------------------ report
+
+SETTING = ["table", "n_labeled", "draw"]
+METRICS = {"accuracy": True, "log_loss": False}  # whether higher is better
+
+
+def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
+    """One row a run."""
+    names = ("log_loss", "ece", "fit_seconds")
+    rows = [
+        {"label": label(run), "method": run["method"], "seed": run["seed"], "accuracy": run["value"]}
+        | {name: run["setting"][name] for name in SETTING}
+        | {name: run["facts"][name] for name in names}
+        for run in runs
+    ]
+    frame = pd.DataFrame(rows)
+    frame["table"] = pd.Categorical(frame["table"], TABLES)
+    return frame.assign(**{name: frame[name].astype(float) for name in names})
+
+
+def members(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Methods of skdgm and peers that have runs, each in the order of METHODS."""
+    found = list(dict.fromkeys(frame["label"]))
+    order = {name: place for place, name in enumerate(dict.fromkeys(method.name for method in METHODS))}
+    found.sort(key=lambda name: (order.get(name.split("(")[0].split(" ")[0], len(order)), name))
+    is_ours = [name.startswith(OURS) for name in found]
+    return [n for n, mine in zip(found, is_ours, strict=True) if mine], [
+        n for n, mine in zip(found, is_ours, strict=True) if not mine
+    ]
+
+
+def contest(frame: pd.DataFrame, mine: list[str], peers: list[str], metric: str) -> pd.DataFrame:
+    """Ranks by table of one of our methods among the peers."""
+    wide = by_setting(frame, [*mine, *peers], metric, SETTING)
+    return ranks_by_table(wide, METRICS[metric])
+
+
+def overview(frame: pd.DataFrame) -> list[str]:
+    """Mean ranks and means of every method: ours one by one among the peers, the peers beside the first of ours."""
+    mine, peers = members(frame)
+    header = ["method", "rank, accuracy", "development / other tables", "rank, log-loss", "development / other tables"]
+    header += ["accuracy, %", "log-loss", "calibration error", "seconds a fit", "settings"]
+    first = [overview_row(frame, name, mine[:1], peers) for name in [*mine[:1], *peers]]
+    others = [overview_row(frame, name, [name], peers) for name in mine[1:]]
+    return markdown(header, [*first, *others])
+
+
+def overview_row(frame: pd.DataFrame, name: str, mine: list[str], peers: list[str]) -> list[str]:
+    """Ranks and means of one method, over the settings and splits that all in its contest have."""
+    cells: list[str] = [f"**{name}**" if name in mine else name]
+    for metric in METRICS:
+        ranks = [part.get(name) for part in halves(contest(frame, mine, peers, metric))]
+        cells += [fixed(ranks[0]), f"{fixed(ranks[1])} / {fixed(ranks[2])}"]
+    means = {m: by_setting(frame, [*mine, *peers], m, SETTING) for m in (*METRICS, "ece", "fit_seconds")}
+    value = {metric: wide[name].mean() if name in wide else None for metric, wide in means.items()}
+    cells += [fixed(value["accuracy"], 1, 100), fixed(value["log_loss"], 3), fixed(value["ece"], 3)]
+    return [*cells, fixed(value["fit_seconds"], 2), str(len(means["accuracy"]))]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """M2 less the better of logistic regression and SVC in one setting, over paired splits."""
+
+    setting: tuple[Any, ...]
+    against: str
+    mean: float
+    error: float
+    n_splits: int
+
+    @property
+    def is_clear(self) -> bool:
+        """Beyond two standard errors and one point of accuracy."""
+        return abs(self.mean) > max(2 * self.error, 0.01)
+
+
+def differences(frame: pd.DataFrame, name: str) -> list[Difference]:
+    """M2 against the better of logistic regression and SVC, setting by setting."""
+    chosen = frame[frame["label"].isin([name, "LogisticRegression", "SVC"])]
+    found = [difference(setting, part, name) for setting, part in chosen.groupby(SETTING, observed=True)]
+    return [one for one in found if one is not None]
+
+
+def difference(setting: tuple[Any, ...], part: pd.DataFrame, name: str) -> Difference | None:
+    wide = part.pivot_table(index="seed", columns="label", values="accuracy").dropna()
+    if name not in wide or wide.shape[1] < 2 or len(wide) < 2:
+        return None
+    better = wide.drop(columns=name).mean().idxmax()
+    gap = wide[name] - wide[better]
+    return Difference(setting, better, gap.mean(), gap.std() / np.sqrt(len(gap)), len(gap))
+
+
+def worse(frame: pd.DataFrame, name: str) -> list[str]:
+    """The settings in which M2 is clearly worse, and how many there are of either kind."""
+    found = differences(frame, name)
+    losses = [one for one in found if one.is_clear and one.mean < 0]
+    gains = sum(one.is_clear and one.mean > 0 for one in found)
+    text = f"{name}: clearly worse in {len(losses)} of {len(found)} settings, clearly better in {gains}."
+    header = ["table", "labels", "draw", "against", "difference, points", "standard error", "splits"]
+    rows = [
+        [*one.setting, one.against, fixed(one.mean, 1, 100), fixed(one.error, 1, 100), one.n_splits] for one in losses
+    ]
+    return [text, "", *(markdown(header, rows) if rows else [])]
+
+
+def details(frame: pd.DataFrame, metric: str, digits: int, factor: float) -> list[str]:
+    """Means over splits of every setting and method."""
+    mine, peers = members(frame)
+    wide = frame.pivot_table(index=SETTING, columns="label", values=metric, observed=True)
+    names = [name for name in [*mine, *peers] if name in wide]
+    rows = [[*place, *(fixed(row[name], digits, factor) for name in names)] for place, row in wide.iterrows()]
+    return markdown(["table", "labels", "draw", *names], rows)
+
+
+def report(folder: Path, doc: Path) -> None:
+    """Print everything, and write the page and its figure."""
+    runs = finished(EXPERIMENT, folder)
+    if not runs:
+        raise SystemExit(f"No results in {folder}.")
+    frame = frame_of(runs)
+    figure = save_figure(frame, doc / "images" / "few_labels.png")
+    text = "\n".join(page(frame, runs, figure))
+    (doc / "benchmarks_few_labels.md").write_text(text + "\n")
+    print(text)
+
+
+def save_figure(frame: pd.DataFrame, path: Path) -> list[str]:
+    """The diagram of the first of our methods among the peers, as lines of the page; none without a contest."""
+    mine, peers = members(frame)
+    panels = {metric: contest(frame, mine[:1], peers, metric) for metric in METRICS}
+    panels = {title: ranks for title, ranks in panels.items() if len(ranks) and ranks.shape[1] > 1}
+    if not panels:
+        return []
+    save_diagrams(path, {f"Mean rank, {title.replace('_', '-')}": ranks for title, ranks in panels.items()})
+    return ["", f"![mean ranks and critical differences]({path.parent.name}/{path.name})"]
+
+
+def page(frame: pd.DataFrame, runs: list[dict[str, Any]], figure: list[str]) -> list[str]:
+    """Lines of the page."""
+    classifiers = [name for name in members(frame)[0] if name.startswith("M2Classifier")]
+    lines = ["# Few labels on real tables", "", "Made by `examples/benchmarks/few_labels.py --report`.", ""]
+    lines += [*protocol(__doc__), "", *overview(frame), "", *NOTES, *figure]
+    lines += ["", "## Worse than logistic regression or an SVC", "", *WORSE]
+    lines += [line for name in classifiers for line in ("", *worse(frame, name))]
+    lines += ["", "## Accuracy, %", "", *details(frame, "accuracy", 1, 100)]
+    lines += ["", "## Log-loss", "", *details(frame, "log_loss", 3, 1)]
+    return [*lines, "", "## Measured with", "", *provenance(runs)]
+
+
+NOTES = [
+    "Ranks are means over the settings of a table, then over tables; 1 is the best. Each of our estimators is ranked",
+    "alone among scikit-learn's, over the settings and splits that all of them have, and the means are over the same;",
+    "scikit-learn's own are ranked beside the first line. The critical difference is Nemenyi's at the 5 % level over",
+    "tables (Demsar 2006): settings of one table are not independent.",
+]
+WORSE = [
+    "Listed are the settings in which the mean difference over paired splits to the better of the two lies beyond two",
+    "standard errors and one point.",
+]
+
+
+def protocol(doc: str) -> list[str]:
+    """The paragraph of a script's docstring that states the protocol."""
+    return doc.split("\n\n")[1].splitlines()
+
+
+def provenance(runs: list[dict[str, Any]]) -> list[str]:
+    """Versions, threads and hours behind the figures."""
+    versions = sorted({", ".join(f"{k} {v}" for k, v in run["versions"].items()) for run in runs})
+    fits = {(run["method"], str(run["setting"]), run["seed"]): run["seconds"] for run in runs}
+    hours = sum(fits.values()) / 3600
+    return [f"- {text}, one thread" for text in versions] + [f"- {len(fits)} fits, {hours:.1f} hours in all"]
+
+
+# ------------------------------------------------------------------------------------------------------ command line
+
+
+def options(doc: str, tables: Iterable[str], methods: Iterable[str], n_splits: int) -> argparse.ArgumentParser:
+    """What all benchmarks of this kind ask for."""
+    tables, methods = list(tables), list(dict.fromkeys(methods))
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", nargs="+", choices=tables, default=tables, metavar="TABLE")
+    parser.add_argument("--methods", nargs="+", choices=methods, default=methods, metavar="ESTIMATOR")
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(range(n_splits)))
+    parser.add_argument("--version", default="now", help="label of our runs: 'now', or 'before' for another checkout")
+    parser.add_argument("--n-jobs", type=int, default=1, help="runs at a time, each in its process on one thread")
+    parser.add_argument("--report", action="store_true", help="print and write the report of the finished runs only")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results file")
+    parser.add_argument("--doc", type=Path, default=DOC, help="folder to write the report to")
+    return parser
+
+
+def main() -> None:
+    """Run what is asked for and not yet there, or report."""
+    parser = options(__doc__, TABLES, (method.name for method in METHODS), N_SPLITS)
+    parser.add_argument("--draws", nargs="+", choices=DRAWS, default=DRAWS)
+    parser.add_argument("--labels", nargs="+", type=int, default=[*N_LABELED, ADULT_FULL["n_labeled"]])
+    args = parser.parse_args()
+    if args.report:
+        report(args.results, args.doc)
+        return
+    check_version(args.version)
+    torch.set_num_threads(1)
+    failed = run_tasks(tasks(args), args.results, args.n_jobs)
+    left_out = [(table, n) for table in args.tables for n in n_labeled_of(table, args) if why_left_out(table, n)]
+    print("Left out:", "; ".join(f"{t}, {n} labels ({why_left_out(t, n)})" for t, n in left_out) or "nothing")
+    if failed:
+        raise SystemExit(f"{failed} runs failed; see above.")
+
+
+if __name__ == "__main__":
+    main()

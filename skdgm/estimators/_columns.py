@@ -1,0 +1,258 @@
+"""The columns of a table: the likelihood of each, its scale, and what a cell outside its range costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+from warnings import warn
+
+import numpy as np
+
+from skdgm.likelihoods import LIKELIHOODS
+
+# Standardized values are cut here, so that their squares stay finite in float32.
+MAX_STANDARDIZED = 1e6
+# A value so near to 0 or 1 is one: MinMaxScaler gives 1 + 2e-16.
+ROUNDING = 1e-6
+# Nats that a cell costs which no row of its column could hold, where "auto" chose the likelihood: an event of
+# probability 5e-5, beside the term of the nearest value.
+OUT_OF_RANGE_NATS = 10.0
+# Gray images: so many of the cells are exactly black or white, and the table has no more distinct values.
+MIN_SHARE_BLACK_OR_WHITE, MAX_GRAY_LEVELS = 1 / 3, 256
+CELLS_TO_COUNT_LEVELS, ROWS_FOR_QUANTILES = 2_000_000, 20_000
+# Interquartile range of a standard normal, and the least that counts of the sd between the outer percents.
+NORMAL_IQR, MIN_SHARE_OF_SD = 1.349, 0.05
+LOG_2PI_E, VARIANCE_FLOOR = math.log(2 * math.pi * math.e), 0.05
+# Cells this many scales away that are this much further away than any other are taken for mistakes.
+FAR, FAR_BEYOND_NEXT, MAX_SHARE_FAR = 1000.0, 10.0, 0.001
+
+
+class ColumnLikelihood(NamedTuple):
+    """The likelihood of one column, and why it was chosen."""
+
+    column: Any
+    likelihood: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How rows look inside a module, and back.
+
+    Attributes
+    ----------
+    kinds : tuple of str
+        A name in ``LIKELIHOODS`` for each column.
+    reasons : tuple of str
+        Why, for each column.
+    is_chosen : bool
+        Whether "auto" chose: a cell out of range then has a finite, low density, where a named kind raises.
+    is_gray : bool
+        Whether Bernoulli columns hold values between 0 and 1.
+    center, scale : ndarray of float64 of shape (n_columns,)
+        0 and 1 for columns that are not standardized.
+    limit : ndarray of float64 of shape (n_columns,)
+        Standardized cells beyond it are taken for mistakes, and cut to it while training.
+    """
+
+    kinds: tuple[str, ...]
+    reasons: tuple[str, ...]
+    is_chosen: bool
+    is_gray: bool
+    center: np.ndarray
+    scale: np.ndarray
+    limit: np.ndarray
+
+    @classmethod
+    def of(cls, X: np.ndarray, likelihood: str, names: Sequence[str] | None = None, *, may_mix: bool = True) -> Columns:
+        """The columns of training rows; raises where they lie outside a named likelihood's range.
+
+        Without ``may_mix`` a table of both kinds is Gaussian throughout.
+        """
+        n_columns = X.shape[1]
+        if likelihood == "auto":
+            kinds, reasons, is_gray = choose_likelihoods(X)
+            if not may_mix and len(set(kinds)) > 1:
+                kinds, reasons = ["gaussian"] * n_columns, ["other values than 0 and 1 in some column"] * n_columns
+        else:
+            kinds, reasons, is_gray = [likelihood] * n_columns, ["named"] * n_columns, True
+        still = np.zeros(n_columns), np.ones(n_columns), np.full(n_columns, MAX_STANDARDIZED)
+        columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *still)
+        columns.check_density_range(X)
+        where = columns.is_standardized
+        if where.any():
+            columns.center[where], columns.scale[where] = center_and_scale(X[:, where])
+            columns = replace(columns, limit=columns.limits_of_mistakes(X, names))
+        return columns
+
+    @property
+    def is_standardized(self) -> np.ndarray:
+        """Which columns are standardized, (n_columns,)."""
+        return np.array([LIKELIHOODS[kind].standardize for kind in self.kinds])
+
+    @property
+    def likelihood(self) -> str:
+        """The kind of all columns, or "mixed"."""
+        return self.kinds[0] if len(set(self.kinds)) == 1 else "mixed"
+
+    @property
+    def groups(self) -> str | list[tuple[str, list[int]]]:
+        """The kinds as the modules take them."""
+        if self.likelihood != "mixed":
+            return self.likelihood
+        kinds = np.array(self.kinds)
+        return [(kind, np.flatnonzero(kinds == kind).tolist()) for kind in sorted(set(self.kinds))]
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the rows are gray images."""
+        return self.is_gray and self.likelihood == "bernoulli"
+
+    def named(self, names: Sequence[str] | None) -> list[ColumnLikelihood]:
+        """Name, likelihood and reason of each column."""
+        labels: Sequence[Any] = range(len(self.kinds)) if names is None else names
+        return [ColumnLikelihood(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
+
+    def check_density_range(self, X: np.ndarray) -> np.ndarray:
+        """Give X back if it has a density here. Recognition alone takes any finite row."""
+        if self.is_chosen or self.likelihood != "bernoulli":
+            return X
+        low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)
+        if low < -ROUNDING or high > 1 + ROUNDING:
+            raise ValueError(
+                f"likelihood={self.likelihood!r} needs X in [0, 1], got values in [{low:.4g}, {high:.4g}]. Scale X "
+                "(MinMaxScaler(clip=True)) or use likelihood='gaussian'."
+            )
+        return X
+
+    def inside(self, X: np.ndarray, *, training: bool = False) -> np.ndarray:
+        """Rows as a module reads them: standardized in float64, then float32; 0/1 cells within their range."""
+        if self.likelihood == "bernoulli":
+            return self.nearest(X).astype(np.float32)
+        x = (X - self.center) / self.scale
+        is_bernoulli = ~self.is_standardized
+        if is_bernoulli.any():
+            x[:, is_bernoulli] = self.nearest(X[:, is_bernoulli])
+        limit = self.limit if training else MAX_STANDARDIZED
+        return np.clip(x, -limit, limit, out=np.empty(x.shape, np.float32), casting="same_kind")
+
+    def nearest(self, X: np.ndarray) -> np.ndarray:
+        """The nearest values that Bernoulli columns can hold; what a named kind was given stays."""
+        if not self.is_chosen:
+            return X
+        return np.clip(X, 0, 1) if self.is_gray else (X > 0.5) + 0 * X  # 0 * X keeps NaN
+
+    def out_of_range(self, X: np.ndarray) -> np.ndarray:
+        """What each row's cells out of range cost, in nats, (n,)."""
+        is_bernoulli = ~self.is_standardized
+        if not self.is_chosen or not is_bernoulli.any():
+            return np.zeros(len(X))
+        cells = X if is_bernoulli.all() else X[:, is_bernoulli]
+        return OUT_OF_RANGE_NATS * (np.abs(cells - self.nearest(cells)) > ROUNDING).sum(1)
+
+    def outside(self, x: np.ndarray) -> np.ndarray:
+        """Decoded rows in the units of X."""
+        return x if self.likelihood == "bernoulli" else x * self.scale + self.center
+
+    def log_scale(self, observed: np.ndarray) -> np.ndarray:
+        """What scaling adds to a row's log-density by its observed cells: log p(X) = log p(x) - log_scale."""
+        return (observed * np.log(self.scale)).sum(1)
+
+    def independent_log_density(self, X: np.ndarray) -> float:
+        """Mean log-density, as a module knows it, of X under independent columns with X's own means and variances."""
+        x = self.inside(X, training=True).astype(np.float64)
+        mean, observed = np.nanmean(x, 0), (~np.isnan(x)).mean(0)
+        of_normal = -0.5 * (LOG_2PI_E + np.log(np.nanmean((x - mean) ** 2, 0) + VARIANCE_FLOOR))
+        p = np.clip(mean, ROUNDING, 1 - ROUNDING)
+        of_bernoulli = p * np.log(p) + (1 - p) * np.log1p(-p)
+        return float((observed * np.where(self.is_standardized, of_normal, of_bernoulli)).sum())
+
+    def limits_of_mistakes(self, X: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+        """Where to cut cells that are taken for mistakes: at the next cell's distance; warns of them."""
+        limit = np.full(X.shape[1], MAX_STANDARDIZED)
+        found = []
+        for place in np.flatnonzero(self.is_standardized).tolist():
+            column = X[:, place]
+            distance = np.abs(column - self.center[place]) / self.scale[place]
+            is_far = distance > FAR  # not where the cell is missing
+            n_allowed = max(1.0, MAX_SHARE_FAR * len(column))
+            if not 0 < is_far.sum() <= n_allowed:
+                continue
+            following = np.nanmax(np.where(is_far, np.nan, distance))
+            if distance[is_far].min() > FAR_BEYOND_NEXT * following:
+                limit[place] = following
+                found.append((place if names is None else names[place], column[is_far][0]))
+        if found:
+            warn_of_mistakes(found)
+        return limit
+
+
+def warn_of_mistakes(found: Sequence[tuple[Any, float]]) -> None:
+    """Name the columns and values that lie absurdly far from all others."""
+    listed = ", ".join(f"{value:.6g} in column {column!r}" for column, value in found[:3])
+    more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
+    warn(
+        f"X holds values more than {FAR:.0f} times as far from the others as these from each other: {listed}{more}. "
+        "They are cut to the next value while training. If they mark missing cells, replace them by NaN or drop the "
+        "rows.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def choose_likelihoods(X: np.ndarray) -> tuple[list[str], list[str], bool]:
+    """Likelihood and reason for each column, and whether the table is a gray image."""
+    with np.errstate(invalid="ignore"):
+        is_black_or_white = is_binary(X)
+    only_binary = (is_black_or_white | np.isnan(X)).all(0)
+    if only_binary.all():
+        return ["bernoulli"] * X.shape[1], ["only 0 and 1"] * X.shape[1], False
+    if is_gray_image(X, is_black_or_white, only_binary):
+        return ["bernoulli"] * X.shape[1], ["gray image"] * X.shape[1], True
+    kinds = ["bernoulli" if binary else "gaussian" for binary in only_binary]
+    return kinds, ["only 0 and 1" if binary else "other values than 0 and 1" for binary in only_binary], False
+
+
+def is_binary(X: np.ndarray) -> np.ndarray:
+    """Which cells are 0 or 1, up to rounding."""
+    return (np.abs(X) <= ROUNDING) | (np.abs(X - 1) <= ROUNDING)
+
+
+def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.ndarray) -> bool:
+    """Whether the columns with other values than 0 and 1 are gray pixels: in [0, 1], often 0 or 1, of few levels."""
+    gray = X if not only_binary.any() else X[:, ~only_binary]
+    if np.nanmin(gray) < -ROUNDING or np.nanmax(gray) > 1 + ROUNDING:
+        return False
+    share = is_black_or_white[:, ~only_binary].sum() / (~np.isnan(gray)).sum()
+    if share < MIN_SHARE_BLACK_OR_WHITE:
+        return False
+    step = max(1, gray.size // CELLS_TO_COUNT_LEVELS)
+    levels = np.unique(np.round(gray[::step], 6))
+    return (~np.isnan(levels)).sum() <= MAX_GRAY_LEVELS
+
+
+def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and spread of the columns' observed cells in float64, by what most rows say; 1 for a constant column.
+
+    The spread is the interquartile range, in units of a normal's sd, but no less than a twentieth of the sd between the
+    outer percents; where the quartiles coincide, the median distance of the cells that differ from the median.
+    """
+    step = max(1, len(X) // ROWS_FOR_QUANTILES)
+    rows = X[::step].astype(np.float64)
+    low, first, center, third, high = np.nanquantile(rows, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0, method="nearest")
+    scale = np.maximum(third / NORMAL_IQR - first / NORMAL_IQR, MIN_SHARE_OF_SD * sd(np.clip(rows, low, high), center))
+    for place in np.flatnonzero(first == third):
+        distance = np.abs(X[:, place].astype(np.float64) - center[place])
+        differing = distance[distance > 10 * np.finfo(np.float64).eps * np.abs(center[place])]
+        scale[place] = np.median(differing) if len(differing) else 0.0
+    still = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
+    return center, np.where(still, 1.0, scale)
+
+
+def sd(X: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """Root mean squared distance of the columns' observed cells from ``center``; 0 for a constant column."""
+    spread = np.nanmax(np.abs(X - center), 0)
+    spread = np.where(spread > 0, spread, 1.0)  # by the spread first: squares of 1e200 overflow
+    return spread * np.sqrt(np.nanmean(((X - center) / spread) ** 2, 0))
