@@ -1,7 +1,7 @@
 """Codes for a classifier: logistic regression on raw pixels, PCA, scikit-learn's RBM, VAE and StackedAutoencoder.
 
 Digits and MNIST, 100 and 1,000 labels, 5 splits: codes are learned on all training rows without labels (20,000 of
-MNIST, drawn for each split), the classifier on the labeled ones, standardised, its C by cross-validation on these. Test
+MNIST, drawn for each split), the classifier on the labeled ones, standardized, its C by cross-validation on these. Test
 accuracy in percent. Every encoder gives 50 features and has one setting for both data sets. The script resumes.
 
     SKDGM_DATA=... python examples/replication/codes_few_labels.py
@@ -35,9 +35,11 @@ PARAMS: dict[str, dict[str, Any]] = {
     "raw": {},
     "PCA": {"n_components": N_CODES},
     "BernoulliRBM": {"n_components": N_CODES, "learning_rate": 0.06, "n_iter": 20, "batch_size": 100},
-    "VAE": {"n_components": N_CODES, "hidden_layer_sizes": (200,), "max_iter": 40},
+    "VAE": {"n_components": N_CODES, "hidden_layer_sizes": (200,), "likelihood": "bernoulli", "max_iter": 40}
+    | {"weight_prior": 1.0, "warmup": 0.5, "input_noise": None, "n_iter_no_change": 10, "early_stopping": False},
     "StackedAutoencoder": {"n_components": (200, N_CODES), "hidden_layer_sizes": (200,), "max_iter": 40}
-    | {"rbm_max_iter": 20},
+    | {"rbm_max_iter": 20, "likelihood": "bernoulli", "weight_prior": 1.0, "input_noise": None}
+    | {"early_stopping": False},
 }
 MAKERS = {"raw": FunctionTransformer, "PCA": PCA, "BernoulliRBM": BernoulliRBM}
 MAKERS |= {"VAE": VAE, "StackedAutoencoder": StackedAutoencoder}

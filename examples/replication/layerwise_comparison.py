@@ -2,7 +2,7 @@
 
 Their two data sets are not public; these are built in their spirit, so that no number here compares with theirs:
 
-- ``mnist_center``: the central 10 x 10 pixels of MNIST's training images, drawn as 0 and 1 with their grey values as
+- ``mnist_center``: the central 10 x 10 pixels of MNIST's training images, drawn as 0 and 1 with their gray values as
   probabilities; 4,000 training, validation and test rows each.
 - ``teapot_cups``: a teapot and five cups of three fill levels each, 10 x 10. What the cups lack of their 10 units
   stands in the pot: 243 images, 81 / 81 / 81.
@@ -36,6 +36,8 @@ METHODS = ("rich", "vanilla", "srbm", "rbm")
 NAMES = {"rich": "rich + RBM", "vanilla": "vanilla + RBM", "srbm": "stacked RBMs", "rbm": "single RBM"}
 EPOCHS = {"mnist_center": (20, 150), "teapot_cups": (200, 1500)}
 N_BUDGETS = 30
+SAME_FOR_ALL: dict[str, Any] = {"likelihood": "bernoulli", "weight_prior": None, "input_noise": None}
+SAME_FOR_ALL |= {"early_stopping": False, "n_bound_samples": 1}
 
 
 # --- data ---------------------------------------------------------------------------------------------------------
@@ -112,7 +114,7 @@ def run_trial(method: str, data: str, trial: int) -> None:
 
     def work() -> tuple[float, dict[str, Any]]:
         train, valid, test = DATA[data]()
-        model = StackedAutoencoder(**params, weight_prior=None, n_bound_samples=1, random_state=trial).fit(train)
+        model = StackedAutoencoder(**params, **SAME_FOR_ALL, random_state=trial).fit(train)
         assert model.is_exact_
         facts = {"n_parameters": n_generative(params["n_components"])}
         facts |= {"train": model.score(train), "test": model.score(test)}
@@ -205,7 +207,7 @@ def draw(data: str) -> None:
             left.plot(bounds, [run["value"] for run in runs], ".", color=colors[method], label=NAMES[method])
         right.plot([r["facts"]["n_parameters"] for r in runs], [r["value"] for r in runs], ".", color=colors[method])
         right.step(budgets, best[method], where="post", color=colors[method], label=NAMES[method])
-    left.axline((lowest, lowest), slope=1, color="grey", linewidth=0.8)
+    left.axline((lowest, lowest), slope=1, color="gray", linewidth=0.8)
     top = max(line.max() for line in best.values()) + 1
     left.set(xlabel="bound of the bottom layer, validation rows, nats", xlim=(lowest, None), ylim=(lowest, top))
     left.set(ylabel="log-likelihood of the whole, validation rows, nats", title=data.replace("_", " "))

@@ -1,7 +1,7 @@
 """MNIST with few labels: M1+SVM, M1+TSVM, M2 and M1+M2, by the protocol of Kingma et al. 2014 (arXiv 1406.5298).
 
 50,000 training rows of which a few, balanced over the classes, keep their label; 10,000 for validation; the 10,000 test
-rows give the error. The seed of a run chooses its labels and initialises its model; an M1, fitted without labels,
+rows give the error. The seed of a run chooses its labels and initializes its model; an M1, fitted without labels,
 serves all runs of a method. Hyper-parameters were chosen on the validation rows. The script resumes: kill it at any
 time, and call it again.
 
@@ -28,7 +28,11 @@ from skdgm.datasets import load_mnist, mask_labels
 EXPERIMENT = "mnist_few_labels"
 N_TRAIN = 50_000
 
-M1 = {
+# What the recorded runs had by default.
+OLD_DEFAULTS: dict[str, Any] = {"weight_prior": 1.0, "n_iter_no_change": 10, "early_stopping": False}
+OLD_DEFAULTS_OF_CLASSIFIERS: dict[str, Any] = OLD_DEFAULTS | {"class_prior": "uniform", "warmup": 0}
+M1 = OLD_DEFAULTS | {
+    "input_noise": None,
     "activation": "softplus",
     "n_components": 50,
     "hidden_layer_sizes": (500, 500),
@@ -42,8 +46,8 @@ M1 = {
 LONG_M1 = M1 | {"max_iter": 400}  # an SVM feels every nat; the upper layer of M1+M2 does not
 M1_SVM = {"C": 0.3}
 M1_N_DRAWS = 20
-M1_TSVM: dict[str, Any] = {}
-M2 = {
+M1_TSVM: dict[str, Any] = {"class_ratio": "labeled"}
+M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "activation": "relu",
     "n_components": 50,
     "hidden_layer_sizes": (500,),
@@ -56,8 +60,9 @@ M2 = {
     "learning_rate_init": 3e-3,
     "max_iter": 40,
 }
-M1M2 = {
+M1M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "alpha": 0.1,
+    "alpha_normalization": "paper",
     "activation": "relu",
     "n_components": 50,
     "hidden_layer_sizes": (500,),

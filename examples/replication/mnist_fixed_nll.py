@@ -1,4 +1,4 @@
-"""Fixed binarised MNIST: test -log p(x) of DLGM, by the protocol of Rezende et al. 2014 (arXiv 1401.4082).
+"""Fixed binarized MNIST: test -log p(x) of DLGM, by the protocol of Rezende et al. 2014 (arXiv 1401.4082).
 
 The file of Larochelle and Murray: 50,000 training, 10,000 validation and 10,000 test rows of 0 and 1, drawn once. The
 score is the importance-weighted bound on log p(x) with 500 draws a row, over all test rows, beside it the evidence
@@ -47,6 +47,8 @@ COMMON: dict[str, Any] = {
     "weight_prior": 0.3,
     "input_noise": "flip",
     "input_noise_level": 0.03,
+    "n_iter_no_change": 10,
+    "early_stopping": False,
 }
 # By the importance-weighted bound from the start, then with more draws, and with the smaller batches that these allow.
 IMPORTANCE: dict[str, Any] = COMMON | {
@@ -190,7 +192,7 @@ def run_mixture(seed: int) -> None:
 
 
 def bernoulli_mixture(X: np.ndarray, seed: int, n_components: int, n_iterations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-weights and probabilities by EM, begun at blurred training rows; a pseudo-count of one grey row each."""
+    """Log-weights and probabilities by EM, begun at blurred training rows; a pseudo-count of one gray row each."""
     rng = np.random.default_rng(seed)
     p = 0.25 + 0.5 * X[rng.choice(len(X), n_components, replace=False)]
     log_weights = np.full(n_components, -np.log(n_components), np.float32)

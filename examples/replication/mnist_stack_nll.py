@@ -1,10 +1,10 @@
-"""Fixed binarised MNIST: test log-likelihood of StackedAutoencoder, and which way it errs.
+"""Fixed binarized MNIST: test log-likelihood of StackedAutoencoder, and which way it errs.
 
 The literature quotes -86.34 nats for an RBM of 500 units with 25 Gibbs steps and -84.55 for a two-layer DBN, both
 estimates by annealing (Salakhutdinov & Murray 2008); our DLGM stands in mnist_fixed_nll. Two errors meet: log Z by
 annealing is too low on average, which makes log p too high, its standard error is told; codes drawn from recognition
-make log p too low. The machines' rate, batch and Gibbs steps were chosen among seven settings of fifteen epochs, by the
-likelihood of the validation rows under a single machine. The script resumes.
+make log p too low. The RBMs' rate, batch and Gibbs steps were chosen among seven settings of fifteen epochs, by the
+likelihood of the validation rows under a single RBM. The script resumes.
 
     SKDGM_DATA=... python examples/replication/mnist_stack_nll.py
     python examples/replication/mnist_stack_nll.py --table
@@ -25,6 +25,7 @@ from skdgm.datasets import load_binarized_mnist
 EXPERIMENT = "mnist_stack_nll"
 COMMON: dict[str, Any] = {"likelihood": "bernoulli", "n_annealing_steps": 10_000, "n_annealing_chains": 100}
 COMMON |= {"n_importance_samples": 500, "batch_size": 100, "n_bound_samples": 1000, "weight_prior": None}
+COMMON |= {"input_noise": None, "early_stopping": False}
 RBM = {"n_gibbs_steps": 5, "persistent": True, "rbm_learning_rate_init": 3e-3, "rbm_max_iter": 60}
 RUNS: dict[str, dict[str, Any]] = {
     "rbm": COMMON | RBM | {"n_components": 500},

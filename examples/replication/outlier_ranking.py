@@ -1,7 +1,7 @@
 """Outliers ranked by density: score_samples of DLGM beside GaussianMixture, KernelDensity and IsolationForest.
 
 One class of a labeled data set is the inliers, the others are outliers that no model sees. Half of the inliers train,
-standardised; the other half and the outliers are ranked. ROC AUC, 5 splits. All models have one setting for all data:
+standardized; the other half and the outliers are ranked. ROC AUC, 5 splits. All models have one setting for all data:
 DLGM five components and 50 hidden units, the mixture its covariance by BIC, the kernel its bandwidth by
 cross-validation, the forest its defaults. The script resumes.
 
@@ -31,6 +31,8 @@ EXPERIMENT = "outlier_ranking"
 INLIERS = {"breast_cancer": 1, "wine": 1, "digits": 3}
 SETS = {"breast_cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
 DLGM_PARAMS: dict[str, Any] = {"n_components": 5, "hidden_layer_sizes": (50,), "likelihood": "gaussian"}
+DLGM_PARAMS |= {"weight_prior": 1.0, "warmup": 0.5, "max_iter": 100, "input_noise": None}  # as in the recorded runs
+DLGM_PARAMS |= {"n_iter_no_change": 10, "early_stopping": False}
 METHODS = ["GaussianMixture", "KernelDensity", "IsolationForest", "DLGM"]
 N_SPLITS = 5
 
@@ -46,7 +48,7 @@ def mixture(X: np.ndarray, seed: int) -> GaussianMixture:
 
 
 def fitted(method: str, X: np.ndarray, seed: int) -> Any:
-    """A model of standardised inliers."""
+    """A model of standardized inliers."""
     if method == "GaussianMixture":
         return mixture(X, seed)
     if method == "KernelDensity":

@@ -56,7 +56,7 @@ RATE_OF_VARIANCES = 30.0
 RATE_OF_LINEAR_CLASSIFIER = 3.0
 # A fit of so many epochs is no longer on its way: its bound should not lie below that of independent columns, up to a
 # slack in nats per column. So many rows tell.
-EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.1, 5000
+EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.3, 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]

@@ -23,7 +23,7 @@ OUT_OF_RANGE_NATS = 10.0
 MIN_SHARE_BLACK_OR_WHITE, MAX_GRAY_LEVELS = 1 / 3, 256
 CELLS_TO_COUNT_LEVELS, ROWS_FOR_QUANTILES = 2_000_000, 20_000
 # Interquartile range of a standard normal, and the least that counts of the sd between the outer percents.
-NORMAL_IQR, MIN_SHARE_OF_SD = 1.349, 0.05
+NORMAL_IQR, MIN_SHARE_OF_SD, ROBUST_SCALES = 1.349, 0.05, 5.0
 LOG_2PI_E, VARIANCE_FLOOR = math.log(2 * math.pi * math.e), 0.05
 # Cells this many scales away that are this much further away than any other are taken for mistakes.
 FAR, FAR_BEYOND_NEXT, MAX_SHARE_FAR = 1000.0, 10.0, 0.001
@@ -236,17 +236,20 @@ def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.
 def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Median and spread of the columns' observed cells in float64, by what most rows say; 1 for a constant column.
 
-    The spread is the interquartile range, in units of a normal's sd, but no less than a twentieth of the sd between the
-    outer percents; where the quartiles coincide, the median distance of the cells that differ from the median.
+    The spread is the sd once cells are brought within five robust scales of the median: the interquartile range in
+    units of a normal's sd, but no less than a twentieth of the sd between the outer percents; where the quartiles
+    coincide, the median distance of the cells that differ from the median.
     """
     step = max(1, len(X) // ROWS_FOR_QUANTILES)
     rows = X[::step].astype(np.float64)
     low, first, center, third, high = np.nanquantile(rows, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0, method="nearest")
-    scale = np.maximum(third / NORMAL_IQR - first / NORMAL_IQR, MIN_SHARE_OF_SD * sd(np.clip(rows, low, high), center))
+    robust = np.maximum(third / NORMAL_IQR - first / NORMAL_IQR, MIN_SHARE_OF_SD * sd(np.clip(rows, low, high), center))
     for place in np.flatnonzero(first == third):
         distance = np.abs(X[:, place].astype(np.float64) - center[place])
         differing = distance[distance > 10 * np.finfo(np.float64).eps * np.abs(center[place])]
-        scale[place] = np.median(differing) if len(differing) else 0.0
+        robust[place] = np.median(differing) if len(differing) else 0.0
+    scale = sd(np.clip(rows, center - ROBUST_SCALES * robust, center + ROBUST_SCALES * robust), center)
+    scale = np.where(scale > 0, scale, robust)  # the rows that differ are not among those read
     still = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
     return center, np.where(still, 1.0, scale)
 

@@ -62,7 +62,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @abstractmethod
     def _objective(self, *, noisy: bool) -> Objective:
-        """The bound: with the noise of training to be maximised, without it to be watched over rows held out."""
+        """The bound: with the noise of training to be maximized, without it to judge rows held out."""
 
     @property
     @abstractmethod
@@ -90,9 +90,16 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Raises
         ------
         ValueError
-            For infinite values or values outside the likelihood's range, a column missing in every row, layer sizes
+            For infinite values or values outside a named likelihood's range, a column missing in every row, layer sizes
             that cannot be, a device that is not there, or a bound that stays non-finite; the estimator is then as it
             was before.
+
+        Warns
+        -----
+        UserWarning
+            Where cells lie absurdly far from all others of their column.
+        ConvergenceWarning
+            Where the fit ended at a bound clearly below that of independent columns.
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -196,13 +203,14 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there. NaN marks a missing cell.
+            In [0, 1] under ``likelihood="bernoulli"``; only 0/1 rows have a density there. NaN marks a missing cell.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            The density of X in its own units: the standardisation inside is accounted for. With missing cells, that of
-            the observed ones; 0 for a row without any.
+            The density of X in its own units: the standardization inside is accounted for. With missing cells, that of
+            the observed ones; 0 for a row without any. Where "auto" chose Bernoulli, a cell out of range counts as the
+            nearest value in range, less 10 nats.
         """
         self._check_fitted()
         draws = self.n_importance_samples
@@ -250,8 +258,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood. For the smooth image behind each draw, decode codes:
-            ``inverse_transform(rng.standard_normal((n_samples, n_components)))``.
+            Columns of 0 and 1 under the Bernoulli likelihood. For the smooth image behind each draw, decode codes:
+            ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, of as many columns as ``transform`` gives.
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
@@ -288,9 +296,15 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Raises
         ------
         ValueError
-            For an unknown method, numbers below 1, or observed cells outside the likelihood's range.
+            For an unknown method, numbers below 1, or observed cells outside a named likelihood's range.
         TypeError
             For numbers that are no integers.
+
+        Warns
+        -----
+        UserWarning
+            Where cells are missing but ``fit`` met no missing cell and made none by ``input_noise="dropout"``: then
+            recognition reads each as the middle of its column.
 
         References
         ----------

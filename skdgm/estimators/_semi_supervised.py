@@ -77,7 +77,7 @@ class SemiSupervised(
 ):
     """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on codes of rows.
 
-    A face gives the training source (``_training_source``) and the module that predicts (``_model``).
+    An estimator gives the training source (``_training_source``) and the module that predicts (``_model``).
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -138,9 +138,17 @@ class SemiSupervised(
         Raises
         ------
         ValueError
-            For X that is not finite or outside the likelihood's range; for y without a label, of a type that cannot
+            For X that is not finite or outside a named likelihood's range; for y without a label, of a type that cannot
             hold the marker, or with several columns; for a class prior or device that does not fit. The estimator is
             then as it was before.
+
+        Warns
+        -----
+        UserWarning
+            Where cells lie absurdly far from all others of their column, and where a ``class_prior`` other than
+            "estimated" contradicts the unlabeled rows.
+        ConvergenceWarning
+            Where the fit ended at a bound clearly below that of independent columns.
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -370,7 +378,7 @@ class SemiSupervised(
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values; in [0, 1] for the Bernoulli likelihood with ``proba_method="bayes"``.
+            Any finite values; in [0, 1] for ``likelihood="bernoulli"`` with ``proba_method="bayes"``.
 
         Returns
         -------
@@ -477,7 +485,7 @@ class SemiSupervised(
         Z : array-like or torch.Tensor of shape (n_samples, n_components)
         y : label or array-like of shape (n_samples,), default=None
             The class to decode each code as: ``inverse_transform(transform(X), y)`` shows X in the manner of class y.
-            None averages over p(y).
+            None averages over p(y), ``class_prior_``.
 
         Returns
         -------
@@ -494,11 +502,13 @@ class SemiSupervised(
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
+            In [0, 1] under ``likelihood="bernoulli"``; only 0/1 rows have a density there.
 
         Returns
         -------
         ndarray of shape (n_samples,)
+            The density of X in its own units. Where "auto" chose Bernoulli, a cell out of range counts as the nearest
+            value in range, less 10 nats.
         """
         self._check_fitted()
         model, draws = self._model, self.n_importance_samples
@@ -529,7 +539,7 @@ class SemiSupervised(
         ----------
         n_samples : int, default=1
         y : label or array-like of shape (n_samples,), default=None
-            The class of each row; None draws it from p(y).
+            The class of each row; None draws it from p(y), ``class_prior_``.
         random_state : int, RandomState instance or None, default=None
 
         Returns

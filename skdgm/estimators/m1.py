@@ -1,4 +1,4 @@
-"""The face of M1+SVM: any scikit-learn classifier on the codes of a variational auto-encoder."""
+"""The estimator of M1+SVM: any scikit-learn classifier on the codes of a variational auto-encoder."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class M1Classifier(
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
         Cloned and fitted on all rows; a ``FrozenEstimator(vae)`` is used as it is, so that a search does not fit it
-        again. None is ``VAE(warmup=1.0)``, seeded from ``random_state``: the divergence warms up to the very end, which
-        keeps more dimensions alive and the classes further apart than the best density does.
+        again. None is ``VAE(warmup=1.0, max_iter=100)``, seeded from ``random_state``: the KL warms up to the very
+        end, which keeps more dimensions alive and the classes further apart than the best density does.
 
     n_draws : int or None, default=None
         Train the inner estimator on this many draws from q(z | x) for each labeled row instead of on its mean. Some 20
@@ -106,8 +106,9 @@ class M1Classifier(
     Notes
     -----
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows. Codes are not standardised: their unequal
-    spread carries information.
+    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows. Codes are not standardized: their unequal
+    spread carries information. Warnings of ``fit`` are those of the encoder: of cells absurdly far from all others, and
+    of a fit that has learned nothing.
 
     References
     ----------

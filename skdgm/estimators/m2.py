@@ -1,4 +1,4 @@
-"""The face of M2: the generative semi-supervised classifier."""
+"""The estimator of M2: the generative semi-supervised classifier."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class M2Classifier(SemiSupervised):
 
     The model draws a class, a style and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`; recognition is
     :math:`q(y, z | x) = q(y | x)\, q(z | x, y)`. Labeled rows raise :math:`-L(x, y) \le \log p(x, y)`, unlabeled ones
-    :math:`-U(x) = \sum_y q(y | x)(-L(x, y)) + H(q(y | x)) \le \log p(x)` with the label summed out, and
-    :math:`\alpha \log q(y | x)` lets the classifier learn from the labels directly.
+    :math:`-U(x) = \sum_y q(y | x)(-L(x, y)) + H(q(y | x)) \le \log p(x)` with the label summed out, and :math:`\alpha
+    \log q(y | x)` lets the classifier learn from the labels directly. q(y | x) is a linear map plus an MLP that begins
+    near 0: with nothing else to say it is a logistic regression.
 
     Parameters
     ----------
@@ -34,34 +35,62 @@ class M2Classifier(SemiSupervised):
         Applied after each hidden layer. "softplus" is the paper's; with "relu" the labels spread in far fewer epochs.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        p(x | z). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one variance
-        per column, "gaussian_heteroscedastic" has the decoder give it; X is standardised inside for both. "auto" is
-        bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1, else gaussian.
+        p(x | y, z). "auto" decides column by column: Bernoulli, never standardized, for a column of only 0 and 1, else
+        Gaussian. Gray images are Bernoulli throughout: of the columns that are not 0/1-only all values lie in [0, 1],
+        at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
+        tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
+        probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
+        it; columns are standardized inside for both, by median and a robust standard deviation. Cells out of range are
+        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
+        10 nats.
 
     binarize : bool, default=False
-        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact
+        Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
         expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
-        too, as the original authors did; noisier steps, a mild regulariser.
+        too, as the original authors did; noisier steps, a mild regularizer.
 
-    alpha : float, default=0.1
-        Weight of log q(y | x) of the labeled rows, eq. (9), in [0, inf): what makes the classifier learn from the
-        labels directly. Larger trusts the few labels more, smaller the structure of the unlabeled rows. (Not the L2
-        penalty that MLPClassifier calls alpha: that is ``weight_prior`` here.)
+    alpha : float or "auto", default="auto"
+        What the labels weigh against the bound in the gradient of q(y | x). "auto": each row's bound counts once, the
+        labels' mean log q(y | x) counts 1, the bound's gradient into q(y | x), and that alone, is multiplied by
+        5 / n_columns (40 / n_columns for gray images and under ``likelihood="bernoulli"``), at most 1, and the weights
+        of q(y | x) have L2 penalties instead of ``weight_prior``: those of the linear part as in LogisticRegression
+        with C=1, the others 4 times as large (the same for gray images). A number in [0, inf) is eq. (9)'s, the weight
+        of log q(y | x) under ``alpha_normalization``: larger trusts the few labels more, smaller the structure of the
+        unlabeled rows. (Not the L2 penalty that MLPClassifier calls alpha.)
 
     alpha_normalization : {"paper", "balanced"}, default="balanced"
-        "paper" is J^alpha literally: each row's bound counts once, and the labels' mean log q(y | x) counts alpha times
-        the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled rows the same weight, and
-        raises that of the labels alike: it holds on to few labels where the bound of a row is large (images).
+        Only for a number as ``alpha``. "paper" is J^alpha literally: each row's bound counts once, and the labels' mean
+        log q(y | x) counts alpha times the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled
+        rows the same weight, and raises that of the labels alike: it holds on to few labels where the bound of a row is
+        large (images).
 
-    class_prior : {"uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="uniform"
-        p(y). "empirical" takes the labeled rows' shares; an array gives it in the order of ``classes_``, a dict by
-        label.
+    class_prior : {"estimated", "uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="estimated"
+        p(y), the classes' shares among all rows. q(y | x) is a posterior under it: where labels were drawn in other
+        shares, the term that teaches q(y | x) the labels makes up for that. A share that is far off costs accuracy and
+        calibration.
+
+        - "estimated": from what q(y | x) finds among the unlabeled rows, anew before each epoch, pulled toward the
+          labels' shares [2]_. For labels drawn evenly from each class, at random, or by hand, as long as the labeled
+          rows of a class are like its unlabeled ones. Without unlabeled rows it is "empirical".
+        - "empirical": the labels' shares. For many labels that were drawn at random; the shares of 20 labels are easily
+          off by 0.1. With labels drawn evenly it treats the classes as equally large; with labels picked by hand it is
+          right only if they were picked in proportion to the classes.
+        - "uniform": all equal. For classes that are known to be about equally large, however the labels were drawn.
+        - array-like, in the order of ``classes_``, or dict by label: given (positive, sum 1). The best choice if the
+          shares are known, however the labels were drawn. A dict has to name every class that has a label, and may name
+          classes that have none yet: they are in ``classes_`` and in ``predict_proba``, unlabeled rows may be theirs,
+          and for labeled rows they are wrong answers.
+
+        Except for "estimated", ``fit`` warns where q(y | x) finds quite other shares among the unlabeled rows: more
+        than a fifth of them would have to change class.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of labeled rows by class, as everywhere in scikit-learn.
+        Weights of labeled rows by class, as everywhere in scikit-learn. They change what training maximizes, not the
+        class prior.
 
     labeled_batch_size : int or "auto", default="auto"
-        Labeled rows per step, beside the unlabeled ones; "auto" takes all up to 100.
+        Labeled rows per step, beside the unlabeled ones. "auto" takes all up to 100; where most rows are labeled, as
+        many as ``batch_size="auto"`` would.
 
     n_enumerated : int or None, default=None
         None sums unlabeled rows' labels over all classes, exactly. An integer sums over that many most probable classes
@@ -76,39 +105,47 @@ class M2Classifier(SemiSupervised):
 
     weight_prior : float or None, default=1.0
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+        Under ``alpha="auto"`` q(y | x) has penalties of its own instead.
 
     warmup : int or float, default=0
-        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
-        warm-up lets the code take over what the class should tell, so that there is none by default.
+        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
+        none. A warm-up lets the code take over what the class should tell, so that there is none by default.
 
     learning_rate_init : float, default=0.005
-        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
+        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
+        rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
 
     learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
+        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
+        ``early_stopping`` come on top.
 
     batch_size : int or "auto", default="auto"
-        Unlabeled rows per step; an epoch is one pass over them. "auto" takes a twelfth, between 32 and 500. Larger
-        is faster per epoch and makes fewer steps.
+        Unlabeled rows per step. An epoch has as many steps as a pass over all rows, labeled and unlabeled, takes.
+        "auto" takes a twelfth, between 32 and 500. Larger is faster per epoch and makes fewer steps.
 
     max_iter : int, default=70
-        Epochs, at least 1. Reaching it is the normal end.
+        Epochs at most, at least 1. Reaching it is a normal end.
 
     tol : float, default=1e-4
-        Least gain of the watched bound, in nats per row, that counts; used with ``early_stopping``.
+        Least gain of the validation bound, in nats per row, that counts as a rise.
 
     n_iter_no_change : int, default=10
-        Epochs without such a gain before training stops; used with ``early_stopping``.
+        Epochs without such a gain before the rate is cut, or training stops; see ``early_stopping``.
 
-    early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the unlabeled rows out (of the labeled ones where there are no others), watch
-        their bound, stop when it no longer grows and restore the best weights.
+    early_stopping : bool or "auto", default="auto"
+        Whether ``validation_fraction`` of the unlabeled rows (of the labeled ones where these are more) is held out to
+        judge the fit by their bound. They are held out of the bound only: every label takes part in the term that
+        teaches q(y | x) the labels. "auto" holds rows out from 50 rows on, labeled and unlabeled together. Where their
+        bound has stopped rising, the best weights come back and training goes on at 0.3 times the rate; after three
+        such cuts it ends. With fewer rows none is held out, and the variances of Gaussian columns get a prior that
+        counts as one row instead. True holds rows out of any table, and training ends the first time that their bound
+        has stopped rising, with the best weights. False holds none out and trains for ``max_iter`` epochs.
 
     validation_fraction : float, default=0.1
-        Share of rows held out, in (0, 1).
+        Share of those rows that is held out, in (0, 1).
 
     warm_start : bool, default=False
-        Go on from the last fit's weights (and scale) instead of new ones.
+        Go on from the last fit's weights, likelihoods and scales instead of new ones.
 
     verbose : int or bool, default=False
         Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
@@ -134,18 +171,28 @@ class M2Classifier(SemiSupervised):
     module_ : torch.nn.Module
         The trained networks, in evaluation mode.
     likelihood_ : str
-        What "auto" chose.
+        The likelihood of all columns, "mixed" where they differ.
+    likelihoods_ : list of named tuples (column, likelihood, reason)
+        The likelihood of each column, and why it was chosen. Columns have their names where X had some, else their
+        places.
+    class_prior_ : ndarray of shape (n_classes,)
+        p(y) in the order of ``classes_``: the last estimate, or what was given.
+    alpha_ : float
+        The weight of the labels, in the sense of eq. (9), in what q(y | x) learns: ``alpha``, or for "auto" the inverse
+        of the factor on the bound's gradient into q(y | x).
     device_ : str
         Where the module lies.
     n_iter_ : int
         Epochs run.
     history_ : dict of str to list of float
-        Per epoch: "bound" (minus the loss, per row) and the means of its terms in nats, "unlabeled_reconstruction",
-        "unlabeled_kl", "unlabeled_label", the same for "labeled", and "classification", the mean log q(y | x).
+        Per epoch, in nats per row: "unlabeled_reconstruction", "unlabeled_kl", "unlabeled_label", the same for
+        "labeled", "classification", the labels' mean log q(y | x), and "bound": their sum by eq. (8) with the KL at
+        weight one, by eq. (9) for a number as ``alpha``. Under ``alpha="auto"`` or a warm-up "objective" beside it,
+        what training maximizes: the labels' term counts there, and the warm-up.
     loss_curve_ : list of float
         Minus the bound per epoch.
     validation_scores_ : list of float or None
-        Watched bound per epoch under ``early_stopping``.
+        Bound of the rows held out per epoch, in nats per row; None where none was held out.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
@@ -161,10 +208,21 @@ class M2Classifier(SemiSupervised):
     ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and ``scoring=make_labeled_scorer("accuracy")`` where y holds
     unlabeled rows: plain ones count these as wrong.
 
+    The encoder and q(y | x) read standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
+    all others; densities are those of the row as it is, in the units of X.
+
+    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
+    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
+    as the next cell. They are cut to that cell's distance while training. Another says that a ``class_prior`` other
+    than "estimated" contradicts the unlabeled rows. Under ``alpha="auto"`` a ConvergenceWarning says that a fit of 30
+    epochs or more ended at a bound clearly below that of independent columns.
+
     References
     ----------
     .. [1] D. P. Kingma, D. J. Rezende, S. Mohamed, M. Welling, "Semi-supervised learning with deep generative models",
        NIPS 2014. arXiv:1406.5298
+    .. [2] M. Saerens, P. Latinne, C. Decaestecker, "Adjusting the outputs of a classifier to new a priori
+       probabilities: a simple procedure", Neural Computation 14(1), 2002, pp. 21-41.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The face of layer-wise training: binary auto-encoders trained one at a time, an RBM on top."""
+"""The estimator of layer-wise training: binary auto-encoders trained one at a time, an RBM on top."""
 
 from __future__ import annotations
 
@@ -75,24 +75,28 @@ class StackedAutoencoder(
         below, or half of it); five layers at most. The rows held out are not trained on.
 
     inference : {"rich", "vanilla", "rbm"}, default="rich"
-        How the layers below the top recognise codes. "rich": :math:`x \to h' \to h \to x`, where ``hidden_layer_sizes``
+        How the layers below the top recognize codes. "rich": :math:`x \to h' \to h \to x`, where ``hidden_layer_sizes``
         stand between, with weights of its own; q is no part of the generative model, so that its size does not make
         that one overfit. "vanilla": :math:`x \to h \to x`, with the transposed weights of the model. "rbm": each layer
         is an RBM, the stacked RBMs of deep belief networks.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
-        Layers h' of the "rich" recognition; larger ones recognise codes better and take longer.
+        Layers h' of the "rich" recognition; larger ones recognize codes better and take longer.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Applied after each h'.
 
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
-        p(x | h_1). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one
-        variance per column and standardises X inside. "auto" is bernoulli if all X lie in [0, 1] and at least a third
-        of the cells are exactly 0 or 1, else gaussian. Upper layers are binary.
+        p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1], a gray value is the probability of a 1.
+        "gaussian" learns one variance per column and standardizes X inside, by median and a robust standard deviation.
+        "auto" is Bernoulli for tables of only 0 and 1 and for gray images, else Gaussian throughout: for a table of
+        both kinds of columns, too. A gray image: of the columns that are not 0/1-only all values lie in [0, 1], at
+        least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. Cells out of range are
+        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
+        10 nats. Upper layers are binary.
 
     binarize : bool, default=False
-        Only with the Bernoulli likelihood: draw 0/1 rows from grey ones anew at each visit.
+        Only with the Bernoulli likelihood: draw 0/1 rows from gray ones anew at each visit.
 
     input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default=None
         Denoising: noise on what auto-encoders read, while they reconstruct the clean row. "flip" turns cells from x to
@@ -139,13 +143,13 @@ class StackedAutoencoder(
         Epochs of each RBM, at least 1.
 
     tol : float, default=1e-4
-        Least gain of what is watched, in nats per row, that counts; used with ``early_stopping``.
+        Least gain of the validation score, in nats per row, that counts; used with ``early_stopping``.
 
     n_iter_no_change : int, default=10
         Epochs without such a gain before a layer's training stops; used with ``early_stopping``.
 
     early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the rows out and stop each layer when what is watched over them no longer grows:
+        Hold ``validation_fraction`` of the rows out and stop each layer when its validation score stops rising:
         E_q[log p(x | h)] of auto-encoders and of RBMs of real rows, the pseudo-likelihood of binary RBMs.
 
     validation_fraction : float, default=0.1
@@ -198,6 +202,8 @@ class StackedAutoencoder(
         Whether ``score_samples`` is exact.
     likelihood_ : str
         What "auto" chose.
+    likelihoods_ : list of named tuples (column, likelihood, reason)
+        The same for each column, and why.
     device_ : str
         Where the module lies.
     n_iter_ : int
@@ -685,7 +691,7 @@ class StackedAutoencoder(
         Returns
         -------
         log_p : ndarray of shape (n_samples,)
-            The density of X in its own units: the standardisation inside is accounted for.
+            The density of X in its own units: the standardization inside is accounted for.
         std : ndarray of shape (n_samples,)
             Only with ``return_std``. 0 where no codes are drawn; inf for ``n_importance_samples=1``.
         """
@@ -773,7 +779,7 @@ class StackedAutoencoder(
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood: grey ones have no likelihood to bound.
+            Rows of 0 and 1 under the Bernoulli likelihood: gray ones have no likelihood to bound.
         codes_of : array-like of shape (n_others, n_features) or None, default=None
             Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimistic for rows held
             out, since it says what a prior made for just these rows would reach. The training rows: an honest

@@ -1,4 +1,4 @@
-"""The face of M1: a variational auto-encoder as transformer and density."""
+"""The estimator of M1: a variational auto-encoder as transformer and density."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ class VAE(LatentDensity):
     r"""Variational auto-encoder (M1): a deep latent Gaussian density and its codes.
 
     The model draws a code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`; recognition is
-    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximises, over all rows, the bound
+    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes, over all rows, the bound
 
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x | z)] - KL(q(z | x) \,\|\, p(z)).
 
     Parameters
     ----------
-    n_components : int, default=20
+    n_components : int or "auto", default="auto"
         Dimensions of the code z, at least 1. Those that the data do not need fall silent (their posterior stays at the
-        prior), so too many cost time, not quality.
+        prior), so too many cost time more than quality. "auto" takes a third of the columns, rounded up, at most a
+        tenth of the rows and at most 20, but no fewer than 2.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of the encoder from X upward; the decoder mirrors them. Larger layers fit finer structure, take
@@ -39,50 +40,73 @@ class VAE(LatentDensity):
         Applied after each hidden layer.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        p(x | z). "bernoulli" needs X in [0, 1], a grey value is the probability of a 1. "gaussian" learns one variance
-        per column, "gaussian_heteroscedastic" has the decoder give it; X is standardised inside for both. "auto" is
-        bernoulli if all X lie in [0, 1] and at least a third of the cells are exactly 0 or 1, else gaussian.
+        p(x | z). "auto" decides column by column: Bernoulli, never standardized, for a column of only 0 and 1, else
+        Gaussian. Gray images are Bernoulli throughout: of the columns that are not 0/1-only all values lie in [0, 1],
+        at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
+        tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
+        probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
+        it; columns are standardized inside for both, by median and a robust standard deviation. Cells out of range are
+        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
+        10 nats.
 
     binarize : bool, default=False
-        Only with the Bernoulli likelihood. False: recognition sees the grey rows, and the bound is its exact
+        Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
         expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
-        too, as the original authors did; noisier steps, a mild regulariser.
+        too, as the original authors did; noisier steps, a mild regularizer.
 
-    weight_prior : float or None, default=1.0
+    input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default="auto"
+        Noise on what recognition reads while training. "auto" is "dropout" where ``fit`` meets missing cells, else
+        none. "dropout" calls cells missing, and tells recognition so: each row loses a share of its own, so that
+        recognition reads complete rows and sparse ones. It is the choice for imputing. "flip" turns cells from x to
+        1 - x (only where all columns are Bernoulli), "gaussian" adds normal noise to the standardized cells. Noise
+        keeps recognition from overfitting.
+
+    input_noise_level : float or None, default=None
+        Largest share of a row's cells that "dropout" hides, in (0, 1); share of cells that "flip" turns, in (0, 1);
+        standard deviation for "gaussian", in (0, inf). None: 0.5 for "dropout", else 0.1. Larger regularizes more,
+        until codes say too little.
+
+    weight_prior : float or None, default=0.5
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
 
-    warmup : int or float, default=0.5
-        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]. A
-        longer warm-up keeps more code dimensions alive.
+    warmup : int or float, default=0
+        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
+        none. A longer warm-up keeps more code dimensions alive.
 
     learning_rate_init : float, default=0.003
-        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are taken back and the rate halved).
+        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
+        rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
 
     learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth.
+        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
+        ``early_stopping`` come on top.
 
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" takes a twelfth of the rows, between 32 and 500. Larger is faster per epoch and makes
         fewer steps.
 
-    max_iter : int, default=100
-        Epochs, at least 1. Reaching it is the normal end.
+    max_iter : int, default=300
+        Epochs at most, at least 1. Reaching it is a normal end.
 
     tol : float, default=1e-4
-        Least gain of the watched bound, in nats per row, that counts; used with ``early_stopping``.
+        Least gain of the validation bound, in nats per row, that counts as a rise.
 
-    n_iter_no_change : int, default=10
-        Epochs without such a gain before training stops; used with ``early_stopping``.
+    n_iter_no_change : int, default=20
+        Epochs without such a gain before the rate is cut, or training stops; see ``early_stopping``.
 
-    early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the rows out, watch their bound, stop when it no longer grows and restore the
-        best weights.
+    early_stopping : bool or "auto", default="auto"
+        Whether ``validation_fraction`` of the rows is held out to judge the fit by their bound. "auto" holds rows out
+        from 50 rows on. Where their bound has stopped rising, the best weights come back and training goes on at 0.3
+        times the rate; after three such cuts it ends. With fewer rows none is held out, and the variances of Gaussian
+        columns get a prior that counts as one row instead. True holds rows out of any table, and training ends the
+        first time that their bound has stopped rising, with the best weights. False holds none out and trains for
+        ``max_iter`` epochs.
 
     validation_fraction : float, default=0.1
         Share of rows held out, in (0, 1).
 
     warm_start : bool, default=False
-        Go on from the last fit's weights (and scale) instead of new ones.
+        Go on from the last fit's weights, likelihoods and scales instead of new ones.
 
     verbose : int or bool, default=False
         Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
@@ -106,18 +130,21 @@ class VAE(LatentDensity):
     module_ : torch.nn.Module
         The trained networks, in evaluation mode.
     likelihood_ : str
-        What "auto" chose.
+        The likelihood of all columns, "mixed" where they differ.
+    likelihoods_ : list of named tuples (column, likelihood, reason)
+        The likelihood of each column, and why it was chosen. Columns have their names where X had some, else their
+        places.
     device_ : str
         Where the module lies.
     n_iter_ : int
         Epochs run.
     history_ : dict of str to list of float
-        Per epoch, in nats per row: "reconstruction", "kl", and "bound", their difference with the KL weighted by the
-        warm-up.
+        Per epoch, in nats per row: "reconstruction", "kl", and "bound", their difference, with the KL at weight one.
+        Under a warm-up or a prior on the variances "objective" beside it, what training maximizes.
     loss_curve_ : list of float
         Minus the bound per epoch.
     validation_scores_ : list of float or None
-        Watched bound per epoch under ``early_stopping``.
+        Bound of the rows held out per epoch, in nats per row; None where none was held out.
     active_units_ : ndarray of shape (1,)
         Number of code dimensions in use: the posterior mean varies over the training rows with a variance above 0.01.
     n_features_in_, feature_names_in_
@@ -130,11 +157,22 @@ class VAE(LatentDensity):
 
     Notes
     -----
-    Log-likelihoods are in nats per row. Grey rows under the Bernoulli likelihood have no density: quote a negative
-    log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit`` and everywhere else: bounds and densities are
-    those of the observed cells, and recognition is told which are missing if ``fit`` has met some. An epoch is linear
-    in rows, columns and weights. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's
-    seed and each row's content.
+    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows under the Bernoulli
+    likelihood have no density: quote a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
+    and everywhere else: bounds and densities are those of the observed cells, and recognition is told which are missing
+    if ``fit`` has met some, or has made some by ``input_noise="dropout"``. An epoch is linear in rows, columns and
+    weights. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's seed and each row's
+    content.
+
+    Encoder and decoder add an affine map to their hidden layers, whose output begins near 0: a fit starts near factor
+    analysis. The encoder reads standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
+    all others; the density is that of the row as it is.
+
+    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
+    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
+    as the next cell. They are cut to that cell's distance while training. A ConvergenceWarning says that a fit of 30
+    epochs or more ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning where
+    ``fit`` met no missing cell and made none.
 
     References
     ----------
