@@ -6,6 +6,8 @@ Below scikit-learn 1.9 there are no callbacks; an estimator then behaves as one 
 from __future__ import annotations
 
 from contextlib import contextmanager
+from copy import copy
+from inspect import signature
 from typing import Any
 
 from sklearn.base import _fit_context
@@ -25,6 +27,19 @@ except ImportError:  # scikit-learn < 1.9
     def with_callbacks(method):
         """Leave the method as it is."""
         return method
+
+
+def with_labels(scorer: Any, classes: Any) -> Any:
+    """A scorer of probabilities that knows the columns they come in: rows may lack a class that the model has."""
+    metric, response = getattr(scorer, "_score_func", None), getattr(scorer, "_response_method", None)
+    of_probabilities = response in ("predict_proba", "predict_log_proba")
+    if classes is None or metric is None or not of_probabilities or "labels" not in signature(metric).parameters:
+        return scorer
+    if "labels" in scorer._kwargs:
+        return scorer
+    labeled = copy(scorer)
+    labeled._kwargs = {**scorer._kwargs, "labels": classes}
+    return labeled
 
 
 class NoCallbacks:
@@ -58,4 +73,5 @@ __all__ = [
     "_fit_context",
     "validate_data",
     "with_callbacks",
+    "with_labels",
 ]

@@ -15,6 +15,7 @@ from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
 from skdgm._labels import encode_labels, labels_of
+from skdgm._sklearn_compat import with_labels
 
 __all__ = ["LabeledStratifiedKFold", "make_labeled_scorer"]
 
@@ -211,7 +212,8 @@ class _LabeledScorer:
         rows = np.flatnonzero(labeled)
         self._check_any(rows, len(labeled))
         kwargs = {name: _cut(value, rows, len(labeled)) for name, value in kwargs.items()}
-        return self._scorer(estimator, _take(X, rows), labels, **kwargs)
+        scorer = with_labels(self._scorer, getattr(estimator, "classes_", None))
+        return scorer(estimator, _take(X, rows), labels, **kwargs)
 
     def _check_any(self, rows: NDArray[np.intp], n_samples: int) -> None:
         if not len(rows):

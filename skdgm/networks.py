@@ -39,7 +39,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 PRODUCT_BLOCK = 4
 
 # A classifier begins so near to 0 (not at 0, where no gradient would reach the layers below).
-INITIAL_LOGITS = 1e-3
+INITIAL_LOGITS = 1e-2
 
 # With a linear path the last hidden layer's weights begin at this share of Glorot's.
 INITIAL_NONLINEARITY = 0.1

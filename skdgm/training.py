@@ -43,11 +43,11 @@ Objective = Callable[[Batch, Generator | None], Any]
 class Term:
     """One part of the objective: ``weight`` times the mean over rows of what ``objective`` gives for them.
 
-    ``name`` leads its entries in the history, where the term counts ``share`` in the bound; None for ``weight``, 0 for
-    what is no part of the bound.
+    ``name`` leads its entries in the history, which has none for None. In the history's bound the term counts
+    ``share``: None for ``weight``, 0 for what is no part of the bound.
     """
 
-    name: str
+    name: str | None
     source: Source
     objective: Objective
     weight: float
@@ -263,7 +263,8 @@ def step(
         if share := term.weight if term.share is None else term.share:
             with torch.no_grad():
                 bound = bound + share * row_mean(bound_of(value), batch.weight)
-        means.add(term.name, value)
+        if term.name is not None:
+            means.add(term.name, value)
     means.add("bound", bound)
     if settings.warmup or any(term.share is not None for term in terms):
         means.add("objective", objective)

@@ -53,7 +53,7 @@ MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
 # a step, and a column that the others determine has its log-variance at -6 or below, not near the 0 where it begins.
 RATE_OF_VARIANCES = 30.0
 # So does the linear part of q(y | x), which begins at 0.
-RATE_OF_LINEAR_CLASSIFIER = 3.0
+RATE_OF_LINEAR_CLASSIFIER = 10.0
 # A fit of so many epochs is no longer on its way: its bound should not lie below that of independent columns, up to a
 # slack in nats per column. So many rows tell.
 EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.3, 5000
@@ -362,7 +362,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             return module.decoder.variance_log_prior().expand(len(batch.x))
 
         weight = N_PSEUDO_ROWS / n_rows
-        return [training.Term("variance_prior", source, log_prior, weight, self._batch_size(source.n_rows), share=0.0)]
+        return [training.Term(None, source, log_prior, weight, self._batch_size(source.n_rows), share=0.0)]
 
     # --- prediction ---------------------------------------------------------------------------------------------
 
@@ -472,7 +472,7 @@ class EpochTasks:
     def end(self, epoch: int, history: training.History) -> bool:
         """Tell the callbacks that it ended; whether one of them asks to stop."""
         if self.estimator.verbose:
-            watched = f", watched bound {history.validation[-1]:.4f}" if history.validation else ""
+            watched = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
             bound = history.epochs["bound"][-1]
             print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: bound {bound:.4f}{watched}")
         return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)

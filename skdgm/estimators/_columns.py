@@ -77,7 +77,8 @@ class Columns:
             if not may_mix and len(set(kinds)) > 1:
                 kinds, reasons = ["gaussian"] * n_columns, ["other values than 0 and 1 in some column"] * n_columns
         else:
-            kinds, reasons, is_gray = [likelihood] * n_columns, ["named"] * n_columns, True
+            kinds, reasons = [likelihood] * n_columns, ["named"] * n_columns
+            is_gray = likelihood == "bernoulli" and not (is_binary(X) | np.isnan(X)).all()
         still = np.zeros(n_columns), np.ones(n_columns), np.full(n_columns, MAX_STANDARDIZED)
         columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *still)
         columns.check_density_range(X)

@@ -124,7 +124,9 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
 
     def _auto_components(self, rows: np.ndarray) -> int:
-        """Dimensions for n_components="auto": a third of the columns, a tenth of the rows at most."""
+        """Dimensions for n_components="auto": a third of the columns, at most a tenth of the rows."""
+        if self.warm_start and hasattr(self, "module_"):
+            return int(self.module_.n_latents[0])
         n_rows, n_columns = rows.shape
         return min(self._most_components, max(2, math.ceil(n_columns / 3)), max(2, n_rows // 10))
 

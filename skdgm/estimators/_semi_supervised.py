@@ -93,6 +93,7 @@ class SemiSupervised(
     }
 
     classes_: np.ndarray
+    _max_pull: ClassVar[float] = 1.0  # on q(y | x), whatever the number of columns
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -166,8 +167,7 @@ class SemiSupervised(
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=class_shares.update)
         self._train(terms, random, len(rows), tasks, watched, penalties=weights.penalties)
-        prior = self.module_.p_y.probs.double().cpu().numpy()
-        self.class_prior_ = prior / prior.sum()
+        self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
         class_shares.check()
         if self.alpha == "auto" and self._model is self.module_:  # else the bound is J^alpha, or one of codes
             self._warn_if_worse_than_constant(rows, len(self.classes_))
@@ -298,8 +298,10 @@ class SemiSupervised(
         if self.alpha == "auto":
             strength = self._strength()
             per_label = (2 if len(self.classes_) == 2 else 1) / n_labeled  # two logits move one difference
-            penalties = {"classifier.mlp.path": per_label, "classifier": strength.penalty * per_label}
-            pull = min(1.0, strength.pull / n_columns)
+            last = f"classifier.mlp.layers.{len(layer_sizes(self.hidden_layer_sizes))}"
+            penalties = {"classifier.mlp.path": per_label, last: strength.penalty * per_label}
+            penalties["classifier.mlp.layers"] = strength.penalty * per_label / 4
+            pull = min(self._max_pull, strength.pull / n_columns)
             return Weights(unlabeled, labeled, 1.0, 0.0, pull, 1 / pull, penalties)
         if self.alpha_normalization == "paper":
             return Weights(unlabeled, labeled, self.alpha, None, 1.0, self.alpha, {})
@@ -318,7 +320,7 @@ class SemiSupervised(
         """
         n_rows, unlabeled, labeled = len(codes), np.flatnonzero(codes < 0), np.flatnonzero(codes >= 0)
         bounded = labeled
-        if len(unlabeled) >= len(labeled):
+        if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
             unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
         else:
             bounded, held_out = self._hold_out(labeled, n_rows, random)
@@ -607,6 +609,11 @@ class ClassShares:
         """Estimate the prior anew, where it is to be estimated and the classifier has learned something."""
         if epoch and is_estimated(self.classifier.class_prior) and self.n_unlabeled:
             self.classifier.module_.estimate_prior(self.mean_q_y(), self.n_unlabeled, self.n_labeled)
+
+    def estimated(self) -> np.ndarray:
+        """The module's estimate, (n_classes,)."""
+        prior = self.classifier.module_.p_y.probs.double().cpu().numpy()
+        return prior / prior.sum()
 
     def check(self) -> None:
         """Warn where a given prior contradicts what q(y | x) says of the unlabeled rows."""

@@ -269,7 +269,7 @@ class M1M2Classifier(SemiSupervised):
         batch_size="auto",
         max_iter=100,
         tol=1e-4,
-        n_iter_no_change=10,
+        n_iter_no_change=20,
         early_stopping="auto",
         validation_fraction=0.1,
         warm_start=False,
@@ -316,7 +316,9 @@ class M1M2Classifier(SemiSupervised):
     ) -> tuple[Source, int, Any]:
         default = VAE(n_components=50, warmup=1.0, max_iter=100, device=self.device)
         goes_on = self.warm_start and hasattr(self, "module_")  # the upper weights read the codes of this encoder
-        if not goes_on:
+        if goes_on:
+            self._check_same_width(rows.shape[1])
+        else:
             self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
         self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
         self.likelihoods_ = self.encoder_.likelihoods_
@@ -326,6 +328,8 @@ class M1M2Classifier(SemiSupervised):
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         source = Codes(torch.from_numpy(mean).to(self.device_), torch.from_numpy(sd).to(self.device_), y, weight)
         return source, mean.shape[1], self.likelihood
+
+    _max_pull = 0.3  # codes are few
 
     @property
     def _reads_clipped(self) -> bool:

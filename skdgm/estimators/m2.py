@@ -263,7 +263,7 @@ class M2Classifier(SemiSupervised):
         batch_size="auto",
         max_iter=70,
         tol=1e-4,
-        n_iter_no_change=10,
+        n_iter_no_change=20,
         early_stopping="auto",
         validation_fraction=0.1,
         warm_start=False,

@@ -343,6 +343,7 @@ class StackedAutoencoder(
         "inference": [StrOptions({"rich", "vanilla", "rbm"})],
         "likelihood": [StrOptions({"auto", "bernoulli", "gaussian"})],
         "binarize": ["boolean"],
+        "early_stopping": ["boolean"],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither")],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
