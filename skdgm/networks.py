@@ -131,6 +131,11 @@ class MLP(nn.Module):
         if self.path is not None:
             self.path.scale_outputs(outputs, factor if path is None else path)
 
+    def read(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """What the first layer sees of the rows."""
+        x = seen(x, observed)
+        return smooth_clip(x) if self.clip_inputs else x
+
     def forward(
         self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
     ) -> Tensor:
@@ -139,8 +144,7 @@ class MLP(nn.Module):
         ``y`` holds class indices. With ``rows``, entry i of y goes with row ``rows[i]`` of x. Cells that are not
         ``observed`` count as 0.
         """
-        x = seen(x, observed)
-        x = smooth_clip(x) if self.clip_inputs else x
+        x = self.read(x, observed)
         h = self.layers[0](x)
         if self.of_missing is not None and observed is not None:
             h = h + F.linear((~observed).to(x.dtype), self.of_missing)
@@ -264,6 +268,13 @@ class CategoricalNetwork(nn.Module):
 
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         return Categorical(self.mlp(x, observed=observed))
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the linear map begin with this weight, (n_classes, n_in), and bias, (n_classes,)."""
+        affine = (self.mlp.path or self.mlp).layers[-1]
+        affine.get_parameter("weight").copy_(weight)
+        affine.get_parameter("bias").copy_(bias)
 
 
 class DecoderNetwork(nn.Module):

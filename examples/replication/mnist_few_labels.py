@@ -123,7 +123,9 @@ def error_percent(model: Any, X: np.ndarray, y: np.ndarray) -> float:
     return round(100 * float(np.mean(model.predict(X) != y)), 3)
 
 
-def one_run(method: str, estimator: str | None, n_labeled: int, seed: int, data: dict, vae: VAE | None) -> None:
+def one_run(
+    method: str, estimator: str | None, n_labeled: int, seed: int, data: dict, vae: VAE | None, experiment: str
+) -> None:
     """Fit and test one classifier, unless it is in the results."""
     model = make(method, estimator, seed, vae)
     setting: dict[str, Any] = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
@@ -136,7 +138,7 @@ def one_run(method: str, estimator: str | None, n_labeled: int, seed: int, data:
     params = {"M2Classifier": M2, "M1M2Classifier": M1M2 | {"m1": M1}}.get(method)
     if params is None:
         params = (M1_SVM | {"n_draws": M1_N_DRAWS} if estimator == "SVC" else M1_TSVM) | {"m1": LONG_M1}
-    key = {"experiment": EXPERIMENT, "method": method, "setting": setting, "seed": seed, "metric": "test_error_percent"}
+    key = {"experiment": experiment, "method": method, "setting": setting, "seed": seed, "metric": "test_error_percent"}
     run_once(key, params, work)
 
 
@@ -159,6 +161,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=["M1Classifier", "M2Classifier", "M1M2Classifier"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--experiment", default=EXPERIMENT, help="name of the results, to run a later version again")
+    parser.add_argument("--labels", nargs="+", type=int, default=[100, 600, 1000])
     parser.add_argument("--m1-only", action="store_true", help="fit and cache the M1s, nothing else")
     parser.add_argument("--table", action="store_true", help="print the table of the finished runs, nothing else")
     args = parser.parse_args()
@@ -169,8 +173,9 @@ def main() -> None:
     wanted = {name: params for name, params in ENCODERS.items() if name in args.methods}
     encoders = {name: shared_m1(data["train"][0], params) for name, params in wanted.items()}
     for method, estimator, n_labeled in () if args.m1_only else PAPER:
-        for seed in args.seeds if method in args.methods else ():
-            one_run(method, estimator, n_labeled, seed, data, encoders.get(method))
+        wanted_seeds = args.seeds if method in args.methods and n_labeled in args.labels else ()
+        for seed in wanted_seeds:
+            one_run(method, estimator, n_labeled, seed, data, encoders.get(method), args.experiment)
 
 
 if __name__ == "__main__":

@@ -52,8 +52,6 @@ MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
 # Log-variances that all rows share move this much faster than weights: Adam moves a number by at most one learning rate
 # a step, and a column that the others determine has its log-variance at -6 or below, not near the 0 where it begins.
 RATE_OF_VARIANCES = 30.0
-# So does the linear part of q(y | x), which begins at 0.
-RATE_OF_LINEAR_CLASSIFIER = 10.0
 # A fit of so many epochs is no longer on its way: its bound should not lie below that of independent columns, up to a
 # slack in nats per column. So many rows tell.
 EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.3, 5000
@@ -154,6 +152,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     }
 
     _missing_cells_allowed: ClassVar[bool] = False
+    _names_of_owner: Any = None  # of the columns, where a classifier hands on rows without them
     _may_mix_likelihoods: ClassVar[bool] = True
 
     module_: Any
@@ -193,7 +192,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             self._check_same_width(X.shape[1])
             self._columns.check_density_range(X)
             return
-        names = getattr(self, "feature_names_in_", None)
+        names = getattr(self, "feature_names_in_", self._names_of_owner)
         self._columns = Columns.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
         self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
 
@@ -256,7 +255,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
             weight_prior=self.weight_prior,
             n_rows=n_rows,
-            rate_factors={"decoder.shared": RATE_OF_VARIANCES, "classifier.mlp.path": RATE_OF_LINEAR_CLASSIFIER},
+            rate_factors={"decoder.shared": RATE_OF_VARIANCES},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
@@ -283,10 +282,13 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         epochs: EpochTasks,
         watched: training.Term | None = None,
         penalties: Mapping[str, float] = MappingProxyType({}),
+        rate_factors: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Run the engine on ``module_`` and keep what it leaves."""
         n_steps = None if len(terms) == 1 else math.ceil(n_rows / self._batch_size(n_rows))  # of a pass over all rows
-        settings = replace(self._settings(n_rows), penalties=penalties, n_steps=n_steps)
+        settings = self._settings(n_rows)
+        factors = {**settings.rate_factors, **rate_factors}
+        settings = replace(settings, penalties=penalties, rate_factors=factors, n_steps=n_steps)
         history = self._run_engine(self.module_, terms, settings, random, epochs, watched)
         self.history_ = history.epochs
         self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
@@ -335,10 +337,10 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _warn_if_worse_than_constant(self, X: np.ndarray, n_classes: int = 1) -> None:
         """Warn where independent columns, each with its mean and variance, are a better model of the training rows."""
-        if self.n_iter_ < EPOCHS_OF_A_WHOLE_FIT:
+        if self.n_iter_ < EPOCHS_OF_A_WHOLE_FIT or len(X) < MIN_ROWS_TO_HOLD_OUT:
             return
         step = max(1, len(X) // ROWS_FOR_CONSTANT)
-        constant = self._columns.independent_log_density(X[::step]) - math.log(n_classes)
+        constant = self._independent_log_density(X[::step]) - math.log(n_classes)
         bound = max(self.validation_scores_ or self.history_["bound"][-1:])
         if bound < constant - SLACK * X.shape[1]:
             warn(
@@ -348,6 +350,10 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _independent_log_density(self, X: np.ndarray) -> float:
+        """Mean log-density, in the units of the bound, of rows under independent columns with their own means."""
+        return self._columns.independent_log_density(X)
 
     def _holds_out(self, n_rows: int) -> bool:
         """Whether rows are held out of the bound."""

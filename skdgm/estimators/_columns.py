@@ -16,6 +16,8 @@ from skdgm.likelihoods import LIKELIHOODS
 MAX_STANDARDIZED = 1e6
 # A value so near to 0 or 1 is one: MinMaxScaler gives 1 + 2e-16.
 ROUNDING = 1e-6
+# A cell this near to 0 or 1 counts as one when kinds are chosen, in units of its type's rounding.
+EPS_OF_BINARY = 4
 # Nats that a cell costs which no row of its column could hold, where "auto" chose the likelihood: an event of
 # probability 5e-5, beside the term of the nearest value.
 OUT_OF_RANGE_NATS = 10.0
@@ -217,8 +219,11 @@ def choose_likelihoods(X: np.ndarray) -> tuple[list[str], list[str], bool]:
 
 
 def is_binary(X: np.ndarray) -> np.ndarray:
-    """Which cells are 0 or 1, up to rounding."""
-    return (np.abs(X) <= ROUNDING) | (np.abs(X - 1) <= ROUNDING)
+    """Which cells are 0 or 1, up to the rounding of their type; a column of small numbers alone is no column of 0."""
+    rounding = EPS_OF_BINARY * np.finfo(X.dtype).eps
+    is_zero, is_one = np.abs(X) <= rounding, np.abs(X - 1) <= rounding
+    exact = is_one.any(0) | ~(is_zero & (X != 0)).any(0)
+    return (is_zero & exact) | is_one
 
 
 def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.ndarray) -> bool:

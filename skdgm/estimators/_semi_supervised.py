@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
-from warnings import warn
 
 import numpy as np
 import torch
 from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.validation import check_consistent_length
@@ -42,8 +44,13 @@ FLOATS = [np.float64, np.float32]
 
 # Rows that the class prior is estimated from, at each epoch.
 ROWS_FOR_PRIOR = 5000
+# Labeled rows that logistic regression is fitted to at most, to begin with.
+ROWS_FOR_START = 10_000
+# Sums of a row's absolute cells up to which the linear map and the MLP of q(y | x) have the full rate.
+SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
+RATE_OF_LINEAR = 10.0  # of the linear map, against that of the other weights
 # A given class prior contradicts the rows from this distance (total variation) to their estimate on.
-MAX_PRIOR_DISTANCE = 0.2
+MAX_PRIOR_DISTANCE, STEPS_TO_CHECK_PRIOR = 0.2, 10
 
 
 class Weights(NamedTuple):
@@ -94,6 +101,7 @@ class SemiSupervised(
 
     classes_: np.ndarray
     _max_pull: ClassVar[float] = 1.0  # on q(y | x), whatever the number of columns
+    _starts_linear: ClassVar[bool] = True  # q(y | x) begins as logistic regression
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -160,16 +168,17 @@ class SemiSupervised(
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
         self.module_ = self._new_module(self._plan(n_columns, likelihood), random)
         self._set_prior(prior, shares(codes, len(self.classes_)))
-        class_shares = ClassShares(self, source, codes, random)
+        class_shares = ClassShares(self, source, codes, weight, random)
         weights = self._weights(n_columns, codes)
         self.alpha_ = weights.alpha
         terms, watched = self._terms(source, codes, weights, random)
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=class_shares.update)
-        self._train(terms, random, len(rows), tasks, watched, penalties=weights.penalties)
+        rates = self._start_classifier(source, codes) if self.alpha == "auto" else {}
+        self._train(terms, random, len(rows), tasks, watched, weights.penalties, rates)
         self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
         class_shares.check()
-        if self.alpha == "auto" and self._model is self.module_:  # else the bound is J^alpha, or one of codes
+        if self.alpha == "auto":  # else it is J^alpha
             self._warn_if_worse_than_constant(rows, len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
@@ -306,6 +315,29 @@ class SemiSupervised(
         if self.alpha_normalization == "paper":
             return Weights(unlabeled, labeled, self.alpha, None, 1.0, self.alpha, {})
         return Weights(1.0, 1.0, self.alpha * n_rows / n_labeled, None, 1.0, self.alpha, {})
+
+    def _start_classifier(self, source: Source, codes: np.ndarray) -> dict[str, float]:
+        """Let the linear part of q(y | x) begin as logistic regression on the labels; the rates that keep it there.
+
+        A step of Adam moves every weight alike, and so a logit by the sum of a row's cells: many columns want a lower
+        rate.
+        """
+        labeled = np.flatnonzero(codes >= 0)
+        labeled = labeled[:: max(1, len(labeled) // ROWS_FOR_START)]
+        rng = Generator(self.device_).manual_seed(self._noise_seed)
+        batch = source.rows(torch.from_numpy(labeled).to(self.device_), rng)
+        x = self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
+        goes_on = self.warm_start and hasattr(self, "class_prior_")
+        if self._starts_linear and len(np.unique(codes[labeled])) > 1 and not goes_on:
+            weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
+            weight = weight * (codes >= 0).sum() / len(x)  # the penalty stays that of so many labels
+            start = logistic_regression(x, codes[labeled], len(self.classes_), weight)
+            self.module_.classifier.start_linear(*(torch.from_numpy(part).to(self.device_) for part in start))
+        size = float(np.abs(x).sum(1).mean()) + 1e-9
+        return {
+            "classifier.mlp.path": RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2,
+            "classifier.mlp.layers": min(1.0, SIZE_FOR_HIDDEN / size) ** 2,
+        }
 
     def _strength(self) -> Strength:
         return STRENGTH_FOR_IMAGES if self._columns.is_image else STRENGTH_FOR_TABLES
@@ -586,29 +618,49 @@ class ClassShares:
         The training rows.
     codes : ndarray of shape (n_samples,)
         Class indices, -1 where unlabeled.
+    weight : Tensor or None
+        Weights of the rows: with them the classifier is that of other shares than the labels have.
     random : RandomState
         Chooses the rows that are read.
     """
 
-    def __init__(self, classifier: Any, source: Source, codes: np.ndarray, random: np.random.RandomState) -> None:
+    def __init__(
+        self,
+        classifier: Any,
+        source: Source,
+        codes: np.ndarray,
+        weight: Tensor | None,
+        random: np.random.RandomState,
+    ) -> None:
         unlabeled = np.flatnonzero(codes < 0)
         self.classifier, self.source = classifier, source
         self.n_unlabeled, self.n_labeled = len(unlabeled), len(codes) - len(unlabeled)
         read = random.permutation(unlabeled)[:ROWS_FOR_PRIOR]
         self.read = torch.from_numpy(np.sort(read)).to(classifier.device_)
         self.rng = classifier._generator(random)
+        labeled, n_classes = codes >= 0, len(classifier.classes_)
+        weights = None if weight is None else weight.cpu().numpy()[labeled]
+        counts = np.bincount(codes[labeled], weights, minlength=n_classes)
+        self.p_learned = torch.from_numpy(counts / counts.sum()).float().to(classifier.device_)
 
     @torch.no_grad()
-    def mean_q_y(self) -> Tensor:
-        """Mean of q(y | x) over the unlabeled rows, (n_classes,)."""
+    def q_learned(self) -> Tensor:
+        """Probabilities of the unlabeled rows, if these were as the weighted labels; (n, n_classes)."""
         parts = [self.source.rows(part, self.rng) for part in self.read.split(CHUNK)]
         module = self.classifier.module_
-        return torch.cat([module.q_y(batch.x, batch.observed).probs for batch in parts]).mean(0)
+        return torch.cat([module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
+
+    def mean_q_y(self, q_learned: Tensor, p_y: Tensor) -> Tensor:
+        """Mean over rows of q(y | x) under a prior, (n_classes,)."""
+        q_y = q_learned * torch.where(self.p_learned > 0, p_y / self.p_learned, 0.0)  # of the classes with labels
+        return (q_y / q_y.sum(1, keepdim=True)).mean(0)
 
     def update(self, epoch: int) -> None:
         """Estimate the prior anew, where it is to be estimated and the classifier has learned something."""
         if epoch and is_estimated(self.classifier.class_prior) and self.n_unlabeled:
-            self.classifier.module_.estimate_prior(self.mean_q_y(), self.n_unlabeled, self.n_labeled)
+            module = self.classifier.module_
+            found = self.mean_q_y(self.q_learned(), module.p_y.probs)
+            module.estimate_prior(found, self.n_unlabeled, self.n_labeled)
 
     def estimated(self) -> np.ndarray:
         """The module's estimate, (n_classes,)."""
@@ -616,21 +668,40 @@ class ClassShares:
         return prior / prior.sum()
 
     def check(self) -> None:
-        """Warn where a given prior contradicts what q(y | x) says of the unlabeled rows."""
+        """Warn where a given prior contradicts what the classifier says of the unlabeled rows."""
         given = self.classifier.class_prior_
         if is_estimated(self.classifier.class_prior) or not self.n_unlabeled:
             return
-        found = self.mean_q_y().double().cpu().numpy()
-        distance = 0.5 * np.abs(found - given).sum()
+        q_learned, p_y = self.q_learned(), self.p_learned
+        for _ in range(STEPS_TO_CHECK_PRIOR):
+            p_y = self.mean_q_y(q_learned, p_y)
+        found = p_y.double().cpu().numpy()
+        given = np.where(found > 0, given, 0)
+        distance = 0.5 * np.abs(found - given / given.sum()).sum()
         if distance > MAX_PRIOR_DISTANCE:
             listed = zip(self.classifier.classes_, found, strict=True)
             shares = ", ".join(f"{label}: {share:.2f}" for label, share in listed)
-            warn(
+            warnings.warn(
                 f"class_prior={self.classifier.class_prior!r} does not fit the unlabeled rows: of these the classifier "
                 f"finds {{{shares}}}. Use class_prior='estimated', unless you know better.",
                 UserWarning,
                 stacklevel=4,
             )
+
+
+def logistic_regression(
+    x: np.ndarray, codes: np.ndarray, n_classes: int, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight, (n_classes, n_columns), and bias of logistic regression on labels; 0 for a class without any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start, not an answer
+        model = LogisticRegression(max_iter=200).fit(x, codes, weight)
+    coef, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # one logit difference, shared evenly
+        coef, bias = np.vstack([-coef, coef]) / 2, np.append(-bias, bias) / 2
+    both = np.zeros((n_classes, x.shape[1]), np.float32), np.zeros(n_classes, np.float32)
+    both[0][model.classes_], both[1][model.classes_] = coef, bias
+    return both
 
 
 def is_estimated(class_prior: Any) -> bool:

@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm.estimators._columns import VARIANCE_FLOOR
 from skdgm.estimators._semi_supervised import SemiSupervised
 from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
 from skdgm.models.m1m2 import M1M2Module
@@ -330,6 +331,12 @@ class M1M2Classifier(SemiSupervised):
         return source, mean.shape[1], self.likelihood
 
     _max_pull = 0.3  # codes are few
+    _starts_linear = False  # of a few draws of them logistic regression knows less than the fit
+
+    def _independent_log_density(self, X: np.ndarray) -> float:
+        mean, sd = self.encoder_._posterior(X)
+        variance = mean[:, self.active_].var(0) + (sd[:, self.active_] ** 2).mean(0) * self.resample_codes
+        return float(-0.5 * np.log(2 * np.pi * np.e * (variance + VARIANCE_FLOOR)).sum())
 
     @property
     def _reads_clipped(self) -> bool:
