@@ -41,6 +41,9 @@ PRODUCT_BLOCK = 4
 # A classifier begins so near to 0 (not at 0, where no gradient would reach the layers below).
 INITIAL_LOGITS = 1e-2
 
+# Added to the shares that classes begin with.
+INITIAL_SHARE = 1e-3
+
 # With a linear path the last hidden layer's weights begin at this share of Glorot's.
 INITIAL_NONLINEARITY = 0.1
 
@@ -268,6 +271,12 @@ class CategoricalNetwork(nn.Module):
 
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         return Categorical(self.mlp(x, observed=observed))
+
+    @torch.no_grad()
+    def start_at(self, p_y: Tensor) -> None:
+        """Let the classes begin with these shares, (n_classes,); one of share 0 with a small one."""
+        bias = (self.mlp.path or self.mlp).layers[-1].get_parameter("bias")
+        bias.copy_(torch.log(p_y + INITIAL_SHARE))
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:

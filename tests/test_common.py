@@ -23,7 +23,7 @@ NEW_FOR_STRICT = (
 
 
 def encoder():
-    return skdgm.VAE(4, **SHORT)
+    return skdgm.VAE(4, **SHORT, warmup=1.0)  # as the classifiers' own default: the best density may need no codes
 
 
 ESTIMATORS = {

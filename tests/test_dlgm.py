@@ -264,7 +264,7 @@ def test_importance_imputation_is_the_conditional_mean_of_a_linear_model():
     X = factor_rows(500)
     model = DLGM(2, hidden_layer_sizes=(), posterior="full", likelihood="gaussian", max_iter=60, batch_size=50)
     model.set_params(learning_rate_init=0.01, input_noise="dropout", input_noise_level=0.6, n_importance_samples=3000)
-    model.set_params(random_state=0, early_stopping=False).fit(X)
+    model.set_params(random_state=0, early_stopping=False, weight_prior=1.0, warmup=0.5).fit(X)
     decoder = model.module_.decoder
     scale, center = model._columns.scale, model._columns.center
     W, b = (decoder.mlp.layers[0].get_parameter(name).detach().double().numpy() for name in ("weight", "bias"))

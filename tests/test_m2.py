@@ -170,7 +170,7 @@ def test_class_weights_count_in_small_batches_too(labeled_batch_size, data):
     """A labeled batch of one row must not lose its weight: the heavy class still wins."""
     X, y, _ = data
     noise = np.random.default_rng(0).random(X.shape)
-    params = {**FAST, "max_iter": 15, "labeled_batch_size": labeled_batch_size}
+    params = {**FAST, "max_iter": 5, "labeled_batch_size": labeled_batch_size, "class_prior": "empirical"}
     heavy = M2Classifier(2, **params, alpha=5.0, class_weight={"a": 1, "b": 1, "c": 50}).fit(noise, y)
     plain = M2Classifier(2, **params, alpha=5.0).fit(noise, y)
     assert heavy.predict_proba(noise)[:, 2].mean() > plain.predict_proba(noise)[:, 2].mean() + 0.2

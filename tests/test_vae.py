@@ -193,7 +193,7 @@ def test_the_bound_is_reconstruction_minus_kl():
 
 @pytest.mark.parametrize(("warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (1.0, 10), (0.0, 0), (1, 1)])
 def test_warmup_in_epochs_or_as_a_share(warmup, n_warm):
-    """An int counts epochs, a float is a share of max_iter; the objective weighs the KL by that climb, not the bound."""
+    """An int counts epochs, a float is a share of max_iter; the objective weighs the KL by that climb."""
     model = VAE(2, **{**FAST, "max_iter": 10}, warmup=warmup).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
     warmth = np.minimum(1, np.arange(1, 11) / n_warm) if n_warm else np.ones(10)

@@ -50,7 +50,7 @@ ROWS_FOR_START = 10_000
 SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
 RATE_OF_LINEAR = 10.0  # of the linear map, against that of the other weights
 # A given class prior contradicts the rows from this distance (total variation) to their estimate on.
-MAX_PRIOR_DISTANCE, STEPS_TO_CHECK_PRIOR = 0.2, 10
+MAX_PRIOR_DISTANCE, STEPS_TO_CHECK_PRIOR = 0.4, 10
 
 
 class Weights(NamedTuple):
@@ -163,12 +163,14 @@ class SemiSupervised(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, codes = self._read_labeled(X, y)
         prior = self._initial_prior(codes)
-        random = self._start()
+        random, goes_on = self._start(), self.warm_start and hasattr(self, "module_")
         labels, weight = self._label_tensors(codes)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
         self.module_ = self._new_module(self._plan(n_columns, likelihood), random)
         self._set_prior(prior, shares(codes, len(self.classes_)))
         class_shares = ClassShares(self, source, codes, weight, random)
+        if not goes_on:
+            self.module_.classifier.start_at(class_shares.p_learned)
         weights = self._weights(n_columns, codes)
         self.alpha_ = weights.alpha
         terms, watched = self._terms(source, codes, weights, random)
@@ -178,7 +180,7 @@ class SemiSupervised(
         self._train(terms, random, len(rows), tasks, watched, weights.penalties, rates)
         self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
         class_shares.check()
-        if self.alpha == "auto":  # else it is J^alpha
+        if self.alpha == "auto" and self.class_weight is None:  # else it is J^alpha, or weighted
             self._warn_if_worse_than_constant(rows, len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
@@ -668,9 +670,9 @@ class ClassShares:
         return prior / prior.sum()
 
     def check(self) -> None:
-        """Warn where a given prior contradicts what the classifier says of the unlabeled rows."""
+        """Warn where numbers given as prior contradict what the classifier says of the unlabeled rows."""
         given = self.classifier.class_prior_
-        if is_estimated(self.classifier.class_prior) or not self.n_unlabeled:
+        if isinstance(self.classifier.class_prior, str) or not self.n_unlabeled:
             return
         q_learned, p_y = self.q_learned(), self.p_learned
         for _ in range(STEPS_TO_CHECK_PRIOR):
