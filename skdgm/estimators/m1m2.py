@@ -58,9 +58,10 @@ class M1M2Classifier(SemiSupervised):
     alpha : float or "auto", default="auto"
         What the labels weigh against the bound in the gradient of q(y | x). "auto": each row's bound counts once, the
         labels' mean log q(y | x) counts 1, the bound's gradient into q(y | x), and that alone, is multiplied by 5 /
-        n_active for the n_active code dimensions (by 40 / n_active for gray images), at most 1, and the weights of q(y
-        | x) have L2 penalties instead of ``weight_prior``: those of the linear part as in LogisticRegression with C=1,
-        the others 4 times as large (the same for gray images). A number in [0, inf) is the weight of log q(y | x) in
+        n_active for the n_active code dimensions (by 40 / n_active for gray images), at most 0.3, and the weights of
+        q(y | x) have L2 penalties instead of ``weight_prior``: those of the linear part and of the hidden layers as in
+        LogisticRegression with C=1, those of the output layer 4 times as large (a quarter of all but the linear part's
+        for gray images). A number in [0, inf) is the weight of log q(y | x) in
         eq. (9), under ``alpha_normalization``: larger trusts the few labels more, smaller the structure of the
         unlabeled rows. The paper's value is 0.1, for tens of thousands of unlabeled rows. (Not the L2 penalty that
         MLPClassifier calls alpha.)
@@ -136,7 +137,7 @@ class M1M2Classifier(SemiSupervised):
     tol : float, default=1e-4
         Least gain of the validation bound, in nats per row, that counts as a rise.
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=20
         Epochs without such a gain before the rate is cut, or training stops; see ``early_stopping``.
 
     early_stopping : bool or "auto", default="auto"
@@ -216,7 +217,7 @@ class M1M2Classifier(SemiSupervised):
     The hyper-parameters of the lower layer are the encoder's own, ``encoder__max_iter`` and so on where an encoder is
     given. Log-likelihoods are in nats per row. Cross-validate as for M2Classifier.
 
-    Warnings: ``fit`` gives a UserWarning where a ``class_prior`` other than "estimated" contradicts the unlabeled rows.
+    Warnings: ``fit`` gives a UserWarning where numbers given as ``class_prior`` contradict the unlabeled rows.
     The encoder gives those of ``VAE``: of cells absurdly far from all others, and of a fit that has learned nothing.
 
     References

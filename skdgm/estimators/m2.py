@@ -52,9 +52,10 @@ class M2Classifier(SemiSupervised):
     alpha : float or "auto", default="auto"
         What the labels weigh against the bound in the gradient of q(y | x). "auto": each row's bound counts once, the
         labels' mean log q(y | x) counts 1, the bound's gradient into q(y | x), and that alone, is multiplied by
-        5 / n_columns (40 / n_columns for gray images and under ``likelihood="bernoulli"``), at most 1, and the weights
-        of q(y | x) have L2 penalties instead of ``weight_prior``: those of the linear part as in LogisticRegression
-        with C=1, the others 4 times as large (the same for gray images). A number in [0, inf) is eq. (9)'s, the weight
+        5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) then begins as logistic regression on the
+        labels, and its weights have L2 penalties instead of ``weight_prior``: those of the linear part and of the hidden
+        layers as in LogisticRegression with C=1, those of the output layer 4 times as large (a quarter of all but the
+        linear part's for gray images). A number in [0, inf) is eq. (9)'s, the weight
         of log q(y | x) under ``alpha_normalization``: larger trusts the few labels more, smaller the structure of the
         unlabeled rows. (Not the L2 penalty that MLPClassifier calls alpha.)
 
@@ -129,7 +130,7 @@ class M2Classifier(SemiSupervised):
     tol : float, default=1e-4
         Least gain of the validation bound, in nats per row, that counts as a rise.
 
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=20
         Epochs without such a gain before the rate is cut, or training stops; see ``early_stopping``.
 
     early_stopping : bool or "auto", default="auto"
@@ -213,8 +214,8 @@ class M2Classifier(SemiSupervised):
 
     Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
     missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. They are cut to that cell's distance while training. Another says that a ``class_prior`` other
-    than "estimated" contradicts the unlabeled rows. Under ``alpha="auto"`` a ConvergenceWarning says that a fit of 30
+    as the next cell. They are cut to that cell's distance while training. Another says that numbers given as
+    ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"`` a ConvergenceWarning says that a fit of 30
     epochs or more ended at a bound clearly below that of independent columns.
 
     References
