@@ -53,9 +53,9 @@ class M2Classifier(SemiSupervised):
         What the labels weigh against the bound in the gradient of q(y | x). "auto": each row's bound counts once, the
         labels' mean log q(y | x) counts 1, the bound's gradient into q(y | x), and that alone, is multiplied by
         5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) then begins as logistic regression on the
-        labels, and its weights have L2 penalties instead of ``weight_prior``: those of the linear part and of the hidden
-        layers as in LogisticRegression with C=1, those of the output layer 4 times as large (a quarter of all but the
-        linear part's for gray images). A number in [0, inf) is eq. (9)'s, the weight
+        labels, and its weights have L2 penalties instead of ``weight_prior``: those of the linear part and of the
+        hidden layers as in LogisticRegression with C=1, those of the output layer 4 times as large (a quarter of all
+        but the linear part's for gray images). A number in [0, inf) is eq. (9)'s, the weight
         of log q(y | x) under ``alpha_normalization``: larger trusts the few labels more, smaller the structure of the
         unlabeled rows. (Not the L2 penalty that MLPClassifier calls alpha.)
 
