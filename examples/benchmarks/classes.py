@@ -24,6 +24,9 @@ def model() -> M2Classifier:
         n_enumerated=4,
         max_iter=2,
         likelihood="bernoulli",
+        alpha=0.1,
+        class_prior="uniform",
+        early_stopping=False,
         random_state=0,
     )
 

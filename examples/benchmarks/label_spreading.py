@@ -37,6 +37,7 @@ def stack() -> M1M2Classifier:
         batch_size=250,
         learning_rate_init=2e-3,
         max_iter=4,
+        early_stopping=False,
         random_state=0,
     )
     return M1M2Classifier(
@@ -47,6 +48,9 @@ def stack() -> M1M2Classifier:
         batch_size=500,
         learning_rate_init=3e-3,
         max_iter=12,
+        alpha=1.0,
+        class_prior="uniform",
+        early_stopping=False,
         random_state=0,
     )
 

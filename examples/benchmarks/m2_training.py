@@ -79,6 +79,8 @@ def ours(n_enumerated: int | None, X, y, X_test, y_test, seed: int) -> tuple[flo
         learning_rate="constant",
         weight_prior=None,
         max_iter=EPOCHS,
+        early_stopping=False,
+        class_prior="uniform",
         random_state=seed,
     )
     start = time.perf_counter()

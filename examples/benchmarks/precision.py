@@ -13,7 +13,7 @@ from skdgm import VAE, M2Classifier
 from skdgm.datasets import load_mnist, mask_labels
 
 N_TRAIN, N_TEST, SEEDS = 5_000, 2_000, range(3)
-COMMON = {"likelihood": "bernoulli", "learning_rate_init": 1e-3, "batch_size": 250}
+COMMON = {"likelihood": "bernoulli", "learning_rate_init": 1e-3, "batch_size": 250, "early_stopping": False}
 
 
 def vae_bounds(X: np.ndarray, X_test: np.ndarray, precision: str) -> np.ndarray:

@@ -34,7 +34,8 @@ def memmap(folder: str, n_rows: int) -> np.ndarray:
 def model(n_rows: int) -> VAE:
     """784-500-50; as many visits to rows in both fits would take hours, so one epoch of the many and ten of the few."""
     epochs = 1 if n_rows == MANY else 10
-    return VAE(50, hidden_layer_sizes=(500,), batch_size=500, max_iter=epochs, likelihood="bernoulli", random_state=0)
+    common = {"hidden_layer_sizes": (500,), "batch_size": 500, "likelihood": "bernoulli", "early_stopping": False}
+    return VAE(50, max_iter=epochs, random_state=0, **common)
 
 
 def main() -> None:

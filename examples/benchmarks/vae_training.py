@@ -88,6 +88,7 @@ def make_vae(batch: int, seed: int) -> VAE:
         warmup=0,
         weight_prior=None,
         max_iter=EPOCHS,
+        early_stopping=False,
         n_importance_samples=10,
         random_state=seed,
     )
