@@ -5,8 +5,9 @@ class. 10, 30 or 100 training rows keep their label, drawn "even" (as many of ea
 (from all rows, drawn again until each class has one). "adult_full" is adult with 26,000 training rows and 1,000 labels.
 Categories are one-hot, missing numbers become the mean, and scikit-learn's estimators, trees apart, get standardized
 numbers, all by the training rows; digits are divided by 16 for everybody. Supervised estimators get the labeled rows
-alone. 10 splits, 3 for M1Classifier, M1M2Classifier and adult_full; one thread. While the defaults were chosen, the
-tables of DEVELOPMENT were looked at, so the report gives the ranks on the others too.
+alone. Up to 10 splits (scikit-learn's estimators have all, ours fewer so far: the lists say how many), 3 for
+M1Classifier, M1M2Classifier and adult_full; one thread. While the defaults were chosen, the tables of DEVELOPMENT were
+looked at, so the report gives the ranks on the others too.
 
     SKDGM_DATA=... python examples/benchmarks/few_labels.py                       # everything; resumes, hours
     SKDGM_DATA=... python examples/benchmarks/few_labels.py --methods M2Classifier --tables wine --n-jobs 2
