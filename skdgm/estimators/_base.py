@@ -47,7 +47,7 @@ NOISE_TAPE = 1 << 20
 RESIDENT_BYTES = 4 << 30
 # Rows of a batch and units of a layer, at least, for bfloat16 to pay for its conversions.
 MIN_BFLOAT16 = 256
-# Tables of fewer rows hold none out of the bound; their variances are tempered by rows that never were, instead.
+# Tables of fewer rows hold none out of the bound; instead a prior worth so many rows keeps their variances up.
 MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
 # Log-variances that all rows share move this much faster than weights: Adam moves a number by at most one learning rate
 # a step, and a column that the others determine has its log-variance at -6 or below, not near the 0 where it begins.
@@ -360,7 +360,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return n_rows >= MIN_ROWS_TO_HOLD_OUT if self.early_stopping == "auto" else bool(self.early_stopping)
 
     def _variance_prior(self, module: Any, source: Source, n_rows: int) -> list[training.Term]:
-        """The term that tempers the variances where early_stopping="auto" found too few rows to hold any out."""
+        """The prior on the variances, as a term, where early_stopping="auto" found too few rows to hold any out."""
         if self.early_stopping != "auto" or self._holds_out(n_rows) or not module.decoder.shared.numel():
             return []
 

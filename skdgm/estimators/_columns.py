@@ -197,7 +197,7 @@ def warn_of_mistakes(found: Sequence[tuple[Any, float]]) -> None:
     listed = ", ".join(f"{value:.6g} in column {column!r}" for column, value in found[:3])
     more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
     warn(
-        f"X holds values more than {FAR:.0f} times as far from the others as these from each other: {listed}{more}. "
+        f"X holds cells more than {FAR:.0f} scales from their column's median and from all others: {listed}{more}. "
         "They are cut to the next value while training. If they mark missing cells, replace them by NaN or drop the "
         "rows.",
         UserWarning,

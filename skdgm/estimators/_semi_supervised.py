@@ -40,8 +40,6 @@ AUTO_LABELED_BATCH = 100
 # Classes with less than this share of q(y | x) are left out of a row's sum: it is below the sum's rounding.
 NEGLIGIBLE = 1e-9
 FLOATS = [np.float64, np.float32]
-
-
 # Rows that the class prior is estimated from, at each epoch.
 ROWS_FOR_PRIOR = 5000
 # Labeled rows that logistic regression is fitted to at most, to begin with.
@@ -154,8 +152,8 @@ class SemiSupervised(
         Warns
         -----
         UserWarning
-            Where cells lie absurdly far from all others of their column, and where a ``class_prior`` other than
-            "estimated" contradicts the unlabeled rows.
+            Where cells lie absurdly far from all others of their column, and where numbers given as ``class_prior``
+            contradict the unlabeled rows.
         ConvergenceWarning
             Where the fit ended at a bound clearly below that of independent columns.
         """
