@@ -134,6 +134,23 @@ class MLP(nn.Module):
         if self.path is not None:
             self.path.scale_outputs(outputs, factor if path is None else path)
 
+    @property
+    def linear_parameters(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the linear path; of the last layer where there is none."""
+        affine = (self.path or self).layers[-1]
+        return affine.get_parameter("weight"), affine.get_parameter("bias")
+
+    @property
+    def linear_of_missing(self) -> Tensor | None:
+        """What each missing cell adds to the outputs by the linear path, (n_out, n_in), where the network is told."""
+        return (self.path or self).of_missing
+
+    @torch.no_grad()
+    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Let the linear path begin with this weight, (n_out, n_in), and bias, (n_out,)."""
+        for parameter, value in zip(self.linear_parameters, (weight, bias), strict=True):
+            parameter.copy_(value)
+
     def read(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """What the first layer sees of the rows."""
         x = seen(x, observed)
@@ -275,15 +292,8 @@ class CategoricalNetwork(nn.Module):
     @torch.no_grad()
     def start_at(self, p_y: Tensor) -> None:
         """Let the classes begin with these shares, (n_classes,); one of share 0 with a small one."""
-        bias = (self.mlp.path or self.mlp).layers[-1].get_parameter("bias")
+        _, bias = self.mlp.linear_parameters
         bias.copy_(torch.log(p_y + INITIAL_SHARE))
-
-    @torch.no_grad()
-    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
-        """Let the linear map begin with this weight, (n_classes, n_in), and bias, (n_classes,)."""
-        affine = (self.mlp.path or self.mlp).layers[-1]
-        affine.get_parameter("weight").copy_(weight)
-        affine.get_parameter("bias").copy_(bias)
 
 
 class DecoderNetwork(nn.Module):
@@ -302,13 +312,23 @@ class DecoderNetwork(nn.Module):
     ) -> None:
         super().__init__()
         groups = [(likelihood, range(n_columns))] if isinstance(likelihood, str) else likelihood
-        joined = ColumnLikelihoods(groups)
+        joined, self.groups = ColumnLikelihoods(groups), groups
         self.likelihood = joined if len(groups) > 1 else joined.likelihoods[0]
-        self.mlp = MLP(n_in, sum(joined.n_outputs), hidden, activation, rng, n_classes, linear_path=linear_path)
+        self.n_outputs = joined.n_outputs
+        self.mlp = MLP(n_in, sum(self.n_outputs), hidden, activation, rng, n_classes, linear_path=linear_path)
         self.shared = nn.Parameter(torch.zeros(sum(joined.n_shared)))
 
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
         return self.likelihood(self.mlp(z, y), self.shared, observed)
+
+    def outputs_of(self, likelihood: str) -> tuple[list[int], slice]:
+        """The columns under a likelihood that has one output a column, and where these outputs stand."""
+        start = 0
+        for (name, columns), joined in zip(self.groups, self.n_outputs, strict=True):
+            if name == likelihood:
+                return list(columns), slice(start, start + joined)
+            start += joined
+        return [], slice(0)
 
     def variance_log_prior(self) -> Tensor:
         """Expected log-density of a row whose cells lie a column's whole spread off, under the shared variances.

@@ -27,10 +27,13 @@ from skdgm.estimators._base import (
     with_input_noise,
 )
 from skdgm.estimators._columns import MAX_STANDARDIZED
+from skdgm.estimators._factors import factor_analysis
+from skdgm.models.factor_analysis import Factors, start_at_factors
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
 
 ACTIVE_VARIANCE = 0.01
+MIN_ROWS_FOR_FACTORS = 10
 # Levels of input noise where none is named: share of cells hidden, and of bits flipped or sd of normal noise.
 DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
@@ -107,9 +110,12 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         random = self._start()
         self._choose_likelihood(rows)
         self._has_missing = bool(np.isnan(rows).any())
+        goes_on = self.warm_start and hasattr(self, "module_")
         self.module_ = self._new_module(self._plan(rows), random)
         trained, watched = self._split_validation(len(rows), random)
         trained_rows = rows[trained] if len(watched) else rows
+        if not goes_on:
+            self._start_at_factors(trained_rows, random)
         source = self._shown(self._source(trained_rows))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, len(rows))
@@ -120,15 +126,27 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
+    def _start_at_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
+        """Begin as factor analysis of the Gaussian columns, where there is one layer of codes."""
+        columns, _ = self.module_.decoder.outputs_of("gaussian")
+        if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
+            return
+        x = self._columns.inside(rows, training=True)[:, columns]
+        model = factor_analysis(x, self.module_.n_latent, random)
+        parts = model.mean_, model.components_.T, model.noise_variance_
+        start_at_factors(
+            self.module_.encoder, self.module_.decoder, Factors(*(torch.from_numpy(part) for part in parts))
+        )
+
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
 
     def _auto_components(self, rows: np.ndarray) -> int:
-        """Dimensions for n_components="auto": a third of the columns, at most a tenth of the rows."""
+        """Dimensions for n_components="auto": two thirds of the columns, at most a tenth of the rows."""
         if self.warm_start and hasattr(self, "module_"):
             return int(self.module_.n_latents[0])
         n_rows, n_columns = rows.shape
-        return min(self._most_components, max(2, math.ceil(n_columns / 3)), max(2, n_rows // 10))
+        return min(self._most_components, max(2, math.ceil(2 * n_columns / 3)), max(2, n_rows // 10))
 
     @property
     def _noise_kind(self) -> str | None:
@@ -141,7 +159,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         """The training rows, with what recognition reads of them."""
         level = self.input_noise_level
         if level is None:
-            level = DROPOUT_LEVEL if self._noise_kind == "dropout" else NOISE_LEVEL
+            level = DROPOUT_LEVEL if self.input_noise == "dropout" else NOISE_LEVEL
         return with_input_noise(source, self._noise_kind, level, self.likelihood_)
 
     def _must_tell(self) -> bool:

@@ -332,7 +332,7 @@ class SemiSupervised(
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
             weight = weight * (codes >= 0).sum() / len(x)  # the penalty stays that of so many labels
             start = logistic_regression(x, codes[labeled], len(self.classes_), weight)
-            self.module_.classifier.start_linear(*(torch.from_numpy(part).to(self.device_) for part in start))
+            self.module_.classifier.mlp.start_linear(*(torch.from_numpy(part).to(self.device_) for part in start))
         size = float(np.abs(x).sum(1).mean()) + 1e-9
         return {
             "classifier.mlp.path": RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2,

@@ -32,7 +32,7 @@ class DLGM(LatentDensity):
     n_components : int, tuple of int or "auto", default="auto"
         Dimensions of :math:`\xi_1, \dots, \xi_L`, from the layer nearest X upward, each at least 1; an int is one
         layer. Dimensions that the data do not need fall silent, so too many cost time more than quality. "auto" is one
-        layer: a third of the columns, rounded up, at most a tenth of the rows and at most 50, but no fewer than 2.
+        layer: two thirds of the columns, rounded up, at most a tenth of the rows and at most 50, but no fewer than 2.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of each recognition network from X upward; every :math:`T_l` mirrors them. Larger layers fit finer
@@ -73,8 +73,8 @@ class DLGM(LatentDensity):
 
     input_noise_level : float or None, default=None
         Largest share of a row's cells that "dropout" hides, in (0, 1); share of cells that "flip" turns, in (0, 1);
-        standard deviation for "gaussian", in (0, inf). None: 0.5 for "dropout", else 0.1. Larger regularizes more,
-        until codes say too little.
+        standard deviation for "gaussian", in (0, inf). None: 0.5 for a named "dropout", else 0.1. Larger regularizes
+        more, until codes say too little.
 
     code_noise : float, default=0.0
         Standard deviation of normal noise added to recognition's draws while training, in [0, inf); the paper's second

@@ -29,7 +29,7 @@ class VAE(LatentDensity):
     ----------
     n_components : int or "auto", default="auto"
         Dimensions of the code z, at least 1. Those that the data do not need fall silent (their posterior stays at the
-        prior), so too many cost time more than quality. "auto" takes a third of the columns, rounded up, at most a
+        prior), so too many cost time more than quality. "auto" takes two thirds of the columns, rounded up, at most a
         tenth of the rows and at most 20, but no fewer than 2.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
@@ -63,8 +63,8 @@ class VAE(LatentDensity):
 
     input_noise_level : float or None, default=None
         Largest share of a row's cells that "dropout" hides, in (0, 1); share of cells that "flip" turns, in (0, 1);
-        standard deviation for "gaussian", in (0, inf). None: 0.5 for "dropout", else 0.1. Larger regularizes more,
-        until codes say too little.
+        standard deviation for "gaussian", in (0, inf). None: 0.5 for a named "dropout", else 0.1. Larger regularizes
+        more, until codes say too little.
 
     weight_prior : float or None, default=0.5
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 from torch import Generator, Tensor, nn
 
@@ -67,6 +68,11 @@ class DLGMModule(GaussianLatentModule):
             MLP(above, below, downward, activation, rng, linear_path=linear_path) for below, above in below_above
         )
         self.g = nn.ModuleList(Affine(below, below, rng, bias=False) for below, _ in below_above)
+
+    @property
+    def encoder(self) -> NormalNetwork:
+        """The lowest layer's recognition network."""
+        return cast(NormalNetwork, self.encoders[0])
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
         """q(xi | x), rows of shape (n, n_latent)."""
