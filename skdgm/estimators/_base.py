@@ -253,7 +253,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
             warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
-            weight_prior=self.weight_prior,
+            weight_prior=self._sd_of_weights,
             n_rows=n_rows,
             rate_factors={"decoder.shared": RATE_OF_VARIANCES},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
@@ -261,6 +261,11 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             n_iter_no_change=self.n_iter_no_change,
             cools_down=self.early_stopping == "auto",
         )
+
+    @property
+    def _sd_of_weights(self) -> float | None:
+        """Standard deviation of the normal prior on weights; None for no prior."""
+        return self.weight_prior
 
     def _chosen_precision(self, n_rows: int, sizes: Sequence[int]) -> str:
         """For "auto": bfloat16 where the device multiplies it, for products that are large enough to gain by it."""

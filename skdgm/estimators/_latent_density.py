@@ -23,6 +23,7 @@ from skdgm.estimators._base import (
     KeepsFloatType,
     chunk_of,
     fitting,
+    layer_sizes,
     like_input,
     with_input_noise,
 )
@@ -34,6 +35,8 @@ from skdgm.training import Objective, Term
 
 ACTIVE_VARIANCE = 0.01
 MIN_ROWS_FOR_FACTORS = 10
+# weight_prior="auto": the sd, and rows per column below which it is smaller for what goes beyond the linear paths.
+SD_OF_WEIGHTS, ENOUGH_ROWS_PER_COLUMN = 0.5, 16
 # Levels of input noise where none is named: share of cells hidden, and of bits flipped or sd of normal noise.
 DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
@@ -50,6 +53,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         **DeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "binarize": ["boolean"],
+        "weight_prior": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"}), None],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
     }
@@ -120,7 +124,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, len(rows))
         held_out = self._term(self._source(rows[watched]), self._objective(noisy=False)) if len(watched) else None
-        self._train(terms, random, len(rows), EpochTasks(self, context, X), held_out)
+        self._train(terms, random, len(rows), EpochTasks(self, context, X), held_out, self._penalties(rows))
         self.active_units_ = self._count_active(trained_rows)
         self._warn_if_worse_than_constant(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -137,6 +141,19 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         start_at_factors(
             self.module_.encoder, self.module_.decoder, Factors(*(torch.from_numpy(part) for part in parts))
         )
+
+    @property
+    def _sd_of_weights(self) -> float | None:
+        return SD_OF_WEIGHTS if self.weight_prior == "auto" else self.weight_prior
+
+    def _penalties(self, rows: np.ndarray) -> dict[str, float]:
+        """L2 penalties of what goes beyond the linear paths, where "auto" finds few rows per column."""
+        n_rows, n_columns = rows.shape
+        share = n_rows / (ENOUGH_ROWS_PER_COLUMN * n_columns)
+        if self.weight_prior != "auto" or share >= 1 or not len(layer_sizes(self.hidden_layer_sizes)):
+            return {}
+        names = [name for name, _ in self.module_.named_parameters() if ".mlp.layers." in name]
+        return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))

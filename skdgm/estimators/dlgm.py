@@ -84,9 +84,10 @@ class DLGM(LatentDensity):
         Draws per row in the bound that training maximizes. 1 is the evidence lower bound with the exact KL, more the
         importance-weighted bound: tighter, for a posterior that need not fit as closely; time grows in proportion.
 
-    weight_prior : float or None, default=0.5
+    weight_prior : float, "auto" or None, default="auto"
         Standard deviation of the normal prior on weight matrices, recognition's too, in (0, inf); smaller shrinks more.
-        None: no prior.
+        "auto" is 0.5, and with fewer than 16 rows per column sqrt(n_samples / (16 n_features)) times that for all but
+        the linear maps beside the networks: on few rows the fit stays near factor analysis. None: no prior.
 
     warmup : int or float, default=0
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
@@ -244,7 +245,7 @@ class DLGM(LatentDensity):
         input_noise_level=None,
         code_noise=0.0,
         n_importance_train=1,
-        weight_prior=0.5,
+        weight_prior="auto",
         warmup=0,
         learning_rate_init=3e-3,
         learning_rate="falling",

@@ -66,8 +66,10 @@ class VAE(LatentDensity):
         standard deviation for "gaussian", in (0, inf). None: 0.5 for a named "dropout", else 0.1. Larger regularizes
         more, until codes say too little.
 
-    weight_prior : float or None, default=0.5
-        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+    weight_prior : float, "auto" or None, default="auto"
+        Standard deviation of the normal prior on weight matrices, recognition's too, in (0, inf); smaller shrinks more.
+        "auto" is 0.5, and with fewer than 16 rows per column sqrt(n_samples / (16 n_features)) times that for all but
+        the linear maps beside the networks: on few rows the fit stays near factor analysis. None: no prior.
 
     warmup : int or float, default=0
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
@@ -205,7 +207,7 @@ class VAE(LatentDensity):
         binarize=False,
         input_noise="auto",
         input_noise_level=None,
-        weight_prior=0.5,
+        weight_prior="auto",
         warmup=0,
         learning_rate_init=3e-3,
         learning_rate="falling",
