@@ -188,8 +188,9 @@ class DLGM(LatentDensity):
     missing if ``fit`` has met some, or has made some by ``input_noise="dropout"``. Prediction draws nothing at random;
     ``score_samples`` uses noise fixed by the fit's seed and each row's content.
 
-    Recognition networks and decoder add an affine map to their hidden layers, whose output begins near 0: a fit starts
-    near a linear model. Recognition reads standardized columns through a smooth clip from 5 scales on, so that no cell
+    Recognition networks and decoder add an affine map to their hidden layers. With one layer of codes a fit begins at
+    factor analysis of the Gaussian columns: scikit-learn's solution in the affine maps, hidden layers near 0.
+    Recognition reads standardized columns through a smooth clip from 5 scales on, so that no cell
     outweighs all others; the density is that of the row as it is.
 
     Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a

@@ -166,8 +166,8 @@ class VAE(LatentDensity):
     weights. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's seed and each row's
     content.
 
-    Encoder and decoder add an affine map to their hidden layers, whose output begins near 0: a fit starts near factor
-    analysis. The encoder reads standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
+    Encoder and decoder add an affine map to their hidden layers. A fit begins at factor analysis of the Gaussian
+    columns: scikit-learn's solution in the affine maps, hidden layers near 0. The encoder reads standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
     all others; the density is that of the row as it is.
 
     Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
