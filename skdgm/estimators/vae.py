@@ -167,8 +167,9 @@ class VAE(LatentDensity):
     content.
 
     Encoder and decoder add an affine map to their hidden layers. A fit begins at factor analysis of the Gaussian
-    columns: scikit-learn's solution in the affine maps, hidden layers near 0. The encoder reads standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
-    all others; the density is that of the row as it is.
+    columns: scikit-learn's solution in the affine maps, hidden layers near 0. The encoder reads standardized columns
+    through a smooth clip from 5 scales on, so that no cell outweighs all others; the density is that of the row as it
+    is.
 
     Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
     missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
