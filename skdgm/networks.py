@@ -156,25 +156,20 @@ class MLP(nn.Module):
         x = seen(x, observed)
         return smooth_clip(x) if self.clip_inputs else x
 
-    def forward(
-        self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Tensor:
         """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
 
-        ``y`` holds class indices. With ``rows``, entry i of y goes with row ``rows[i]`` of x. Cells that are not
-        ``observed`` count as 0.
+        ``y`` holds class indices. Cells that are not ``observed`` count as 0.
         """
         x = self.read(x, observed)
         h = self.layers[0](x)
         if self.of_missing is not None and observed is not None:
             h = h + F.linear((~observed).to(x.dtype), self.of_missing)
-        if rows is not None:
-            h = h[rows]
         if self.of_class is not None and y is not None:
             h = h + self.of_class(y)
         for layer in self.layers[1:]:
             h = layer(self.activation(h))
-        return h.float() if self.path is None else h.float() + self.path(x, y, rows, observed)
+        return h.float() if self.path is None else h.float() + self.path(x, y, observed)
 
 
 @dataclass(frozen=True)
@@ -258,13 +253,10 @@ class NormalNetwork(nn.Module):
         # begin at sd 1, so that the first codes say little and the KL is near 0
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
-    def forward(
-        self, x: Tensor, y: Tensor | None = None, rows: Tensor | None = None, observed: Tensor | None = None
-    ) -> AnyNormal:
-        outputs = self.mlp(x, y, rows, observed)
+    def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> AnyNormal:
+        outputs = self.mlp(x, y, observed)
         if observed is not None:  # of a row without any cell the posterior is the prior: outputs 0
-            some = observed.any(-1, keepdim=True)
-            outputs = outputs * (some if rows is None else some[rows])
+            outputs = outputs * observed.any(-1, keepdim=True)
         return self.covariance.normal(outputs, self.n_out)
 
 

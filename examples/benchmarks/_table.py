@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from skdgm.estimators._base import multiplies_bfloat16
+from skdgm.estimators._options import multiplies_bfloat16
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "doc" / "benchmarks.md"

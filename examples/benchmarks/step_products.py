@@ -15,7 +15,7 @@ import torch
 from _table import Row, in_turn, record
 
 from skdgm import VAE, M2Classifier
-from skdgm.estimators._base import multiplies_bfloat16
+from skdgm.estimators._options import multiplies_bfloat16
 
 BATCH, N_ROWS, N_EPOCHS = 1000, 10_000, 2
 ENCODER, DECODER = [(784, 600), (600, 600), (600, 100)], [(50, 600), (600, 600), (600, 784)]

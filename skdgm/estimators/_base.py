@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -28,20 +26,25 @@ from skdgm._sklearn_compat import (
     Interval,
     RealNotInt,
     StrOptions,
-    _fit_context,
     validate_data,
 )
 from skdgm.distributions import RowNoise
+from skdgm.estimators._arrays import CHUNK, as_host_array, check_no_empty_column, chunk_of, padded
+from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._columns import Columns
+from skdgm.estimators._options import (
+    available_device,
+    check_n_samples,
+    check_same_architecture,
+    generator,
+    layer_sizes,
+    multiplies_bfloat16,
+    resolve_device,
+)
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
-from skdgm.sources import Corrupted, OnDisk, Resident, SampledBinary, Source
+from skdgm.sources import OnDisk, Resident, SampledBinary, Source
 
-# Rows are predicted in zero-padded chunks of one size: float32 products depend on a batch's shape in the last bits, and
-# a row's result must not depend on its neighbours.
-CHUNK = 512
-# Importance-weighted bounds hold n_importance_samples draws per row at once.
-MAX_DRAWS_PER_CHUNK = 4096
 NOISE_TAPE = 1 << 20
 # Rows that take more float32 bytes than this are read from where they lie, block by block.
 RESIDENT_BYTES = 4 << 30
@@ -58,66 +61,6 @@ EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.3, 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
-
-
-def fitting(method: Callable) -> Callable:
-    """Decorate ``fit``: parameters are validated, callbacks torn down, and a failure leaves the estimator as it was."""
-
-    @functools.wraps(method)
-    def fit(self: DeepGenerative, *args: Any, **kwargs: Any) -> DeepGenerative:
-        with unchanged_on_error(self):
-            return method(self, *args, **kwargs)
-
-    return _fit_context(prefer_skip_nested_validation=True)(fit)
-
-
-@contextmanager
-def unchanged_on_error(estimator: BaseEstimator):  # type: ignore[no-untyped-def]
-    """Give an estimator its old attributes back when the body fails."""
-    before = dict(vars(estimator))
-    try:
-        yield
-    except BaseException:
-        callbacks = {name: value for name, value in vars(estimator).items() if "callback" in name}
-        vars(estimator).clear()
-        vars(estimator).update(before | callbacks)  # scikit-learn still has to tear its callbacks down
-        raise
-
-
-def like_input(method: Callable) -> Callable:
-    """Decorate a method of X: for a tensor it answers with a tensor on that tensor's device."""
-
-    @functools.wraps(method)
-    def answer(self: DeepGenerative, X: Any, *args: Any, **kwargs: Any) -> Any:
-        result = method(self, as_host_array(X), *args, **kwargs)
-        if isinstance(result, tuple):
-            return tuple(like(X, part) for part in result)
-        return like(X, result)
-
-    return answer
-
-
-def like(X: Any, result: Any) -> Any:
-    """Numbers as a tensor on the device of X, where that is one; else as they are."""
-    if isinstance(X, Tensor) and isinstance(result, np.ndarray) and result.dtype.kind in "fiub":
-        return torch.as_tensor(result, device=X.device)
-    return result
-
-
-def as_host_array(X: Any) -> Any:
-    """A tensor as an array; anything else as it is."""
-    if not isinstance(X, Tensor):
-        return X
-    return (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()  # numpy has no bfloat16
-
-
-class KeepsFloatType:
-    """Mixin, left of TransformerMixin: float32 X gives float32 features."""
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()  # type: ignore[misc]
-        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        return tags
 
 
 class DeepGenerative(CallbackSupportMixin, BaseEstimator):
@@ -232,7 +175,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return check_random_state(self.random_state)
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
-        return Generator(device or self.device_).manual_seed(int(random.randint(np.iinfo(np.int32).max)))
+        return generator(random, device or self.device_)
 
     def _new_module(self, architecture: dict[str, Any], random: np.random.RandomState) -> nn.Module:
         """Make the module, or go on from the last fit's weights under ``warm_start``."""
@@ -453,132 +396,3 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
-
-
-class EpochTasks:
-    """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
-
-    def __init__(
-        self,
-        estimator: DeepGenerative,
-        context: Any,
-        X: Any,
-        y: Any = None,
-        *,
-        part: str = "",
-        n_epochs: int | None = None,
-        before_epoch: Callable[[int], None] = lambda epoch: None,
-    ) -> None:
-        self.estimator, self.context, self.data = estimator, context, {"X": X, "y": y}
-        self.title, self.n_epochs = type(estimator).__name__ + part, n_epochs or estimator.max_iter
-        self.task: Any = None
-        self.before_epoch = before_epoch
-
-    def begin(self, epoch: int) -> None:
-        """Tell the callbacks that an epoch begins."""
-        self.before_epoch(epoch)
-        self.task = self.context.subcontext(task_name="epoch")
-        self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
-
-    def end(self, epoch: int, history: training.History) -> bool:
-        """Tell the callbacks that it ended; whether one of them asks to stop."""
-        if self.estimator.verbose:
-            watched = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
-            bound = history.epochs["bound"][-1]
-            print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: bound {bound:.4f}{watched}")
-        return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)
-
-
-def check_n_samples(n_samples: Any) -> None:
-    """Raise unless ``n_samples`` is a positive int."""
-    if not isinstance(n_samples, Integral) or n_samples < 1:
-        raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}. Ask for at least one row.")
-
-
-def chunk_of(n_draws: int) -> int:
-    """Rows predicted together where each draws so often."""
-    n_rows = max(16, MAX_DRAWS_PER_CHUNK // n_draws)
-    return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2: no odd rows at a vector's end
-
-
-def padded(rows: Tensor, length: int) -> Tensor:
-    """Rows with rows of zeros behind them, ``length`` in all; True for False in a mask, so that none is empty."""
-    fill = rows.new_full((length - len(rows), rows.shape[1]), rows.dtype == torch.bool)
-    return torch.cat([rows, fill]) if len(fill) else rows
-
-
-def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -> None:
-    """Raise for a column without any value."""
-    empty = np.flatnonzero(np.isnan(X).all(0))
-    if len(empty):
-        named = [repr(names[place]) if names is not None else str(place) for place in empty]
-        raise ValueError(
-            f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} cannot learn what it "
-            "never sees. Drop them, or give rows that hold a value there."
-        )
-
-
-def with_input_noise(source: Source, kind: str | None, level: float, likelihood: str) -> Source:
-    """Training rows of which recognition reads a noisy copy."""
-    if kind is None:
-        return source
-    if kind == "flip" and likelihood != "bernoulli":
-        raise ValueError(
-            f"input_noise='flip' turns x into 1 - x and needs the Bernoulli likelihood, got {likelihood!r}. "
-            "Use input_noise='gaussian' or 'dropout'."
-        )
-    if kind != "gaussian" and level >= 1:
-        raise ValueError(
-            f"input_noise_level must be a share of cells in (0, 1) for input_noise={kind!r}, got "
-            f"{level!r}. Use for example 0.1."
-        )
-    return Corrupted(source, kind, level)
-
-
-def resolve_device(device: str) -> str:
-    """The device that a parameter names; "auto" is the first GPU, else the CPU."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} is not available here ({str(error).splitlines()[0]}). Use device='cpu', or 'auto' for "
-            "a GPU where there is one."
-        ) from error
-    return str(torch.device(device))
-
-
-def multiplies_bfloat16(device: str) -> bool:
-    """Whether a device has units for products in bfloat16. Without them they are slower than in float32."""
-    if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
-def available_device(device: str) -> str:
-    """As ``resolve_device``, and the CPU where there is no such device: a model from a GPU opens anywhere."""
-    try:
-        return resolve_device(device)
-    except ValueError:
-        return "cpu"
-
-
-def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:
-    """Raise unless a warm start finds the module it left."""
-    changed = [key for key in new if old.get(key) != new[key] and key != "told_missing"]  # those weights begin at 0
-    if changed:
-        raise ValueError(
-            f"warm_start=True goes on from the last fit, but {', '.join(changed)} changed since: {name} had "
-            f"{[old.get(key) for key in changed]}, wanted {[new[key] for key in changed]}. Use warm_start=False."
-        )
-
-
-def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
-    """Layer sizes as a list; an int is one layer."""
-    sizes = list(np.atleast_1d(np.asarray(given, dtype=object)))
-    bad = [size for size in sizes if not isinstance(size, Integral) or isinstance(size, bool) or size < 1]
-    if bad:
-        raise ValueError(f"{name} must hold integers >= 1, got {bad[0]!r}. Use for example (50,) or 50.")
-    return [int(size) for size in sizes]

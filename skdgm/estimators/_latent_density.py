@@ -17,18 +17,12 @@ from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._base import (
-    DeepGenerative,
-    EpochTasks,
-    KeepsFloatType,
-    chunk_of,
-    fitting,
-    layer_sizes,
-    like_input,
-    with_input_noise,
-)
+from skdgm.estimators._arrays import KeepsFloatType, chunk_of, like_input
+from skdgm.estimators._base import DeepGenerative
+from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._factors import factor_analysis
+from skdgm.estimators._options import layer_sizes, with_input_noise
 from skdgm.models.factor_analysis import Factors, start_at_factors
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term

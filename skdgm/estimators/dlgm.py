@@ -9,8 +9,8 @@ import numpy as np
 from torch import Generator
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._base import layer_sizes
 from skdgm.estimators._latent_density import LatentDensity
+from skdgm.estimators._options import layer_sizes
 from skdgm.models.dlgm import DLGMModule
 from skdgm.networks import COVARIANCES
 from skdgm.training import Objective

@@ -24,9 +24,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._base import KeepsFloatType, like_input, unchanged_on_error
-from skdgm.estimators._semi_supervised import read_labeled, score_labeled
-from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
+from skdgm.estimators._arrays import KeepsFloatType, like_input
+from skdgm.estimators._callbacks import unchanged_on_error
+from skdgm.estimators._classifier import read_labeled, score_labeled
+from skdgm.estimators._encoder import active_dimensions, fitted_encoder
+from skdgm.estimators.vae import VAE
 
 READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 

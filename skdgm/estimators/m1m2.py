@@ -12,8 +12,9 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._columns import VARIANCE_FLOOR
+from skdgm.estimators._encoder import active_dimensions, fitted_encoder
 from skdgm.estimators._semi_supervised import SemiSupervised
-from skdgm.estimators.vae import VAE, active_dimensions, fitted_encoder
+from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.sources import Codes, Source
 

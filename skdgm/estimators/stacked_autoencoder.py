@@ -21,17 +21,10 @@ from torch import Generator, Tensor
 
 from skdgm import training
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._base import (
-    DeepGenerative,
-    EpochTasks,
-    KeepsFloatType,
-    as_host_array,
-    check_same_architecture,
-    fitting,
-    layer_sizes,
-    like_input,
-    with_input_noise,
-)
+from skdgm.estimators._arrays import KeepsFloatType, as_host_array, like_input
+from skdgm.estimators._base import DeepGenerative
+from skdgm.estimators._callbacks import EpochTasks, fitting
+from skdgm.estimators._options import check_same_architecture, layer_sizes, with_input_noise
 from skdgm.models import latent_marginal
 from skdgm.models.binary_codes import BinaryCodeModule, output_at
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule

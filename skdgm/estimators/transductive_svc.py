@@ -18,8 +18,9 @@ from sklearn.utils import check_random_state, gen_batches
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import Interval, StrOptions, validate_data
-from skdgm.estimators._base import fitting, like_input
-from skdgm.estimators._semi_supervised import read_labeled, score_labeled
+from skdgm.estimators._arrays import like_input
+from skdgm.estimators._callbacks import fitting
+from skdgm.estimators._classifier import read_labeled, score_labeled
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]

@@ -6,13 +6,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import clone
-from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
 from torch import Generator
 
-from skdgm.estimators._base import layer_sizes
 from skdgm.estimators._latent_density import LatentDensity
+from skdgm.estimators._options import layer_sizes
 from skdgm.models.vae import VAEModule
 from skdgm.training import Objective
 
@@ -278,60 +275,3 @@ class VAE(LatentDensity):
         both = self._apply(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], 1), rows)
         mean, sd = np.split(both, 2, axis=1)
         return mean, sd
-
-
-def fitted_encoder(
-    encoder: Any, rows: np.ndarray, random: np.random.RandomState, owner: Any, context: Any, default: VAE
-) -> VAE:
-    """The VAE below a classifier: a frozen one as it is, else a clone (of ``default`` for None) trained on all rows.
-
-    Parameters
-    ----------
-    encoder : VAE, FrozenEstimator of a fitted VAE, or None
-    rows : ndarray of shape (n_samples, n_features)
-    random : RandomState
-        Seeds an encoder that has no ``random_state`` of its own.
-    owner : estimator
-        The classifier.
-    context : callback context
-        The classifier's; gets a task for the encoder's fit.
-    default : VAE
-
-    Returns
-    -------
-    VAE
-        Fitted.
-    """
-    if isinstance(encoder, FrozenEstimator):
-        return frozen_vae(encoder.estimator, rows.shape[1])
-    vae = default if encoder is None else clone(encoder)
-    if vae.random_state is None:
-        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    vae._names_of_owner = getattr(owner, "feature_names_in_", None)
-    task = context.subcontext(task_name="fit-encoder")
-    with task.propagate_callback_context(vae):
-        task.call_on_fit_task_begin(estimator=owner, X=rows)
-        vae.fit(rows)
-        task.call_on_fit_task_end(estimator=owner, X=rows)
-    return vae
-
-
-def frozen_vae(vae: Any, n_columns: int) -> VAE:
-    """The fitted VAE that a FrozenEstimator held, if it suits rows of ``n_columns``."""
-    if not isinstance(vae, VAE):
-        raise ValueError(
-            f"encoder must freeze a fitted skdgm.VAE, got a frozen {type(vae).__name__}. Use FrozenEstimator(vae)."
-        )
-    check_is_fitted(vae)
-    if vae.n_features_in_ != n_columns:
-        raise ValueError(
-            f"the frozen encoder was fitted on {vae.n_features_in_} columns, X has {n_columns}. Fit the VAE on "
-            "the same columns."
-        )
-    return vae
-
-
-def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
-    """Places of the code dimensions whose means vary by more than ``threshold``; all of them if none does."""
-    active = np.flatnonzero(mean.std(0) > threshold)
-    return active if len(active) else np.arange(mean.shape[1])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -20,10 +20,9 @@ from skdgm.distributions import (
 )
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.bound import LabelBound
+from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 
-# Gathering rows costs about a quarter of their work: with more classes than this, all are summed.
-WORTH_LEAVING_OUT = 0.75
 # Weight of the labels' shares in an estimated class prior, against 1 for what all rows say.
 PRIOR_PULL = 0.3
 
@@ -103,17 +102,10 @@ class M2Module(nn.Module):
         """Each class against any number of rows: indices of shape (n_classes, 1)."""
         return torch.arange(self.n_classes, device=self.log_p_y.device)[:, None]
 
-    def labeled_bound(
-        self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None, rows: Tensor | None = None
-    ) -> LabelBound:
-        """-L(x, y), eq. (6), by one draw of z: a bound on log p(x, y); shape of y against the rows.
-
-        With ``rows``, label i goes with row ``rows[i]``.
-        """
-        q_z = self.encoder(x, y, rows, observed)
+    def labeled_bound(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> LabelBound:
+        """-L(x, y), eq. (6), by one draw of z: a bound on log p(x, y); shape of y against the rows."""
+        q_z = self.q_z(x, y, observed)
         z = q_z.rsample(rng)
-        if rows is not None:
-            x, observed = x[rows], None if observed is None else observed[rows]
         kl = q_z.kl_to_standard()
         return LabelBound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
 
@@ -128,33 +120,16 @@ class M2Module(nn.Module):
     ) -> LabelBound:
         """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,).
 
-        ``pull`` multiplies its gradient with respect to q(y | x), and that alone.
-
-        ``n_enumerated`` sums that many classes and draws one of the rest. Classes that weigh no more than
-        ``negligible`` are left out: at 1e-9 they are below the rounding of the sum, and once q(y | x) is certain they
-        are nearly all of the work.
+        ``n_enumerated`` and ``negligible`` are those of ``sum_over_labels``. ``pull`` multiplies the gradient with
+        respect to q(y | x), and that alone.
         """
         q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, pull))
-        if n_enumerated is None or n_enumerated >= self.n_classes - 1:
-            y, weight, drawn = self.every_class, q_y.probs.T, False
-        else:
-            y, weight, drawn = *most_probable(q_y, n_enumerated, rng), True
-        terms = self.labeled_terms(x, y, weight, rng, observed, negligible)
-        reconstruction, kl, label = (weight * terms).sum(1)
-        if drawn:
-            label = label + baseline(LabelBound(*terms.detach()).total(), weight)
-        return LabelBound(reconstruction, kl, label + q_y.entropy())
 
-    def labeled_terms(
-        self, x: Tensor, y: Tensor, weight: Tensor, rng: Rng, observed: Tensor | None, negligible: float
-    ) -> Tensor:
-        """The terms of -L(x, y) for several classes of each row, (3, *shape of weight); 0 where one is left out."""
-        kept = (weight.detach() > negligible).flatten().nonzero()[:, 0] if negligible else None
-        if kept is None or len(kept) > WORTH_LEAVING_OUT * weight.numel():
-            return torch.stack(self.labeled_bound(x, y, rng, observed))
-        bound = self.labeled_bound(x, y.expand_as(weight).flatten()[kept], rng, observed, rows=kept % len(x))
-        cells = weight.new_zeros(len(bound), weight.numel()).index_copy(1, kept, torch.stack(bound))
-        return cells.unflatten(1, weight.shape)
+        def minus_l(y: Tensor, rows: Rows) -> LabelBound:
+            return self.labeled_bound(x[rows], y, rng, None if observed is None else observed[rows])
+
+        expected = sum_over_labels(q_y, minus_l, rng, n_enumerated, negligible)
+        return expected._replace(label=expected.label + q_y.entropy())
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), its expectation by ``n_draws`` draws of z per class; (n,)."""
@@ -192,30 +167,21 @@ class M2Module(nn.Module):
         return self.p_x(y, z).rsample(rng)
 
 
-def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:
-    """The k most probable classes of each row and one drawn from the rest, with weights that keep the sum unbiased.
+class TermWeights(NamedTuple):
+    """What multiplies the mean over rows of -U(x), of -L(x, y) and of log q(y | x)."""
 
-    Returns
-    -------
-    y, weight : Tensor of shape (k + 1, n)
-        Classes and weights. The drawn one weighs the whole rest; its gradient is that of the rest's score function.
+    unlabeled: float
+    labeled: float
+    classification: float
+
+
+def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: str) -> TermWeights:
+    """J^alpha, eqs. (8) and (9), as weights of means.
+
+    "paper": J^alpha / N literally, whose extra term is alpha N times the mean over labels. "balanced": both bounds
+    count alike whatever the numbers of rows, and each label's log q(y | x) keeps its weight against its bound.
     """
-    top = q_y.log_probs.detach().topk(k, dim=-1).indices
-    rest = Categorical(q_y.log_probs.detach().scatter(-1, top, -torch.inf))
-    drawn = rest.sample(rng if isinstance(rng, Generator) else None)
-    p_top = q_y.probs.gather(-1, top)
-    p_rest = q_y.probs.detach().scatter(-1, top, 0.0).sum(-1)
-    log_p_drawn = q_y.log_prob(drawn)
-    w_drawn = p_rest * torch.exp(log_p_drawn - log_p_drawn.detach())
-    return torch.cat([top, drawn[:, None]], 1).T, torch.cat([p_top, w_drawn[:, None]], 1).T
-
-
-def baseline(bound: Tensor, weight: Tensor) -> Tensor:
-    """Zero in value; its gradient lowers the noise that the drawn class brings into q(y | x); (n,).
-
-    Probabilities sum to one, so a constant taken from every class's bound leaves the expected gradient as it is. The
-    constant is the mean bound of the classes that were summed: the last row of ``bound`` is the drawn one.
-    """
-    held = weight.detach()
-    constant = (held[:-1] * bound[:-1]).sum(0) / held[:-1].sum(0)
-    return -constant * (weight - held).sum(0)
+    n_rows = n_unlabeled + n_labeled
+    if normalization == "paper":
+        return TermWeights(n_unlabeled / n_rows, n_labeled / n_rows, alpha)
+    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled)

@@ -1,0 +1,87 @@
+"""alpha="auto": labels against columns. How far the bound moves q(y | x), and how q(y | x) begins and is held back."""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+# Labeled rows that logistic regression is fitted to at most, to begin with.
+ROWS_FOR_START = 10_000
+# Sums of a row's absolute cells up to which the linear map and the MLP of q(y | x) have the full rate.
+SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
+RATE_OF_LINEAR = 10.0  # of the linear map, against that of the other weights
+
+
+class Strength(NamedTuple):
+    """How strongly the bound pulls q(y | x), per column, and the MLP's penalty in labels."""
+
+    pull: float
+    penalty: float
+
+
+STRENGTH_FOR_TABLES, STRENGTH_FOR_IMAGES = Strength(5.0, 4.0), Strength(40.0, 1.0)
+
+
+class AutoAlpha(NamedTuple):
+    """What "auto" chooses.
+
+    Attributes
+    ----------
+    pull : float
+        Factor on the bound's gradient into q(y | x), in (0, 1].
+    penalties : dict
+        L2 penalties of the classifier's weights, by the beginning of their names.
+    """
+
+    pull: float
+    penalties: dict[str, float]
+
+    @property
+    def alpha(self) -> float:
+        """The alpha of eq. (9) that weighs labels against the rest of q(y | x)'s gradient alike."""
+        return 1 / self.pull
+
+
+def auto_alpha(
+    n_columns: int, n_labeled: int, n_classes: int, n_hidden_layers: int, *, is_image: bool, max_pull: float
+) -> AutoAlpha:
+    """A pull that does not grow with the number of columns, and penalties that fade with the number of labels."""
+    strength = STRENGTH_FOR_IMAGES if is_image else STRENGTH_FOR_TABLES
+    per_label = (2 if n_classes == 2 else 1) / n_labeled  # two logits move one difference
+    penalties = {
+        "classifier.mlp.path": per_label,
+        f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
+        "classifier.mlp.layers": strength.penalty * per_label / 4,
+    }
+    return AutoAlpha(min(max_pull, strength.pull / n_columns), penalties)
+
+
+def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
+    """Factors on the learning rate of the classifier's weights, by the rows that it reads.
+
+    A step of Adam moves every weight alike, and so a logit by the sum of a row's cells: many columns want a lower rate.
+    """
+    size = float(np.abs(x).sum(1).mean()) + 1e-9
+    return {
+        "classifier.mlp.path": RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2,
+        "classifier.mlp.layers": min(1.0, SIZE_FOR_HIDDEN / size) ** 2,
+    }
+
+
+def logistic_regression(
+    x: np.ndarray, codes: np.ndarray, n_classes: int, weight: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weight, (n_classes, n_columns), and bias of logistic regression on labels; 0 for a class without any."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a start, not an answer
+        model = LogisticRegression(max_iter=200).fit(x, codes, weight)
+    coef, bias = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # one logit difference, shared evenly
+        coef, bias = np.vstack([-coef, coef]) / 2, np.append(-bias, bias) / 2
+    both = np.zeros((n_classes, x.shape[1]), np.float32), np.zeros(n_classes, np.float32)
+    both[0][model.classes_], both[1][model.classes_] = coef, bias
+    return both

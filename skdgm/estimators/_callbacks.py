@@ -1,0 +1,74 @@
+"""The frame of ``fit``: parameters validated, callbacks told of every epoch, the estimator unchanged on an error."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sklearn.base import BaseEstimator
+
+from skdgm import training
+from skdgm._sklearn_compat import _fit_context
+
+P = ParamSpec("P")
+Estimator = TypeVar("Estimator", bound=BaseEstimator)
+
+
+def fitting(method: Callable[Concatenate[Estimator, P], Estimator]) -> Callable[Concatenate[Estimator, P], Estimator]:
+    """Decorate ``fit``: parameters are validated, callbacks torn down, and a failure leaves the estimator as it was."""
+
+    @functools.wraps(method)
+    def fit(self: Estimator, *args: P.args, **kwargs: P.kwargs) -> Estimator:
+        with unchanged_on_error(self):
+            return method(self, *args, **kwargs)
+
+    return _fit_context(prefer_skip_nested_validation=True)(fit)
+
+
+@contextmanager
+def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
+    """Give an estimator its old attributes back when the body fails."""
+    before = dict(vars(estimator))
+    try:
+        yield
+    except BaseException:
+        callbacks = {name: value for name, value in vars(estimator).items() if "callback" in name}
+        vars(estimator).clear()
+        vars(estimator).update(before | callbacks)  # scikit-learn still has to tear its callbacks down
+        raise
+
+
+class EpochTasks:
+    """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        context: Any,
+        X: Any,
+        y: Any = None,
+        *,
+        part: str = "",
+        n_epochs: int | None = None,
+        before_epoch: Callable[[int], None] = lambda epoch: None,
+    ) -> None:
+        self.estimator, self.context, self.data = estimator, context, {"X": X, "y": y}
+        self.title, self.n_epochs = type(estimator).__name__ + part, n_epochs or estimator.max_iter
+        self.task: Any = None
+        self.before_epoch = before_epoch
+
+    def begin(self, epoch: int) -> None:
+        """Tell the callbacks that an epoch begins."""
+        self.before_epoch(epoch)
+        self.task = self.context.subcontext(task_name="epoch")
+        self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end(self, epoch: int, history: training.History) -> bool:
+        """Tell the callbacks that it ended; whether one of them asks to stop."""
+        if self.estimator.verbose:
+            watched = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
+            bound = history.epochs["bound"][-1]
+            print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: bound {bound:.4f}{watched}")
+        return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)

@@ -1,0 +1,150 @@
+"""The class prior p(y): as given, or estimated from all rows while the classifier learns."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skdgm.estimators._arrays import CHUNK
+from skdgm.estimators._options import generator
+from skdgm.models.m2 import M2Module
+from skdgm.sources import Source
+
+# Rows that the class prior is estimated from, at each epoch.
+ROWS_FOR_PRIOR = 5000
+# A given class prior contradicts the rows from this distance (total variation) to their estimate on.
+MAX_PRIOR_DISTANCE, STEPS_TO_CHECK_PRIOR = 0.4, 10
+
+
+def is_estimated(class_prior: Any) -> bool:
+    """Whether the class prior is to be estimated."""
+    return isinstance(class_prior, str) and class_prior == "estimated"
+
+
+def shares(codes: np.ndarray, n_classes: int) -> np.ndarray:
+    """Share of each class among the labeled rows."""
+    counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+    return counts / counts.sum()
+
+
+def with_named_classes(classes: np.ndarray, codes: np.ndarray, class_prior: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Classes and class indices once the classes are among them that only the dict ``class_prior`` names."""
+    labeled, named = classes.tolist(), list(class_prior)
+    if any(label not in named for label in labeled):
+        raise ValueError(wrong_prior(class_prior, classes))
+    new = [label for label in named if label not in labeled]
+    if any(isinstance(label, str) != isinstance(labeled[0], str) for label in new):
+        raise ValueError(
+            f"class_prior names the class {new[0]!r}, y has labels like {labeled[0]!r}. Name classes by labels of one "
+            "type."
+        )
+    both = np.unique(np.array([*labeled, *new], dtype=classes.dtype if not new else None))
+    if classes.dtype == object:
+        both = both.astype(object)
+    index = np.searchsorted(both, classes)
+    return both, np.where(codes >= 0, np.asarray(index)[codes], -1)
+
+
+def initial_prior(class_prior: Any, classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """p(y) by the parameter ``class_prior``, in the order of ``classes``; an estimate begins at the labels' shares."""
+    n_classes = len(classes)
+    if isinstance(class_prior, str):
+        return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(codes, n_classes)
+    given = [class_prior[label] for label in classes.tolist()] if isinstance(class_prior, dict) else class_prior
+    prior = np.asarray(given, dtype=float)
+    if prior.shape != (n_classes,) or not np.all(prior > 0) or not np.isclose(prior.sum(), 1):
+        raise ValueError(wrong_prior(class_prior, classes))
+    return prior / prior.sum()
+
+
+def wrong_prior(class_prior: Any, classes: np.ndarray) -> str:
+    """What to say of a prior that does not fit the classes."""
+    return (
+        f"class_prior must hold {len(classes)} positive probabilities that sum to 1, one for each of the classes "
+        f"{classes.tolist()}, got {class_prior!r}. Use 'estimated', 'uniform', 'empirical', or a dict by label, which "
+        "may name further classes."
+    )
+
+
+class ClassShares:
+    """The class prior of a fit: estimated from the unlabeled rows before each epoch, or compared with them at the end.
+
+    Parameters
+    ----------
+    class_prior : str, array-like or dict
+        The estimator's parameter.
+    module : M2Module
+    source : Source
+        The training rows.
+    codes : ndarray of shape (n_samples,)
+        Class indices, -1 where unlabeled.
+    weight : Tensor or None
+        Weights of the rows: with them the classifier is that of other shares than the labels have.
+    random : RandomState
+        Chooses the rows that are read, and seeds what the source draws.
+    """
+
+    def __init__(
+        self,
+        class_prior: Any,
+        module: M2Module,
+        source: Source,
+        codes: np.ndarray,
+        weight: Tensor | None,
+        random: np.random.RandomState,
+    ) -> None:
+        unlabeled = np.flatnonzero(codes < 0)
+        self.class_prior, self.module, self.source = class_prior, module, source
+        self.n_unlabeled, self.n_labeled = len(unlabeled), len(codes) - len(unlabeled)
+        device = module.log_p_y.device
+        read = random.permutation(unlabeled)[:ROWS_FOR_PRIOR]
+        self.read = torch.from_numpy(np.sort(read)).to(device)
+        self.rng = generator(random, device)
+        weights = None if weight is None else weight.cpu().numpy()[codes >= 0]
+        counts = np.bincount(codes[codes >= 0], weights, minlength=module.n_classes)
+        self.p_learned = torch.from_numpy(counts / counts.sum()).float().to(device)
+
+    @torch.no_grad()
+    def q_learned(self) -> Tensor:
+        """Probabilities of the unlabeled rows, if these were as the weighted labels; (n, n_classes)."""
+        parts = [self.source.rows(part, self.rng) for part in self.read.split(CHUNK)]
+        return torch.cat([self.module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
+
+    def mean_q_y(self, q_learned: Tensor, p_y: Tensor) -> Tensor:
+        """Mean over rows of q(y | x) under a prior, (n_classes,)."""
+        q_y = q_learned * torch.where(self.p_learned > 0, p_y / self.p_learned, 0.0)  # of the classes with labels
+        return (q_y / q_y.sum(1, keepdim=True)).mean(0)
+
+    def update(self, epoch: int) -> None:
+        """Estimate the prior anew, where it is to be estimated and the classifier has learned something."""
+        if epoch and is_estimated(self.class_prior) and self.n_unlabeled:
+            found = self.mean_q_y(self.q_learned(), self.module.p_y.probs)
+            self.module.estimate_prior(found, self.n_unlabeled, self.n_labeled)
+
+    def estimated(self) -> np.ndarray:
+        """The module's estimate, (n_classes,)."""
+        prior = self.module.p_y.probs.double().cpu().numpy()
+        return prior / prior.sum()
+
+    def check(self, classes: np.ndarray, prior: np.ndarray) -> None:
+        """Warn where numbers given as prior contradict what the classifier says of the unlabeled rows."""
+        if isinstance(self.class_prior, str) or not self.n_unlabeled:
+            return
+        q_learned, p_y = self.q_learned(), self.p_learned
+        for _ in range(STEPS_TO_CHECK_PRIOR):
+            p_y = self.mean_q_y(q_learned, p_y)
+        found = p_y.double().cpu().numpy()
+        given = np.where(found > 0, prior, 0)
+        distance = 0.5 * np.abs(found - given / given.sum()).sum()
+        if distance > MAX_PRIOR_DISTANCE:
+            listed = ", ".join(f"{label}: {share:.2f}" for label, share in zip(classes, found, strict=True))
+            warnings.warn(
+                f"class_prior={self.class_prior!r} does not fit the unlabeled rows: of these the classifier finds "
+                f"{{{listed}}}. Use class_prior='estimated', unless you know better.",
+                UserWarning,
+                stacklevel=4,
+            )

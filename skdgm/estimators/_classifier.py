@@ -1,0 +1,54 @@
+"""What all classifiers share: y in, classes out, and the score over labeled rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import accuracy_score
+from sklearn.utils import compute_class_weight
+from sklearn.utils.validation import check_consistent_length
+
+from skdgm._labels import encode_labels, labels_of
+from skdgm._sklearn_compat import validate_data
+from skdgm.estimators._arrays import as_host_array
+
+FLOATS = [np.float64, np.float32]
+
+
+def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[np.ndarray, np.ndarray]:
+    """Validate X and y for ``fit``; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+    owner = type(classifier).__name__
+    if y is None:
+        raise ValueError(
+            f"{owner} requires y to be passed, but the target y is None. Mark unlabeled rows by "
+            f"{classifier.unlabeled_value!r}."
+        )
+    rows = validate_data(classifier, as_host_array(X), reset=True, dtype=dtype)
+    classifier.classes_, codes = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
+    check_consistent_length(rows, codes)
+    return rows, codes
+
+
+def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Accuracy of a classifier over the rows of y that carry a label."""
+    check_consistent_length(X, y)
+    labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
+    if not labeled.any():
+        raise ValueError(
+            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. "
+            "Cross-validate with skdgm.model_selection.LabeledStratifiedKFold: its test folds hold labeled rows only."
+        )
+    predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
+    weight = None if sample_weight is None else np.asarray(sample_weight)[labeled]
+    return float(accuracy_score(labels, predicted, sample_weight=weight))
+
+
+def row_weights(codes: np.ndarray, classes: np.ndarray, class_weight: Any) -> np.ndarray:
+    """Weights of the rows by ``class_weight``, 1 on average over the labeled ones; an unlabeled row weighs 1."""
+    labeled = codes[codes >= 0]
+    present, counts = np.unique(labeled, return_counts=True)
+    by_class = np.ones(len(classes))  # for a class without labels
+    by_class[present] = compute_class_weight(class_weight, classes=classes[present], y=classes[labeled])
+    mean = np.average(by_class[present], weights=counts)
+    return np.where(codes >= 0, by_class[codes] / mean, 1.0).astype(np.float32)
