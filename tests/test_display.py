@@ -160,7 +160,7 @@ class FakeCodes:
         return np.asarray(X)
 
 
-def test_map_shows_the_two_dimensions_with_the_greatest_sd():
+def test_map_shows_the_two_dimensions_with_the_largest_sd():
     X = np.random.default_rng(0).normal(size=(50, 4)) * [0.1, 3.0, 0.2, 5.0]
     display = LatentMapDisplay.from_estimator(FakeCodes(), X)
     assert display.names == ("fakecodes1", "fakecodes3")

@@ -66,7 +66,7 @@ class LossCurveDisplay(Display):
             If the estimator has no ``history_``.
         """
         if not hasattr(estimator, "history_"):
-            raise ValueError(f"{type(estimator).__name__} has no history_. Call fit first, or hand over its encoder_.")
+            raise ValueError(f"{type(estimator).__name__} has no history_. Call fit first, or pass its encoder_.")
         return cls(estimator.history_, validation_scores=estimator.validation_scores_).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:

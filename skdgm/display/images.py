@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class ImageGridDisplay(Display):
-    """Rows of images in one axes: reconstructions, samples, analogies, whatever is image-like.
+    """A grid of images in one axes, such as reconstructions, samples or analogies.
 
-    All images share one scale of brightness, from the least value in the grid to the greatest.
+    All images share one scale of brightness, from the smallest value in the grid to the largest.
 
     Parameters
     ----------
@@ -36,8 +36,8 @@ class ImageGridDisplay(Display):
 
     See Also
     --------
-    AnalogyDisplay : One image in the style of every class.
-    ConditionalSamplesDisplay : Images made up for each class.
+    AnalogyDisplay : Each image and its analogies in every class.
+    ConditionalSamplesDisplay : Images generated for each class.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class ImageGridDisplay(Display):
 class AnalogyDisplay(ImageGridDisplay):
     """One image, then the same style in every class: figure 1 of Kingma et al. 2014.
 
-    A row begins with an image of X. Its code, which holds what the label does not (slant, stroke, width), is decoded
+    A row begins with an image of X. Its code holds what the label does not say (slant, stroke, width) and is decoded
     with each label in turn.
 
     Parameters
@@ -187,7 +187,7 @@ class AnalogyDisplay(ImageGridDisplay):
 
 
 class ConditionalSamplesDisplay(ImageGridDisplay):
-    """Images that a model makes up for each class, one class per row and one style per column.
+    """Images that a model generates, one class per row and one style per column.
 
     Parameters
     ----------
@@ -226,13 +226,13 @@ class ConditionalSamplesDisplay(ImageGridDisplay):
         random_state: int | None = None,
         ax: Axes | None = None,
     ) -> Self:
-        """Make up images of every class, from the same random codes.
+        """Generate images of every class from the same random codes.
 
         Parameters
         ----------
         estimator : fitted classifier
-            A model with ``classes_`` and with standard normal codes, such as M2Classifier: with
-            ``inverse_transform(Z, y)`` and ``get_feature_names_out()``, for ``mean=False`` with
+            A model with ``classes_`` and standard normal codes, such as M2Classifier. Needs
+            ``inverse_transform(Z, y)`` and ``get_feature_names_out()``; with ``mean=False`` also
             ``sample(n_samples, y, random_state)``.
         image_shape : tuple of int, default=None
             ``(height, width)`` or ``(height, width, 3)``. None reads ``n_features`` pixels as a gray square.
@@ -242,7 +242,7 @@ class ConditionalSamplesDisplay(ImageGridDisplay):
             Show the decoder's mean for each code. False shows what ``sample`` draws, the noise of each pixel included:
             black and white under the Bernoulli likelihood.
         random_state : int or None, default=None
-            Seed of the codes. None gives other images at each call, with ``mean=False`` other styles in each row.
+            Seed of the codes. None gives other images at each call and, with ``mean=False``, other styles in each row.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
 
@@ -253,12 +253,12 @@ class ConditionalSamplesDisplay(ImageGridDisplay):
         """
         codes = np.random.RandomState(random_state).normal(size=(n_per_class, len(estimator.get_feature_names_out())))
 
-        def made_up(label: Any) -> ArrayLike:
+        def generated(label: Any) -> ArrayLike:
             if mean:
                 return estimator.inverse_transform(codes, np.repeat([label], n_per_class))
             return estimator.sample(n_per_class, y=label, random_state=random_state)[0]
 
-        images = np.stack([_as_images(made_up(label), image_shape) for label in estimator.classes_])
+        images = np.stack([_as_images(generated(label), image_shape) for label in estimator.classes_])
         return cls(images, row_labels=[str(c) for c in estimator.classes_]).plot(ax)
 
 
@@ -293,7 +293,7 @@ def _tiled(images: NDArray[Any], n_columns: int) -> NDArray[Any]:
 
 
 def _canvas(images: NDArray[Any]) -> NDArray[np.float64]:
-    """Return one image with all of them, brightness scaled to [0, 1]; gaps of a pixel and empty cells are white."""
+    """Return all images in one, brightness scaled to [0, 1]; gaps of a pixel and empty cells are white."""
     low, high = np.nanmin(images), np.nanmax(images)
     scaled = np.nan_to_num((images - low) / max(high - low, np.finfo(float).tiny), nan=1.0)
     gaps = [(0, 0), (0, 0), (0, 1), (0, 1)] + [(0, 0)] * (images.ndim - 4)
@@ -310,5 +310,5 @@ def _figure_size(aspect: float, n_columns: int) -> tuple[float, float]:
 
 
 def _centers(labels: Sequence[str], size: int) -> NDArray[np.floating]:
-    """Return where the labels of images of ``size`` pixels stand, a gap of one pixel between them."""
+    """Return the positions of the labels of images of ``size`` pixels with a gap of one pixel between them."""
     return np.arange(len(labels)) * (size + 1) + (size - 1) / 2

@@ -56,7 +56,7 @@ class LatentMapDisplay(Display):
     def from_estimator(
         cls, estimator: Any, X: ArrayLike, y: ArrayLike | None = None, *, ax: Axes | None = None
     ) -> Self:
-        """Encode the rows of X and draw the two columns of the codes with the greatest sd.
+        """Encode the rows of X and draw the two columns of the codes with the largest sd.
 
         Parameters
         ----------
