@@ -1,6 +1,6 @@
-"""Which rows of y are labeled, and what their labels are as codes: the one reading of y that all of skdgm shares.
+"""Which rows of y are labeled, and their labels as class indices: all of skdgm reads y with these functions.
 
-Lives beside ``model_selection`` and ``datasets`` rather than under ``estimators``, because they need it without torch.
+They are not in ``estimators`` because ``model_selection``, ``datasets`` and ``display`` need them without torch.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
         Labels; a list, array, pandas Series or torch tensor of numbers, booleans or strings. A list that mixes strings
         and numbers is read as an object array, never as strings.
     unlabeled_value : int, float, str or None, default=-1
-        The marker of an unlabeled row. None, NaN and pandas.NA count as unlabeled beside it. With
-        ``unlabeled_value=None`` nothing is read as unlabeled, missing values included.
+        Marks unlabeled rows. None, NaN, NaT and pandas.NA mark them too. If None, every row is labeled, and a missing
+        value is no exception.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def _is_labeled(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
     _check_holds_marker(column, marker)
     if column.dtype.kind == "O":
         return np.array([not (_is_missing(value) or value == marker) for value in column], dtype=bool)
-    missing = np.isnan(column) if column.dtype.kind == "f" else False
+    missing = np.isnan(column) if column.dtype.kind in "fmM" else False
     return ~(_equals(column, marker) | missing)
 
 
@@ -172,8 +172,8 @@ def _equals(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell None, NaN, NaT and pandas.NA, without importing pandas (NA refuses to compare, even with itself)."""
-    if isinstance(value, float | np.floating):
+    """Whether a label is None, NaN, NaT or pandas.NA; told by name, as pandas need not be installed."""
+    if isinstance(value, float | np.floating | np.datetime64 | np.timedelta64):
         return bool(np.isnan(value))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
@@ -225,9 +225,10 @@ def _natural(labels: NDArray[Any]) -> NDArray[Any]:
     """Labels out of an object array in their own dtype; strings stay objects, as scikit-learn keeps them."""
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
+    if labels.dtype.kind in "mMO":
+        _check_none_missing(labels)
     if labels.dtype.kind != "O":
         return labels
-    _check_none_missing(labels)
     strings = sum(isinstance(label, str) for label in labels)
     if 0 < strings < len(labels):
         raise ValueError(_mixed_labels(labels))
@@ -246,8 +247,8 @@ def _check_none_missing(labels: NDArray[Any]) -> None:
     # Only reached with unlabeled_value=None: otherwise a missing value is an unlabeled row.
     if any(_is_missing(label) for label in labels):
         raise ValueError(
-            "Input y contains NaN, None or pandas.NA, and unlabeled_value=None reads every row as labeled. Drop these "
-            "rows, or pass another unlabeled_value (such as -1): missing labels are then unlabeled rows."
+            "Input y contains NaN, NaT, None or pandas.NA, and unlabeled_value=None reads every row as labeled. Drop "
+            "these rows, or pass another unlabeled_value (such as -1): missing labels are then unlabeled rows."
         )
 
 
@@ -282,7 +283,7 @@ def _kind_of_trouble(labels: NDArray[Any]) -> str:
 
 
 def _no_labeled_row(n_samples: int, labels: NDArray[Any], marker: Any, owner: str) -> str:
-    or_missing = " or missing" if labels.dtype.kind in "fO" else ""
+    or_missing = " or missing" if labels.dtype.kind in "fmMO" else ""
     return (
         f"y has no labeled row: all {n_samples} entries are {marker!r}{or_missing}. {owner} needs at least one labeled "
         "row per class; for unlabeled data use skdgm.VAE."

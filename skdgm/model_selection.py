@@ -1,4 +1,4 @@
-"""Cross-validation and scores that count labeled rows only, where scikit-learn takes -1 for one more class."""
+"""Cross-validation and scores over the labeled rows only; scikit-learn's own would read -1 as one more class."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ __all__ = ["LabeledStratifiedKFold", "make_labeled_scorer"]
 
 
 class LabeledStratifiedKFold(BaseCrossValidator):
-    """Stratified K-fold over the labeled rows; unlabeled rows are in every training set.
+    """Stratified K-fold over the labeled rows, with all unlabeled rows in every training set.
 
-    The labeled rows are cut into test folds as :class:`~sklearn.model_selection.StratifiedKFold` would cut them if
-    they were all there is. Unlabeled rows are never tested on, as nothing is known to test against, and always trained
-    on. scikit-learn's own splitters take the marker of unlabeled rows for one more class, so that a score counts
-    every prediction for such a row as wrong.
+    The labeled rows are split into test folds as :class:`~sklearn.model_selection.StratifiedKFold` would split them on
+    their own. Unlabeled rows are never in a test fold, as they have no label to compare a prediction with.
+    scikit-learn's own splitters treat the marker of unlabeled rows as one more class, and a score then counts every
+    prediction for such a row as wrong.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class LabeledStratifiedKFold(BaseCrossValidator):
         Number of folds, at least 2. Each needs a labeled row to test on, so at least one class must have `n_splits`
         labeled rows.
     shuffle : bool, default=False
-        Whether to shuffle each class before it is cut. Without it, folds take the labeled rows in their order.
+        Whether to shuffle each class before it is split. If False, folds take the labeled rows in their order.
     random_state : int, RandomState instance or None, default=None
-        The order of shuffled rows; must be None without `shuffle`. Pass an int for the same folds at every call.
+        Seeds the shuffling; must be None if ``shuffle=False``. Pass an int for the same folds at every call.
     unlabeled_value : int, float, str or None, default=-1
-        The marker of an unlabeled row in `y`; None, NaN and pandas.NA are unlabeled beside it. With None every row is
-        labeled, and this is a StratifiedKFold.
+        Marks unlabeled rows in `y`, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled, and the
+        folds are those of StratifiedKFold.
 
     See Also
     --------
-    make_labeled_scorer : A scorer that skips unlabeled rows, for other splitters and for training scores.
+    make_labeled_scorer : Scores labeled rows only, for use with other splitters and for training scores.
 
     Examples
     --------
@@ -103,25 +103,25 @@ class LabeledStratifiedKFold(BaseCrossValidator):
     def _iter_test_indices(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[NDArray[np.intp]]:
         if groups is not None:
             warnings.warn("The groups parameter is ignored by LabeledStratifiedKFold", UserWarning, stacklevel=4)
-        codes = self._codes(y)
-        labeled = np.flatnonzero(codes >= 0)
+        classes = self._class_indices(y)
+        labeled = np.flatnonzero(classes >= 0)
         folds = StratifiedKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
-        for _, test in folds.split(labeled, codes[labeled]):
+        for _, test in folds.split(labeled, classes[labeled]):
             yield labeled[test]
 
-    def _codes(self, y: Any) -> NDArray[np.int64]:
-        """Class codes of y, -1 where unlabeled, once it is sure that they can be cut into n_splits folds."""
+    def _class_indices(self, y: Any) -> NDArray[np.int64]:
+        """Class indices of y, -1 where unlabeled, checked to fill n_splits folds."""
         if y is None:
             raise ValueError("LabeledStratifiedKFold needs y to tell labeled rows, got None. Use KFold without labels.")
-        _, codes = encode_labels(y, self.unlabeled_value, owner="LabeledStratifiedKFold", require_labeled=False)
-        largest = np.bincount(codes + 1)[1:].max(initial=0)
+        _, indices = encode_labels(y, self.unlabeled_value, owner="LabeledStratifiedKFold", require_labeled=False)
+        largest = np.bincount(indices + 1)[1:].max(initial=0)
         if largest < self.n_splits:
             raise ValueError(
                 f"LabeledStratifiedKFold(n_splits={self.n_splits}) needs a class with at least {self.n_splits} labeled "
-                f"rows, but y has {(codes >= 0).sum()} labeled among {len(codes)} rows, at most {largest} in a class. "
-                "Use fewer splits, label more rows, or use KFold if there are no labels."
+                f"rows, but y has {(indices >= 0).sum()} labeled among {len(indices)} rows, at most {largest} in a "
+                "class. Use fewer splits, label more rows, or use KFold if there are no labels."
             )
-        return codes
+        return indices
 
 
 def make_labeled_scorer(
@@ -129,39 +129,38 @@ def make_labeled_scorer(
 ) -> Callable[..., Any]:
     """Make a scorer that scores the labeled rows and skips the others.
 
-    Pass it as ``scoring=``, alone or in a dict. Without it, ``scoring="accuracy"`` and the like count every prediction
+    Pass it as ``scoring=``, alone or in a dict. ``scoring="accuracy"`` and other plain scorers count every prediction
     for an unlabeled row as wrong, since no classifier predicts the marker.
 
     Parameters
     ----------
     metric : str, metric function or scorer, default="accuracy"
         A name from :func:`sklearn.metrics.get_scorer_names`; a metric function ``metric(y_true, y_pred)``, such as
-        :func:`~sklearn.metrics.f1_score`; or a scorer, which is what :func:`~sklearn.metrics.make_scorer` returns or
-        any callable ``scorer(estimator, X, y)`` (told by its three required arguments, or the name of the first).
+        :func:`~sklearn.metrics.f1_score`; or a scorer, either from :func:`~sklearn.metrics.make_scorer` or any callable
+        ``scorer(estimator, X, y)`` (recognized by its three required arguments, or by a first one called `estimator`).
     unlabeled_value : int, float, str or None, default=-1
-        The marker of an unlabeled row in `y`; None, NaN and pandas.NA are unlabeled beside it. With None every row is
-        labeled.
+        Marks unlabeled rows in `y`, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled.
     **kwargs : dict
-        With a metric function only: arguments of :func:`~sklearn.metrics.make_scorer` (``response_method``,
+        Only with a metric function: arguments of :func:`~sklearn.metrics.make_scorer` (``response_method``,
         ``greater_is_better``) and of the metric (such as ``average="macro"``).
 
     Returns
     -------
     scorer : callable
-        ``scorer(estimator, X, y)`` returns what `metric` says of the labeled rows; greater is better. Further arguments
-        with one entry per row, such as ``sample_weight``, are cut to the labeled rows too. It can be pickled if the
+        ``scorer(estimator, X, y)`` returns the metric over the labeled rows; greater is better. Other arguments with
+        one entry per row, such as ``sample_weight``, are restricted to the labeled rows too. It can be pickled if the
         metric can.
 
     Raises
     ------
     TypeError
-        If `kwargs` are given with a name or a scorer, or `metric` is no callable.
+        If `kwargs` are given with a name or a scorer, or if `metric` is neither a name nor callable.
     ValueError
-        If the name is unknown, and by the scorer if no row is labeled.
+        If the name is unknown. The scorer raises it if no row is labeled.
 
     See Also
     --------
-    LabeledStratifiedKFold : Test folds of labeled rows only, so that no fold lacks them.
+    LabeledStratifiedKFold : Makes test folds of labeled rows only, so that every fold can be scored.
 
     Examples
     --------
@@ -183,7 +182,7 @@ def make_labeled_scorer(
 
 
 class _LabeledScorer:
-    """Hand the labeled rows on to a scorer."""
+    """Passes the labeled rows to a scorer."""
 
     def __init__(self, scorer: Callable[..., Any], unlabeled_value: Any) -> None:
         self._scorer = scorer
@@ -197,21 +196,21 @@ class _LabeledScorer:
         estimator : object
             A fitted estimator.
         X : array-like, sparse matrix, DataFrame, list or tensor of shape (n_samples, n_features)
-            Rows to predict for.
+            Rows to predict.
         y : array-like of shape (n_samples,)
             Labels, with the marker in unlabeled rows.
         **kwargs : dict
-            Further arguments of the scorer; those with one entry per row are cut to the labeled rows.
+            Other arguments of the scorer; those with one entry per row are restricted to the labeled rows.
 
         Returns
         -------
         score : float
-            What the scorer says.
+            The score over the labeled rows.
         """
         labeled, labels = labels_of(y, self._unlabeled_value)
         rows = np.flatnonzero(labeled)
         self._check_any(rows, len(labeled))
-        kwargs = {name: _cut(value, rows, len(labeled)) for name, value in kwargs.items()}
+        kwargs = {name: _restrict(value, rows, len(labeled)) for name, value in kwargs.items()}
         scorer = with_labels(self._scorer, getattr(estimator, "classes_", None))
         return scorer(estimator, _take(X, rows), labels, **kwargs)
 
@@ -228,7 +227,7 @@ class _LabeledScorer:
         return f"make_labeled_scorer({name}{marker})"
 
     def set_score_request(self, **kwargs: Any) -> _LabeledScorer:
-        """Say which metadata the scorer wants, as :func:`~sklearn.metrics.make_scorer`'s scorers do.
+        """Set which metadata to request, as for the scorers of :func:`~sklearn.metrics.make_scorer`.
 
         Parameters
         ----------
@@ -244,17 +243,17 @@ class _LabeledScorer:
         return self
 
     def get_metadata_routing(self) -> Any:
-        """Return the requests of the scorer within.
+        """Return the metadata requests of the wrapped scorer.
 
         Returns
         -------
         routing : MetadataRequest or MetadataRouter
-            What the scorer within asks for; nothing if it is a plain function.
+            The requests; empty if the wrapped scorer is a plain function.
         """
         return get_routing_for_object(self._scorer)
 
     def _accept_sample_weight(self) -> bool:
-        # scikit-learn's searches ask scorers this before they hand on sample_weight.
+        # scikit-learn's searches call this before they pass sample_weight on.
         asked = getattr(self._scorer, "_accept_sample_weight", None)
         return bool(asked()) if asked else "sample_weight" in signature(self._scorer).parameters
 
@@ -273,7 +272,7 @@ def _as_scorer(metric: str | Callable[..., Any], kwargs: dict[str, Any]) -> Call
 
 
 def _is_scorer(metric: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
-    """Tell scorer(estimator, X, y) from metric(y_true, y_pred)."""
+    """Whether a callable is a scorer(estimator, X, y), not a metric(y_true, y_pred)."""
     if hasattr(metric, "get_metadata_routing"):
         return True
     try:
@@ -286,15 +285,15 @@ def _is_scorer(metric: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
 
 
 def _take(X: Any, rows: NDArray[np.intp]) -> Any:
-    """Rows of X by their positions, in the container that X is."""
+    """Rows of X by their indices, in the type of container that X is."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     (X,) = indexable(X)  # sparse formats without rows become CSR
     return X[rows] if hasattr(X, "shape") else [X[row] for row in rows]
 
 
-def _cut(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
-    """Rows of a metadata value that has one entry per row; anything else as it is."""
+def _restrict(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
+    """The given rows of a metadata value with one entry per row; any other value as it is."""
     return _take(value, rows) if _length(value) == n_samples else value
 
 

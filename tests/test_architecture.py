@@ -26,15 +26,16 @@ DOWN = {
     "_labels": ["_sklearn_compat"],
     "model_selection": ARRAY_ROOMS[:2],
     "datasets": ARRAY_ROOMS[:2],
-    "estimators": [*TORCH_ROOMS, *ENGINE, *ARRAY_ROOMS, "estimators"],
-    "display": [],
+    "svm": ["svm"],
+    "estimators": [*TORCH_ROOMS, *ENGINE, *ARRAY_ROOMS, "svm", "estimators"],
+    "display": ["_labels", "display"],
     "__init__": ["estimators"],
 }
 # room: the packages that it may import, beside Python's own
 OUTSIDE = {
     **dict.fromkeys([*TORCH_ROOMS, "training"], {"torch"}),
     "sources": {"torch", "numpy"},
-    **dict.fromkeys(ARRAY_ROOMS, {"numpy", "scipy", "sklearn"}),
+    **dict.fromkeys([*ARRAY_ROOMS, "svm"], {"numpy", "scipy", "sklearn"}),
     "estimators": {"torch", "numpy", "scipy", "sklearn", "joblib"},
     "display": {"numpy", "matplotlib"},
     "__init__": set(),
@@ -75,16 +76,18 @@ def test_global_state_and_device_are_left_alone(file, words):
     assert words not in (ROOT / file).read_text("utf8")
 
 
-def test_display_imports_matplotlib_only_to_plot():
-    tree = ast.parse((ROOT / "display.py").read_text("utf8"))
+@pytest.mark.parametrize("file", [file for file in FILES if room_of(file) == "display"])
+def test_display_imports_matplotlib_only_to_plot(file):
+    tree = ast.parse((ROOT / file).read_text("utf8"))
     at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
-    assert not any(name.startswith("matplotlib") for name in imported(at_import, "display.py"))
+    assert not any(name.startswith("matplotlib") for name in imported(at_import, file))
 
 
 def test_torch_is_loaded_with_the_first_estimator_only():
-    """datasets and model_selection do without it; every public name is there on demand, and no other."""
+    """datasets, model_selection and the like do without it; every public name is there on demand, and no other."""
     code = (
-        "import sys, skdgm, skdgm.datasets, skdgm.model_selection; assert 'torch' not in sys.modules; "
+        "import sys, skdgm, skdgm.datasets, skdgm.model_selection, skdgm.display, skdgm.svm.annealing; "
+        "assert not {'torch', 'matplotlib'} & set(sys.modules); "
         "assert [getattr(skdgm, name).__name__ for name in skdgm.__all__] == skdgm.__all__; "
         "assert set(skdgm.__all__) <= set(dir(skdgm)) and not hasattr(skdgm, 'GAN')"
     )

@@ -160,7 +160,7 @@ class FakeCodes:
         return np.asarray(X)
 
 
-def test_map_shows_the_two_liveliest_dimensions():
+def test_map_shows_the_two_dimensions_with_the_largest_sd():
     X = np.random.default_rng(0).normal(size=(50, 4)) * [0.1, 3.0, 0.2, 5.0]
     display = LatentMapDisplay.from_estimator(FakeCodes(), X)
     assert display.names == ("fakecodes1", "fakecodes3")
@@ -174,6 +174,8 @@ def test_map_shows_the_two_liveliest_dimensions():
         (FakeCodes(), [10, -1, 9, 10], {"unlabeled": [1], "9": [2], "10": [0, 3]}),
         (FakeCodes(), pd.Series(["b", "a", None, pd.NA], dtype=object), {"unlabeled": [2, 3], "a": [1], "b": [0]}),
         (FakeCodes(), [0.0, 1.0, np.nan, 1.0], {"unlabeled": [2], "0.0": [0], "1.0": [1, 3]}),
+        (FakeCodes(), pd.Series(["b", "a", pd.NaT, "a"], dtype=object), {"unlabeled": [2], "a": [1, 3], "b": [0]}),
+        (FakeCodes(), np.array([3, "NaT", 3, 1], "M8[Y]"), {"unlabeled": [1], "1971": [3], "1973": [0, 2]}),
         (FakeCodes(), [1, 1, 2, 2], {"1": [0, 1], "2": [2, 3]}),
         (FakeM2(), ["a", "?", "a", "nan"], {"unlabeled": [1], "a": [0, 2], "nan": [3]}),
     ],

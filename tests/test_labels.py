@@ -32,7 +32,10 @@ def _objects(*values):
         _objects("a", -1.0, "b"),
         _objects("a", NAN, "b"),
         _objects("a", np.float32(NAN), "b"),
-        _objects("a", np.datetime64("NaT").astype(object), "b"),
+        _objects("a", np.datetime64("NaT"), "b"),
+        _objects("a", np.timedelta64("NaT"), "b"),
+        np.array(["2024-01-01", "NaT", "2025-01-01"], dtype="datetime64[D]"),
+        np.array([1, "NaT", 2], dtype="timedelta64[s]"),
         _objects(True, None, False),
     ],
     ids=repr,
@@ -57,12 +60,28 @@ def test_the_middle_row_is_unlabeled(y):
         (["a", -1, "b"], "category"),
         (["a", -1, "b"], object),
         ([0.0, None, 1.0], float),
+        (["2024-01-01", None, "2025-01-01"], "datetime64[ns]"),
+        (["2024-01-01", None, "2025-01-01"], "datetime64[ns, UTC]"),
+        (["1s", None, "2s"], "timedelta64[ns]"),
     ],
 )
 def test_pandas_series_of_any_type_are_read(values, dtype):
     pd = pytest.importorskip("pandas")
     y = pd.Series(values, dtype=dtype, index=[7, 8, 9])
     assert is_labeled(y).tolist() == [True, False, True]
+
+
+def test_missing_values_of_pandas_are_unlabeled():
+    pd = pytest.importorskip("pandas")
+    for missing in (pd.NA, pd.NaT):
+        assert is_labeled(_objects("a", missing, "b")).tolist() == [True, False, True]
+
+
+def test_dates_are_classes_and_nat_is_not_one():
+    y = np.array(["2025-01-01", "NaT", "2024-01-01"], dtype="datetime64[D]")
+    classes, codes = encode_labels(y, owner="M2Classifier")
+    assert classes.tolist() == y[[2, 0]].tolist()
+    assert codes.tolist() == [1, -1, 0]
 
 
 def test_torch_tensors_are_read():
@@ -211,6 +230,7 @@ def test_one_label_per_class_is_no_sign_of_a_regression():
     [
         (np.full(500, -1), -1, "all 500 entries are -1."),
         (np.full(3, NAN), -1, "all 3 entries are -1 or missing."),
+        (np.full(3, "NaT", dtype="datetime64[D]"), -1, "all 3 entries are -1 or missing."),
         (_objects(None, "?"), "?", "all 2 entries are '\\?' or missing."),
     ],
 )
@@ -243,8 +263,10 @@ def test_a_column_is_raveled_with_a_warning():
         ([0.5, 1.25, NAN], -1, "Unknown label type: continuous"),
         ([0.0, np.inf, -1], -1, "Input y contains infinity"),
         ([0.0, 1.0, NAN], None, "Input y contains NaN"),
-        (_objects("a", None), None, "Input y contains NaN, None or pandas.NA, and unlabeled_value=None"),
-        (_objects(0, NAN), None, "Input y contains NaN, None or pandas.NA, and unlabeled_value=None"),
+        (_objects("a", None), None, "Input y contains NaN, NaT, None or pandas.NA, and unlabeled_value=None"),
+        (_objects("a", np.datetime64("NaT")), None, "Input y contains NaN, NaT, None or pandas.NA"),
+        (np.array(["2024-01-01", "NaT"], "datetime64[D]"), None, "Input y contains NaN, NaT, None or pandas.NA"),
+        (_objects(0, NAN), None, "Input y contains NaN, NaT, None or pandas.NA, and unlabeled_value=None"),
         (_objects("a", 3, -1), -1, "y mixes labels of the types int, str"),
         (_objects("a", -1), None, "y mixes labels of the types int, str"),
         (_objects(0.5, None, 1.25), -1, "Unknown label type: continuous"),

@@ -1,32 +1,20 @@
-"""TransductiveSVC: its mathematics, that it helps on real data, and its errors."""
+"""TransductiveSVC: shares and boundaries, that it helps on real data, and its errors."""
 
 import pickle
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.optimize import check_grad, linear_sum_assignment
 from sklearn.datasets import make_blobs
-from sklearn.kernel_approximation import Nystroem
 from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
 from skdgm import TransductiveSVC
 from skdgm.datasets import mask_labels
-from skdgm.estimators.transductive_svc import (
-    MAX_DRIFT,
-    ExactTrainer,
-    PrimalTrainer,
-    apportion,
-    estimate_shares,
-    hinge,
-    hinge_slope,
-    label_costs,
-    limit_drift,
-    switch_labels,
-    targets_of,
-)
+from skdgm.svm.annealing import Annealing
+from skdgm.svm.shares import MAX_DRIFT, estimate_shares
+from skdgm.svm.solvers import Solver
 
 EXACT, PRIMAL = 10_000, 60  # n_components: at least, and fewer than, the rows
 
@@ -41,163 +29,6 @@ def clouds(request):
     """X, y with 4 labels per class, and the true labels."""
     X, y_true = _clouds(((-2, 0), (2, 0), (0, 3))[: request.param])
     return X, mask_labels(y_true, 4 * request.param, random_state=0), y_true
-
-
-# --- labels ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n", [0, 1, 7, 1000])
-@pytest.mark.parametrize("shares", [[0.5, 0.5], [0.1] * 10, [0.0, 0.301, 0.699]])
-def test_apportioned_counts_sum_up_and_are_within_one_of_their_shares(n, shares):
-    counts = apportion(np.array(shares), n)
-    assert counts.sum() == n
-    assert (np.abs(counts - n * np.array(shares)) < 1).all()
-
-
-def test_estimated_shares_are_those_of_all_rows_under_a_pull_less_the_labeled_rows():
-    labeled, predicted = np.repeat([0, 1, 2], [2, 3, 5]), np.repeat([0, 2], [60, 30])
-    # All 100 rows and the pull: 3 rows (one per class) with the shares of the labels.
-    of_all = (np.array([62, 3, 35]) + 3 * np.array([0.2, 0.3, 0.5])) / 103
-    of_unlabeled = (100 * of_all - [2, 3, 5]) / 90
-    shares = estimate_shares(labeled, predicted, 3)
-    np.testing.assert_allclose(shares, of_unlabeled)
-    assert shares.sum() == pytest.approx(1)
-    assert shares[1] == pytest.approx(3 * 0.3 / 103)  # predicted nowhere
-
-
-@pytest.mark.parametrize("n_classes", [2, 7])
-def test_estimated_shares_are_positive_whatever_is_predicted(n_classes):
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        labeled = np.r_[np.arange(n_classes), rng.integers(n_classes, size=rng.integers(200))]
-        predicted = np.full(rng.integers(1, 10**5), rng.integers(n_classes))
-        shares = estimate_shares(labeled, predicted, n_classes)
-        assert (shares > 0).all()
-        assert shares.sum() == pytest.approx(1)
-
-
-def test_shares_drift_straight_to_what_is_wanted_or_to_the_first_limit():
-    first = np.array([0.5, 0.4, 0.1])
-    room = MAX_DRIFT * np.sqrt(first * (1 - first) / 25)
-    near, far = first + [0.01, 0, -0.01], np.array([0.8, 0.0, 0.2])
-    np.testing.assert_allclose(limit_drift(first, near, 25), near)
-    np.testing.assert_array_equal(limit_drift(first, first, 25), first)
-    moved = limit_drift(first, far, 25) - first
-    np.testing.assert_allclose(moved / (far - first), room[1] / 0.4)
-    assert (np.abs(moved) <= room * (1 + 1e-12)).all()
-    assert moved.sum() == pytest.approx(0)
-
-
-def _exact_assignment(costs, counts):
-    """The cheapest labels under the counts, by the Hungarian method."""
-    seats = np.repeat(np.arange(costs.shape[1]), counts)
-    rows, places = linear_sum_assignment(costs[:, seats])
-    return seats[places], costs[rows, seats[places]].sum()
-
-
-def test_switching_two_classes_is_the_cheapest_assignment():
-    costs = label_costs(np.random.default_rng(0).normal(size=(101, 1)), 0.2)
-    labels = np.repeat([0, 1], [60, 41])
-    switch_labels(costs, labels)
-    assert np.bincount(labels).tolist() == [60, 41]
-    assert costs[np.arange(101), labels].sum() == pytest.approx(_exact_assignment(costs, [60, 41])[1])
-
-
-def test_switching_two_classes_takes_the_top_fraction_by_margin():
-    decision = np.random.default_rng(0).uniform(-0.9, 0.9, size=(50, 1))  # within the margin no two losses tie
-    labels = np.repeat([0, 1], [30, 20])
-    switch_labels(label_costs(decision, 0.0), labels)
-    assert set(np.flatnonzero(labels)) == set(np.argsort(decision[:, 0])[-20:])
-
-
-def test_switching_many_classes_lowers_the_costs_keeps_the_counts_and_ends_where_no_pair_gains():
-    costs = np.random.default_rng(0).normal(size=(120, 5))
-    counts = [10, 20, 30, 0, 60]
-    labels = np.repeat(np.arange(5), counts)
-    before = costs[np.arange(120), labels].sum()
-    n_switched = switch_labels(costs, labels)
-    after = costs[np.arange(120), labels].sum()
-    assert np.bincount(labels, minlength=5).tolist() == counts
-    assert n_switched == (labels != np.repeat(np.arange(5), counts)).sum()
-    best = _exact_assignment(costs, counts)[1]
-    assert best - 1e-9 <= after < before
-    assert after - best < 0.05 * (before - best)
-    swapped = costs[:, labels]  # [i, j]: cost of row i with the label of row j
-    own = np.diag(swapped)
-    assert (swapped + swapped.T >= own[:, None] + own[None, :] - 1e-8).all()
-    assert switch_labels(costs, labels) == 0
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_label_costs_are_the_losses_of_the_targets_up_to_a_constant_per_row(n_classes):
-    decision = np.random.default_rng(0).normal(size=(20, 1 if n_classes == 2 else n_classes))
-    given = [targets_of(np.full(20, k), n_classes) for k in range(n_classes)]
-    losses = np.column_stack([hinge(targets * decision, 0.2).sum(1) for targets in given])
-    costs = label_costs(decision, 0.2)
-    np.testing.assert_allclose(costs - costs[:, :1], losses - losses[:, :1], atol=1e-12)
-
-
-def test_rounded_hinge_is_the_hinge_away_from_its_corner_and_has_its_slope():
-    margin = np.linspace(-1, 3, 401)
-    rounded = hinge(margin, 0.2)
-    away = np.abs(margin - 1) > 0.2
-    np.testing.assert_allclose(rounded[away], hinge(margin, 0.0)[away], atol=1e-12)
-    assert np.abs(rounded - hinge(margin, 0.0)).max() == pytest.approx(0.05)
-    np.testing.assert_allclose(-np.gradient(rounded, margin)[1:-1], hinge_slope(margin, 0.2)[1:-1], atol=0.02)
-
-
-# --- machines -------------------------------------------------------------------------------------------------------
-
-
-def _primal(X, n_labeled, **params):
-    features = Nystroem(n_components=len(X), random_state=0, **params).fit(X)
-    return PrimalTrainer(X, np.arange(len(X)), n_labeled, 10.0, features)
-
-
-def test_exact_objective_is_the_one_of_the_dual(clouds):
-    X, _, y_true = clouds
-    targets = targets_of(y_true, y_true.max() + 1)
-    trainer = ExactTrainer(X, len(X), 10.0, SVC(C=10.0, gamma=0.3, tol=1e-6))
-    solution = trainer.solve(targets, 1.0)
-    dual = 0.0
-    for svc in solution.machine.machines:
-        support, alpha = svc.support_vectors_, svc.dual_coef_[0]
-        kernel = np.exp(-0.3 * ((support[:, None] - support[None]) ** 2).sum(-1))
-        dual += np.abs(alpha).sum() - alpha @ kernel @ alpha / 2
-    assert trainer.objective(solution, targets, 1.0) == pytest.approx(dual, rel=1e-3)
-
-
-def test_primal_gradient_is_that_of_the_objective():
-    X, y = _clouds(n=10)
-    trainer = PrimalTrainer(X, np.arange(30), 12, 10.0, None)  # no features: float64
-    targets, costs = targets_of(y, 3), trainer._costs(30, 0.5)
-
-    def objective(coef):
-        W = coef.reshape(3, 3)
-        losses = hinge(targets * (trainer.phi @ W), trainer.width).sum(1)
-        return (W[:-1] ** 2).sum() / 2 + costs @ losses
-
-    coef = np.random.default_rng(0).normal(size=9)
-    error = check_grad(objective, lambda c: trainer._gradient(c.reshape(3, 3), targets, costs).ravel(), coef)
-    assert error < 1e-4
-
-
-def test_primal_with_as_many_features_as_rows_is_the_svc_up_to_the_rounding_of_the_hinge(clouds):
-    X, _, y_true = clouds
-    targets = targets_of(y_true, y_true.max() + 1)
-    trainer = ExactTrainer(X, 8, 10.0, SVC(C=10.0, gamma=0.3, tol=1e-6))
-    exact, primal = trainer.solve(targets, 1.0), _primal(X, 8, gamma=0.3).solve(targets, 1.0)
-    least, reached = (trainer.objective(solution, targets, 1.0) for solution in (exact, primal))
-    # hinge <= rounded hinge <= hinge + width / 4, so what minimizes the one nearly minimizes the other.
-    rounding = 0.2 / 4 * trainer._costs(len(X), 1.0).sum() * targets.shape[1]
-    assert least * (1 - 1e-3) <= reached <= least + rounding
-    assert (np.sign(primal.decision) == np.sign(exact.decision)).mean() > 0.98
-
-
-def test_primal_machine_gives_the_values_it_was_fitted_with(clouds):
-    X, _, y_true = clouds
-    solution = _primal(X, 8).solve(targets_of(y_true, y_true.max() + 1), 1.0)
-    np.testing.assert_allclose(solution.machine.decision_function(X), solution.decision, atol=1e-4)
 
 
 # --- the estimator --------------------------------------------------------------------------------------------------
@@ -230,23 +61,6 @@ def test_objective_never_rises_while_its_weights_stay(centers, n_components):
     assert all(after <= before for before, after in within)
     assert sorted(history["C_unlabeled"]) == history["C_unlabeled"]
     assert history["C_unlabeled"][-1] == pytest.approx(1.0)
-
-
-def test_neither_half_of_a_sweep_raises_the_objective():
-    X, y = _clouds(((-1, 0), (1, 0), (0, 1.5)))
-    codes, labels = y[:12], np.random.default_rng(0).permutation(y[12:])
-    for trainer in (ExactTrainer(X, 12, 10.0, SVC(C=10.0, gamma=0.3)), _primal(X, 12, gamma=0.3)):
-        guess = labels.copy()
-        solution = trainer.solve(targets_of(codes, 3), 1.0)
-        values = []
-        for _ in range(4):
-            values.append(trainer.objective(solution, targets_of(np.r_[codes, guess], 3), 1.0))
-            switch_labels(label_costs(solution.decision[12:], trainer.width), guess)
-            targets = targets_of(np.r_[codes, guess], 3)
-            values.append(trainer.objective(solution, targets, 1.0))
-            solution = trainer.solve(targets, 1.0)
-        assert all(after <= before * (1 + 1e-4) for before, after in pairwise(values))
-        assert values[-1] < values[0]
 
 
 @pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
@@ -402,7 +216,7 @@ def test_pickle_holds_no_training_rows_in_the_primal_and_predicts_the_same(cloud
     text = pickle.dumps(model)
     assert b"torch" not in text
     np.testing.assert_array_equal(pickle.loads(text).decision_function(X), model.decision_function(X))
-    assert not any(isinstance(value, PrimalTrainer | ExactTrainer) for value in vars(model).values())
+    assert not any(isinstance(value, Solver | Annealing) for value in vars(model).values())
 
 
 def test_a_column_that_never_varies_and_huge_values_are_fitted():

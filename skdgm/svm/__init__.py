@@ -1,0 +1,4 @@
+"""Joachims' transductive SVM without its estimator: ``hinge``, ``solvers``, ``shares``, ``switching``, ``annealing``.
+
+Each may import those before it.
+"""

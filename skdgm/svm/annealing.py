@@ -1,0 +1,98 @@
+"""The loop of Joachims' transductive SVM: the unlabeled rows' cost rises, fits and exchanges of labels in between."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdgm.svm.shares import estimate_shares, limit_drift
+from skdgm.svm.solvers import Solver
+from skdgm.svm.switching import label_costs, labels_under_shares, predicted_labels, switch_labels, targets_of
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+
+FIRST_STAGE = 1e-3  # where C_unlabeled starts, as a share of its last value
+
+
+class Annealing:
+    """SVMs fitted to the labeled rows, then to all rows in stages in which the cost of unlabeled rows rises.
+
+    Parameters
+    ----------
+    solver : Solver
+        Holds the rows, the labeled ones first.
+    labeled : ndarray of shape (n_labeled,)
+        Class indices of the labeled rows.
+    shares : ndarray of shape (n_classes,)
+        Share of each class among the unlabeled rows.
+    estimates_shares : bool
+        Whether to estimate the shares anew at each stage, from the predictions of the stage before.
+    max_iter : int
+        Largest number of fits in a stage.
+    tol : float
+        A stage ends when at most this share of the unlabeled rows has changed labels.
+
+    Attributes
+    ----------
+    solution : Solution
+        The last fit.
+    labels : ndarray of shape (n_unlabeled,)
+        Class indices of the unlabeled rows; empty before ``run``.
+    shares : ndarray of shape (n_classes,)
+        As given, or as last estimated.
+    history : dict of list
+        "C_unlabeled", "objective" and "n_switched" of every fit to all rows.
+    """
+
+    def __init__(
+        self, solver: Solver, labeled: Ints, shares: Floats, *, estimates_shares: bool, max_iter: int, tol: float
+    ):
+        self.solver, self.labeled, self.shares = solver, labeled, shares
+        self.estimates_shares, self.max_iter, self.tol = estimates_shares, max_iter, tol
+        self.solution = solver.solve(self._targets(labeled), C_unlabeled=0.0)
+        self.labels = np.empty(0, dtype=np.int64)
+        self.history: dict[str, list[Any]] = {"C_unlabeled": [], "objective": [], "n_switched": []}
+        self._first_estimate: Floats | None = None
+
+    def run(self, C_unlabeled: float, n_stages: int) -> Self:
+        """Fit to all rows in ``n_stages`` stages, with ``C_unlabeled`` in the last one."""
+        for cost in np.geomspace(C_unlabeled, C_unlabeled * FIRST_STAGE, n_stages)[::-1]:
+            self._begin_stage()
+            self._settle(cost)
+        return self
+
+    def _begin_stage(self) -> None:
+        """Estimate the shares and give labels under them; labels under fixed shares are given once."""
+        if self.estimates_shares:
+            estimate = estimate_shares(self.labeled, predicted_labels(self._decision), len(self.shares))
+            self._first_estimate = estimate if self._first_estimate is None else self._first_estimate
+            self.shares = limit_drift(self._first_estimate, estimate, len(self.labeled))
+        if self.estimates_shares or not len(self.labels):
+            self.labels = labels_under_shares(self._decision, self.shares, self.solver.width)
+
+    def _settle(self, C_unlabeled: float) -> None:
+        """Fit and exchange labels until (almost) none changes. The objective never rises."""
+        for _ in range(self.max_iter):
+            targets = self._targets(np.concatenate([self.labeled, self.labels]))
+            before = self.solver.objective(self.solution, targets, C_unlabeled)
+            fitted = self.solver.solve(targets, C_unlabeled)
+            after = self.solver.objective(fitted, targets, C_unlabeled)
+            if after > before:  # as good as the solver's precision allows
+                break
+            self.solution = fitted
+            n_switched = switch_labels(label_costs(self._decision, self.solver.width), self.labels)
+            for name, value in (("C_unlabeled", C_unlabeled), ("objective", after), ("n_switched", n_switched)):
+                self.history[name].append(value)
+            if n_switched <= self.tol * len(self.labels):
+                break
+
+    @property
+    def _decision(self) -> Floats:
+        """Decision values of the unlabeled rows."""
+        return self.solution.decision[len(self.labeled) :]
+
+    def _targets(self, labels: Ints) -> Floats:
+        return targets_of(labels, len(self.shares))

@@ -1,0 +1,82 @@
+"""Labels of rows by their decision values: as targets, by the largest value, or the cheapest under given shares.
+
+The cheapest are found by exchanging the labels of pairs of rows, many pairs at once, which leaves the number of rows
+in each class as it is.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skdgm.svm.hinge import hinge
+from skdgm.svm.shares import apportion
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+
+
+def targets_of(labels: Ints, n_classes: int) -> Floats:
+    """1 for a row's own class and -1 for the others, shape (n, n_classes); with two classes one column suffices."""
+    wanted = np.arange(1 if n_classes == 2 else 0, n_classes)
+    return np.where(labels[:, None] == wanted, np.float32(1), np.float32(-1))
+
+
+def predicted_labels(decision: Floats) -> Ints:
+    """Class index of each row by its decision values, shape (n, n_classes), or (n, 1) with two classes."""
+    return (decision[:, 0] > 0).astype(np.int64) if decision.shape[1] == 1 else decision.argmax(1)
+
+
+def labels_under_shares(decision: Floats, shares: Floats, width: float) -> Ints:
+    """Class index of each row by its decision values, where each class has its share of the rows."""
+    labels = np.repeat(np.arange(len(shares)), apportion(shares, len(decision)))
+    switch_labels(label_costs(decision, width), labels)
+    return labels
+
+
+def label_costs(decision: Floats, width: float) -> Floats:
+    """Sum of a row's losses if it had each label, up to a constant per row; shape (n, n_classes)."""
+    values = decision.astype(np.float64)
+    costs = hinge(values, width) - hinge(-values, width)
+    return np.hstack([-costs, np.zeros_like(costs)]) if decision.shape[1] == 1 else costs
+
+
+def switch_labels(costs: Floats, labels: Ints) -> int:
+    """Exchange the labels of pairs of rows while that lowers the sum of ``costs[i, labels[i]]``.
+
+    Changes ``labels`` in place; the number of rows with each label stays. With two classes no other labels with these
+    numbers cost less.
+
+    Returns
+    -------
+    int
+        How many rows have another label than before.
+    """
+    before = labels.copy()
+    pairs = list(combinations(range(costs.shape[1]), 2))
+    rounding = 1e-9 * max(1.0, np.abs(costs).max(initial=0.0))
+    while sum(switch_pairs(costs, labels, a, b, rounding) for a, b in pairs):
+        pass
+    return int((labels != before).sum())
+
+
+def switch_pairs(costs: Floats, labels: Ints, a: int, b: int, rounding: float) -> int:
+    """Exchange labels a and b between the rows that gain most by it; how many pairs gained more than ``rounding``."""
+    in_a, gain_a = rows_by_gain(costs, labels, a, b)
+    in_b, gain_b = rows_by_gain(costs, labels, b, a)
+    n = min(len(in_a), len(in_b))
+    # Gains fall along both lists, and so do their sums: the first pairs are those to switch.
+    n_gaining = int((gain_a[:n] + gain_b[:n] > rounding).sum())
+    labels[in_a[:n_gaining]] = b
+    labels[in_b[:n_gaining]] = a
+    return n_gaining
+
+
+def rows_by_gain(costs: Floats, labels: Ints, source: int, target: int) -> tuple[Ints, Floats]:
+    """Rows of class ``source`` and their gains if they were in ``target``, the largest gain first."""
+    rows = np.flatnonzero(labels == source)
+    gain = costs[rows, source] - costs[rows, target]
+    order = np.argsort(-gain, kind="stable")
+    return rows[order], gain[order]
