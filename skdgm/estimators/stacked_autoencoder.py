@@ -540,7 +540,7 @@ class StackedAutoencoder(
         if isinstance(layer, RBMModule):
             divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
             return lambda batch, rng: divergence(batch.x, rng)
-        return lambda batch, rng: layer.bound(batch.x, rng, batch.evidence)
+        return lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)
 
     def _grow(self, lesson: Lesson, begun: Sequence[Taught]) -> list[Taught]:
         """Add layers as long as the best one's bound clearly beats the likelihood of the best RBM in its place."""

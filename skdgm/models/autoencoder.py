@@ -23,9 +23,11 @@ from skdgm.networks import MLP, DecoderNetwork
 class Reconstructs(BinaryCodeModule):
     """A layer trained as an auto-encoder."""
 
-    def bound(self, x: Tensor, rng: Generator | None, evidence: tuple[Tensor, Tensor | None] | None = None) -> Tensor:
-        """E_q[log p(x | h)] by one binary draw of h; (n,). ``evidence`` is what recognition reads in place of x."""
-        h = self.q_h(*(evidence or (x, None))).straight_through(rng)
+    def bound(
+        self, x: Tensor, rng: Generator | None, encoder_input: tuple[Tensor, Tensor | None] | None = None
+    ) -> Tensor:
+        """E_q[log p(x | h)] by one binary draw of h, from ``encoder_input`` in place of x where it is given; (n,)."""
+        h = self.q_h(*(encoder_input or (x, None))).straight_through(rng)
         return self.p_x(h).log_prob(x)
 
 
