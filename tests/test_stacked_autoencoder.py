@@ -91,7 +91,7 @@ def test_estimated_density_is_near_the_exact_one(monkeypatch):
     assert not stack.is_exact_ and (std > 0).all()
     assert drawn.mean() == pytest.approx(exact.mean(), abs=0.05)
     np.testing.assert_array_equal(stack.score_samples(X[::-1])[::-1], drawn)
-    monkeypatch.setattr("skdgm.models.latent_marginal.MAX_PARTITION_BITS", 3)
+    monkeypatch.setattr("skdgm.models.partition.MAX_PARTITION_BITS", 3)
     annealed = StackedAutoencoder((6, 6), n_importance_samples=2000, **SHORT).fit(X)
     assert annealed.log_partition_error_ > 0
     assert annealed.log_partition_ == pytest.approx(stack.log_partition_, abs=4 * annealed.log_partition_error_ + 0.01)

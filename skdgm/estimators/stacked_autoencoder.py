@@ -32,7 +32,7 @@ from skdgm.estimators._base import (
     like_input,
     with_input_noise,
 )
-from skdgm.models import latent_marginal
+from skdgm.models import enumeration, latent_marginal, partition
 from skdgm.models.binary_codes import BinaryCodeModule, output_at
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
 from skdgm.models.stack import StackModule, new_layer
@@ -582,7 +582,7 @@ class StackedAutoencoder(
 
     @torch.no_grad()
     def _q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
-        codes = latent_marginal.codes_to_sum(layer, x, "auto", 1, self._fixed_generator())
+        codes = enumeration.codes_to_sum(layer, x, "auto", 1, self._fixed_generator())
         return latent_marginal.q_bounds(layer, x, codes, x).q_lower
 
     # --- what a fit leaves --------------------------------------------------------------------------------------
@@ -619,12 +619,10 @@ class StackedAutoencoder(
 
     def _log_partition(self, rbm: RBMModule, mean: Tensor, rng: Generator) -> tuple[float, float]:
         """log Z and its standard error: exact where it can be, else by annealing from independent columns."""
-        if latent_marginal.can_enumerate_partition(rbm):
-            return latent_marginal.exact_log_partition(rbm), 0.0
-        b0 = output_at(mean, rbm.is_binary)
-        log_z, error = latent_marginal.annealed_log_partition(
-            rbm, b0, self.n_annealing_steps, self.n_annealing_chains, rng
-        )
+        if partition.can_enumerate_partition(rbm):
+            return partition.exact_log_partition(rbm), 0.0
+        b0 = output_at(mean, rbm.likelihood)
+        log_z, error = partition.annealed_log_partition(rbm, b0, self.n_annealing_steps, self.n_annealing_chains, rng)
         if error > MAX_PARTITION_ERROR:
             warn(
                 f"annealed importance sampling with n_annealing_steps={self.n_annealing_steps} and "
@@ -841,11 +839,11 @@ class StackedAutoencoder(
     ) -> Bunch:
         """``latent_marginal_bound`` of what layer ``level`` sees, in the units of X."""
         layer = self.module_.layers[level]
-        codes = latent_marginal.codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
+        codes = enumeration.codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
         log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
         rows = latent_marginal.q_bounds(layer, x, codes, source)
         q_lower = rows.q_lower.double()
-        certify = certify and method != "sample" and layer.n_hidden <= latent_marginal.MAX_CODE_BITS
+        certify = certify and method != "sample" and layer.n_hidden <= enumeration.MAX_CODE_BITS
         best = latent_marginal.best_latent_marginal(layer, x, codes) if certify else None
         return Bunch(
             q_lower_bound=float(q_lower.mean()) - log_scale,
