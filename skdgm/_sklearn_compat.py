@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, St
 from sklearn.utils.validation import validate_data
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
@@ -23,10 +23,6 @@ except ImportError:  # scikit-learn < 1.9
 
         def _init_callback_context(self, **kwargs: Any) -> NoCallbacks:
             return NoCallbacks()
-
-    def with_callbacks(method):
-        """Leave the method as it is."""
-        return method
 
 
 def with_labels(scorer: Any, classes: Any) -> Any:
@@ -72,6 +68,5 @@ __all__ = [
     "StrOptions",
     "_fit_context",
     "validate_data",
-    "with_callbacks",
     "with_labels",
 ]

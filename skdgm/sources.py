@@ -1,12 +1,14 @@
 """Where training rows come from: ``rows(indices, rng)`` gives a batch on the device, whatever lies behind it.
 
 ``Resident`` gathers from tensors that lie on the device; ``OnDisk`` reads arrays too large for that block by block.
-``SampledBinary``, ``Codes`` and ``Encoded`` draw their rows anew at each visit, ``Corrupted`` draws what recognition
-reads of them; ``Subset`` shows some rows of another source.
+``SampledBinary``, ``Codes`` and ``Encoded`` draw their rows anew at each visit, ``Corrupted`` draws what the encoder
+reads of them; ``Subset`` shows some rows of another source. What reads in blocks says so by its ``order``, which every
+source above it asks.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -29,15 +31,15 @@ class Batch(NamedTuple):
         Class indices.
     weight : Tensor of shape (n,) or None
         How much each row counts; None means 1.
-    evidence : pair of x and observed, or None
-        What recognition reads in place of x and observed; None means these.
+    encoder_input : pair of x and observed, or None
+        What the encoder reads in place of x and observed; None means these.
     """
 
     x: Tensor
     observed: Tensor | None = None
     y: Tensor | None = None
     weight: Tensor | None = None
-    evidence: tuple[Tensor, Tensor | None] | None = None
+    encoder_input: tuple[Tensor, Tensor | None] | None = None
 
 
 class Source(Protocol):
@@ -49,8 +51,8 @@ class Source(Protocol):
         """Give the rows of ``indices``; a source that samples draws from ``rng``."""
         ...
 
-    def order(self, rng: Generator | None) -> Tensor:
-        """Give all indices in the order of an epoch."""
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
+        """Shuffle the rows as it is best to read them: positions in ``indices``, in all rows for None."""
         ...
 
 
@@ -68,9 +70,10 @@ class Resident:
         x, observed, y, weight, _ = self.columns
         return Batch(x.index_select(0, indices), at(observed, indices), at(y, indices), at(weight, indices))
 
-    def order(self, rng: Generator | None) -> Tensor:
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
         """Give a random permutation."""
-        return torch.randperm(self.n_rows, generator=rng, device=self.columns.x.device)
+        n_rows = self.n_rows if indices is None else len(indices)
+        return torch.randperm(n_rows, generator=rng, device=self.columns.x.device)
 
 
 def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
@@ -88,7 +91,7 @@ class OnDisk:
         Turns a block of rows into x and observed on the device.
     device : torch.device
     block : int, default=256
-        Neighbouring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix less.
+        Neighboring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix less.
     """
 
     def __init__(
@@ -106,14 +109,19 @@ class OnDisk:
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Read the rows, in the array's order for the disk's sake, and give them in the order asked for."""
-        place = indices.cpu().numpy()
-        ascending = np.argsort(place, kind="stable")
-        block = self.array[place[ascending]]
+        wanted = indices.cpu().numpy()
+        ascending = np.argsort(wanted, kind="stable")
+        block = self.array[wanted[ascending]]
         back = np.empty_like(ascending)
-        back[ascending] = np.arange(len(place))
+        back[ascending] = np.arange(len(wanted))
         return Batch(*self.prepare(block[back]), at(self.y, indices), at(self.weight, indices))
 
-    def order(self, rng: Generator | None) -> Tensor:
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
+        """Give a random order in which each stretch of rows lies in few blocks."""
+        order = self.shuffled_blocks(rng)
+        return order if indices is None else torch.argsort(torch.argsort(order)[indices])
+
+    def shuffled_blocks(self, rng: Generator | None) -> Tensor:
         """Shuffle the blocks, then the rows within every 64 blocks in a row."""
         blocks = torch.arange(self.n_rows, device=self.device).split(self.block)
         shuffled = torch.cat(
@@ -123,40 +131,59 @@ class OnDisk:
         return torch.cat([pool[torch.randperm(len(pool), generator=rng, device=self.device)] for pool in pools])
 
 
-class SampledBinary:
-    """Rows of grey values in [0, 1], drawn as 0/1 anew at each visit."""
+class Wrapper:
+    """Rows made anew at each visit from those of another source, in that source's order."""
 
     def __init__(self, source: Source) -> None:
         self.n_rows, self.source = source.n_rows, source
 
+    @abstractmethod
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Draw each cell with its grey value as probability."""
+        """Make the rows of ``indices``."""
+
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
+        """Give the order of the source below."""
+        return self.source.order(rng, indices)
+
+
+class SampledBinary(Wrapper):
+    """Rows of gray values in [0, 1], drawn as 0/1 anew at each visit."""
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Draw each cell with its gray value as probability."""
         batch = self.source.rows(indices, rng)
         return batch._replace(x=bits(batch.x, rng))
 
-    def order(self, rng: Generator | None) -> Tensor:
-        """Give the order of the grey source."""
-        return self.source.order(rng)
 
-
-class Encoded:
+class Encoded(Wrapper):
     """What ``encode`` draws for the rows of another source, anew at each visit."""
 
     def __init__(self, source: Source, encode: Callable[[Tensor, Generator | None], Tensor]) -> None:
-        self.n_rows, self.source, self.encode = source.n_rows, source, encode
+        super().__init__(source)
+        self.encode = encode
 
     @torch.no_grad()
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw the codes of the rows."""
         return Batch(self.encode(self.source.rows(indices, rng).x, rng))
 
-    def order(self, rng: Generator | None) -> Tensor:
-        """Give the order of the source below."""
-        return self.source.order(rng)
+
+class Codes(Wrapper):
+    """Codes N(mean, sd^2) of rows that another model has encoded, drawn anew at each visit."""
+
+    def __init__(self, mean: Tensor, sd: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
+        super().__init__(Resident(mean, None, y, weight))
+        self.sd = sd
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Draw the codes."""
+        batch = self.source.rows(indices, rng)
+        noise = torch.randn(batch.x.shape, generator=rng, device=batch.x.device)
+        return batch._replace(x=batch.x + self.sd[indices] * noise)
 
 
-class Corrupted:
-    """Rows of which recognition reads a noisy copy, while the bound keeps the clean one.
+class Corrupted(Wrapper):
+    """Rows of which the encoder reads a noisy copy, while the bound keeps the clean one.
 
     Parameters
     ----------
@@ -168,16 +195,13 @@ class Corrupted:
     """
 
     def __init__(self, source: Source, kind: str, level: float) -> None:
-        self.n_rows, self.source, self.corrupt, self.level = source.n_rows, source, CORRUPTIONS[kind], level
+        super().__init__(source)
+        self.corrupt, self.level = CORRUPTIONS[kind], level
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw the noise of each cell."""
         batch = self.source.rows(indices, rng)
-        return batch._replace(evidence=self.corrupt(batch, self.level, rng))
-
-    def order(self, rng: Generator | None) -> Tensor:
-        """Give the order of the clean source."""
-        return self.source.order(rng)
+        return batch._replace(encoder_input=self.corrupt(batch, self.level, rng))
 
 
 def flipped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
@@ -188,7 +212,7 @@ def flipped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, 
 def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
     """Cells taken for missing: of each row a share of its own, uniform up to ``share``.
 
-    Recognition has to read complete rows and sparse ones; of one share only, it would be lost at all others.
+    The encoder has to read complete rows and sparse ones; of one share only, it would be lost at all others.
     """
     kept = ~chosen_cells(batch.x, share * torch.rand(len(batch.x), 1, generator=rng, device=batch.x.device), rng)
     return batch.x, kept if batch.observed is None else kept & batch.observed
@@ -207,24 +231,6 @@ def chosen_cells(x: Tensor, share: float | Tensor, rng: Generator | None) -> Ten
 CORRUPTIONS = {"flip": flipped, "dropout": dropped, "gaussian": noisy}
 
 
-class Codes:
-    """Codes N(mean, sd^2) of rows that another model has encoded, drawn anew at each visit."""
-
-    def __init__(self, mean: Tensor, sd: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
-        self.n_rows = len(mean)
-        self.sd, self.means = sd, Resident(mean, None, y, weight)
-
-    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Draw the codes."""
-        batch = self.means.rows(indices, rng)
-        noise = torch.randn(batch.x.shape, generator=rng, device=batch.x.device)
-        return batch._replace(x=batch.x + self.sd[indices] * noise)
-
-    def order(self, rng: Generator | None) -> Tensor:
-        """Give a random permutation."""
-        return self.means.order(rng)
-
-
 class Subset:
     """Some rows of another source, by index."""
 
@@ -235,11 +241,6 @@ class Subset:
         """Give the source's rows behind ``indices``."""
         return self.source.rows(self.indices[indices], rng)
 
-    def order(self, rng: Generator | None) -> Tensor:
-        """Give a random permutation, or the source's own order where it reads in blocks."""
-        if isinstance(self.source, OnDisk):
-            chosen = torch.full((self.source.n_rows,), -1, device=self.indices.device)
-            chosen[self.indices] = torch.arange(self.n_rows, device=self.indices.device)
-            places = chosen[self.source.order(rng)]
-            return places[places >= 0]
-        return torch.randperm(self.n_rows, generator=rng, device=self.indices.device)
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
+        """Shuffle these rows as the source likes to read them."""
+        return self.source.order(rng, self.indices if indices is None else self.indices[indices])

@@ -36,7 +36,7 @@ OUTSIDE = {
     **dict.fromkeys([*TORCH_ROOMS, "training"], {"torch"}),
     "sources": {"torch", "numpy"},
     **dict.fromkeys([*ARRAY_ROOMS, "svm"], {"numpy", "scipy", "sklearn"}),
-    "estimators": {"torch", "numpy", "scipy", "sklearn", "joblib"},
+    "estimators": {"torch", "numpy", "scipy", "sklearn"},
     "display": {"numpy", "matplotlib"},
     "__init__": set(),
 }

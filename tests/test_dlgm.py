@@ -229,9 +229,9 @@ def test_input_noise_reaches_recognition_only(kind, monkeypatch):
     X, seen = binary_rows(400), []
     original = DLGMModule.bound
 
-    def spy(self, x, rng, observed, evidence, code_noise):
-        seen.append((x, observed, *evidence))
-        return original(self, x, rng, observed, evidence, code_noise)
+    def spy(self, x, rng, observed, encoder_input, code_noise):
+        seen.append((x, observed, *encoder_input))
+        return original(self, x, rng, observed, encoder_input, code_noise)
 
     monkeypatch.setattr(DLGMModule, "bound", spy)
     DLGM(2, **{**FAST, "max_iter": 3}, input_noise=kind, input_noise_level=0.2, batch_size=400).fit(X)

@@ -200,7 +200,7 @@ def test_m2_labeled_bound_is_the_joint_in_mean_if_the_posterior_is_exact():
 
 
 def linear_m1m2():
-    """Both posteriors exact: p(z1 | y) = N(0, I) for every class, z1 of 2 active dimensions and a silent one."""
+    """Both posteriors exact: p(z1 | y) = N(0, I) for every class, z1 of 2 active dimensions and an inactive one."""
     lower, upper = linear_vae(n_latent=3), linear_m2(n_columns=2, n_latent=1)
     with torch.no_grad():
         upper.decoder.mlp.layers[0].weight.copy_(torch.tensor([[0.6], [0.0]]))
@@ -221,7 +221,7 @@ def test_m1m2_joint_is_exact_if_both_posteriors_are():
 
 
 def test_m1m2_joint_is_the_sum_of_its_parts():
-    """log p(x|z1) + log p(z1|y,z2) + log p(y) + log p(z2) + log N(silent z1) - log q(z1|x) - log q(z2|z1,y)."""
+    """log p(x|z1) + log p(z1|y,z2) + log p(y) + log p(z2) + log N(inactive z1) - log q(z1|x) - log q(z2|z1,y)."""
     module, x = m1m2("gaussian"), some_rows("gaussian", 4)
     lower, upper = module.lower, module.upper
     at_means = RowNoise(torch.zeros(64), x)  # every draw is its mean, whatever the order of drawing
@@ -321,7 +321,7 @@ def test_m2_marginal_sums_to_one_over_all_binary_rows_and_classes():
 
 
 def test_m1m2_marginal_sums_to_one_over_all_binary_rows_and_classes():
-    """sum_x p(x, y) = p(y) for the stack, with a silent dimension of z1."""
+    """sum_x p(x, y) = p(y) for the stack, with an inactive dimension of z1."""
     module, x = m1m2(sd=0.3), all_binary_rows(N_COLUMNS)
     with torch.no_grad():
         weights = module.log_joint(x.repeat(4000, 1), generator(), 1).double().exp().reshape(4000, len(x), 3).sum(1)

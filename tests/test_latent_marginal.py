@@ -5,21 +5,14 @@ import math
 import numpy as np
 import pytest
 import scipy.optimize
-import scipy.stats
 import torch
 
 from skdgm import training
-from skdgm.models.latent_marginal import (
-    all_codes,
-    best_latent_marginal,
-    distinct_draws,
-    exact_log_partition,
-    log_latent_marginal,
-    log_mixture,
-    q_bounds,
-)
+from skdgm.models.enumeration import all_codes, distinct_draws, log_mixture
+from skdgm.models.latent_marginal import best_latent_marginal, log_latent_marginal, q_bounds
+from skdgm.models.partition import exact_log_partition
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
-from skdgm.models.stack import StackModule, new_layer
+from skdgm.models.stack import new_layer
 from skdgm.sources import Resident
 
 KINDS = ["rich", "vanilla", "rbm"]
@@ -55,10 +48,6 @@ layers = pytest.mark.parametrize(
     [a_layer(kind, seed, trained) for kind in KINDS for seed in range(3) for trained in (False, True)],
     ids=lambda layer: type(layer).__name__,
 )
-
-
-def test_all_codes():
-    assert sorted(map(tuple, all_codes(3).tolist())) == [tuple(map(float, f"{i:03b}")) for i in range(8)]
 
 
 @layers
@@ -145,7 +134,7 @@ def test_sampled_codes_bound_from_below(layer):
 def test_bounds_do_not_depend_on_the_table_size(monkeypatch):
     layer, x, codes = a_layer("rich"), some_rows(), all_codes(N_HIDDEN)
     whole, em = q_bounds(layer, x, codes, x), best_latent_marginal(layer, x, codes)
-    monkeypatch.setattr("skdgm.models.latent_marginal.TABLE_CELLS", 40)
+    monkeypatch.setattr("skdgm.models.enumeration.TABLE_CELLS", 40)
     parts, em_parts = q_bounds(layer, x, codes, x), best_latent_marginal(layer, x, codes)
     torch.testing.assert_close(parts.q_lower, whole.q_lower)
     torch.testing.assert_close(parts.autoencoder, whole.autoencoder)
@@ -158,57 +147,3 @@ def test_far_rows_stay_finite():
     x = torch.full((4, N_COLUMNS), 300.0)
     best = best_latent_marginal(layer, x, all_codes(N_HIDDEN))
     assert math.isfinite(best.certified) and best.certified >= best.values[-1]
-
-
-# --- densities of stacks ----------------------------------------------------------------------------------------------
-
-
-def a_stack(sizes=(4, 3, 5), kind="rich", n_columns=N_COLUMNS):
-    rng = torch.Generator().manual_seed(0)
-    kinds, widths = [kind] * (len(sizes) - 1) + ["rbm"], [n_columns, *sizes]
-    stack = StackModule(
-        [
-            new_layer(k, below, here, "bernoulli", rng=rng, **({"hidden": [6]} if k == "rich" else {}))
-            for k, below, here in zip(kinds, widths[:-1], widths[1:], strict=True)
-        ]
-    ).requires_grad_(False)
-    for parameter in stack.parameters():
-        parameter.add_(torch.randn(parameter.shape, generator=rng))
-    return stack
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("sizes", [(3,), (4, 3), (4, 3, 5)])
-def test_enumerated_density_sums_to_one(sizes, kind):
-    stack = a_stack(sizes, kind)
-    x = all_codes(N_COLUMNS)
-    log_p = stack.log_likelihood(x, stack.log_prior(exact_log_partition(stack.top)))
-    assert torch.exp(log_p).sum().item() == pytest.approx(1, abs=1e-4)
-
-
-def test_density_from_drawn_codes_errs_low_and_comes_near():
-    """E[exp(estimate)] is p(x), hence the estimate too low on average; its spread is told."""
-    stack, x = a_stack(), some_rows(20)
-    with torch.no_grad():  # posteriors that recognition covers, so that the spread can be trusted
-        for parameter in stack.parameters():
-            parameter.mul_(0.4)
-    log_z = exact_log_partition(stack.top)
-    exact = stack.log_likelihood(x, stack.log_prior(log_z))
-    rng = torch.Generator().manual_seed(0)
-    few = torch.stack([stack.estimated_log_likelihood(x, log_z, 5, rng)[0] for _ in range(200)]).mean(0)
-    assert (few.mean() < exact.mean()).item()
-    many, error = stack.estimated_log_likelihood(x, log_z, 20_000, rng)
-    assert ((many - exact).abs() < 4 * error + 1e-3).all()
-
-
-def test_samples_have_the_enumerated_probabilities():
-    """Chi-squared over all rows of 4 columns."""
-    stack = a_stack((3, 2), n_columns=4)
-    with torch.no_grad():
-        for parameter in stack.parameters():
-            parameter.mul_(0.5)
-    log_p = stack.log_likelihood(all_codes(4), stack.log_prior(exact_log_partition(stack.top)))
-    x = stack.sample(20_000, 100, torch.Generator().manual_seed(0))
-    counts = np.bincount((x @ (2.0 ** torch.arange(4))).long().numpy(), minlength=16)
-    expected = torch.softmax(log_p.double(), 0).numpy() * len(x)
-    assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3

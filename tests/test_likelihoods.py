@@ -24,9 +24,10 @@ def a_density(name, n=4, observed=None, seed=0):
 
 
 def test_the_table_holds_the_documented_names():
-    """The likelihoods of the API, and whether X is standardised for them."""
+    """The likelihoods of the API, and whether X is standardized for them: not where it is binary."""
     wanted = {"bernoulli": False, "gaussian": True, "gaussian_heteroscedastic": True}
     assert {name: likelihood.standardize for name, likelihood in LIKELIHOODS.items()} == wanted
+    assert {name: not likelihood.is_binary for name, likelihood in LIKELIHOODS.items()} == wanted
 
 
 @pytest.mark.parametrize("name", NAMES)

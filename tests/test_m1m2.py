@@ -35,7 +35,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def vae(data):
-    """A fitted encoder whose last dimension is silent: two carry the clusters, the third is muted."""
+    """A fitted encoder whose last dimension is inactive: two carry the clusters, the third is muted."""
     two, vae = VAE(2, **{**FAST, "max_iter": 20}).fit(data[0]), VAE(3, **{**FAST, "max_iter": 1}).fit(data[0])
     for part in ("encoder", "decoder"):
         source, target = (getattr(model.module_, part) for model in (two, vae))
@@ -113,7 +113,7 @@ def test_prediction_reads_posterior_means(model, data, vae):
     assert model.transform(X).shape == (N, 2)
 
 
-def test_decoding_goes_down_to_X_with_zeros_for_silent_dimensions(model, data, vae):
+def test_decoding_goes_down_to_X_with_zeros_for_inactive_dimensions(model, data, vae):
     """inverse_transform(Z, y) is the VAE's decoder at the upper decoder's mean, 0 in the dropped dimension."""
     X, _, _ = data
     Z = model.transform(X)
@@ -135,8 +135,8 @@ def test_draws_of_a_class_look_like_that_class(model, data):
         assert np.mean(model.predict(rows) == label) > 0.8
 
 
-def test_silent_dimensions_are_drawn_from_their_prior(model, data):
-    """sample fills them with N(0, 1): draws differ where the decoder reads nothing but the silent dimension."""
+def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
+    """sample fills them with N(0, 1): draws differ where the decoder reads nothing but the inactive dimension."""
     X, y, _ = data
     vae = clone(model.encoder.estimator).set_params(max_iter=3).fit(X)
     layer = vae.module_.decoder.mlp.layers[0]

@@ -1,4 +1,4 @@
-"""The RBM against brute force: energies, conditionals, partition functions, gradients, Gibbs steps, annealing."""
+"""The RBM against brute force: energies, conditionals, gradients, Gibbs steps."""
 
 import math
 
@@ -10,7 +10,8 @@ import scipy.stats
 import torch
 
 from skdgm import training
-from skdgm.models.latent_marginal import all_codes, annealed_log_partition, exact_log_partition
+from skdgm.models.enumeration import all_codes
+from skdgm.models.partition import exact_log_partition
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
 from skdgm.sources import Resident
 
@@ -36,10 +37,6 @@ def minus_energy(rbm, x, h):
     return (-((x - b) ** 2) / (2 * variance)).sum(1)[:, None] + h @ c + (x / variance) @ W.T @ h.T
 
 
-def brute_force_log_z(rbm):
-    return scipy.special.logsumexp(minus_energy(rbm, all_codes(rbm.n_columns), all_codes(rbm.n_hidden)))
-
-
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_free_energy_is_the_sum_over_codes(likelihood):
     rbm = an_rbm(likelihood=likelihood)
@@ -57,9 +54,9 @@ def test_free_energy_of_codes_is_the_sum_over_binary_rows():
 
 def test_free_energy_of_codes_is_the_integral_over_real_rows():
     rbm = an_rbm(n_columns=1, likelihood="gaussian")
-    for place, h in enumerate(all_codes(3)):
+    for index, h in enumerate(all_codes(3)):
         integral, _ = scipy.integrate.quad(lambda v, h=h: np.exp(minus_energy(rbm, [[v]], h[None]))[0, 0], -40, 40)
-        assert rbm.free_energy_of_codes(all_codes(3))[place].item() == pytest.approx(-math.log(integral), abs=1e-4)
+        assert rbm.free_energy_of_codes(all_codes(3))[index].item() == pytest.approx(-math.log(integral), abs=1e-4)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
@@ -73,20 +70,6 @@ def test_conditionals_are_those_of_the_joint(likelihood):
     given_h = rbm.p_x(h).cross_log_prob(x).numpy()  # p(x | h) = exp(-E) / (a function of h)
     ratio = given_h - joint
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[:1], ratio.shape), atol=1e-3)
-
-
-@pytest.mark.parametrize("shape", [(4, 6), (6, 4)])
-def test_log_partition_by_the_smaller_side(shape):
-    rbm = an_rbm(*shape)
-    assert rbm.smaller_side() == 4
-    assert exact_log_partition(rbm) == pytest.approx(brute_force_log_z(rbm), abs=1e-4)
-
-
-def test_probabilities_of_real_rows_integrate_to_one():
-    rbm = an_rbm(n_columns=1, n_hidden=4, likelihood="gaussian")
-    log_z = exact_log_partition(rbm)
-    grid = torch.linspace(-40, 40, 80_001)[:, None]
-    assert torch.exp(-rbm.free_energy(grid) - log_z).sum().item() * 0.001 == pytest.approx(1, abs=1e-3)
 
 
 # --- the gradient -----------------------------------------------------------------------------------------------------
@@ -150,7 +133,7 @@ def test_pseudo_likelihood_is_its_definition():
 
 
 def test_monitor_is_of_the_rows_themselves():
-    """Pseudo-likelihood of 0/1 draws of grey rows; E_q[log p(x | h)] of real rows, whatever the chains hold."""
+    """Pseudo-likelihood of 0/1 draws of gray rows; E_q[log p(x | h)] of real rows, whatever the chains hold."""
     rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
     assert (rbm.monitor(torch.full((500, 4), 0.5), rng) < 0).all()
     real = an_rbm(4, 3, "gaussian")
@@ -185,29 +168,3 @@ def test_a_step_needs_no_device():
     for likelihood in ("bernoulli", "gaussian"):
         rbm = RBMModule(6, 4, likelihood).to("meta")
         assert ContrastiveDivergence(rbm, 2)(torch.empty(3, 6, device="meta"), None).shape == (3,)
-
-
-# --- annealed importance sampling -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
-def test_annealing_agrees_with_brute_force(likelihood):
-    """20 random machines: within 3 standard errors (and what float32 sums to)."""
-    off = []
-    for seed in range(20):
-        rbm = an_rbm(6, 5, likelihood, seed, sd=0.7)
-        rng = torch.Generator().manual_seed(seed)
-        log_z, error = annealed_log_partition(rbm, torch.zeros(6), 200, 200, rng)
-        exact = exact_log_partition(rbm)
-        if likelihood == "bernoulli":
-            assert exact == pytest.approx(brute_force_log_z(rbm), abs=1e-4)
-        off.append(abs(log_z - exact) - 1e-3 > 3 * error)
-    assert not any(off)
-
-
-def test_annealing_of_no_interaction_is_exact():
-    """With b0 = b and W = 0 all weights are equal."""
-    rbm = an_rbm(6, 4)
-    rbm.W.zero_(), rbm.c.zero_()
-    log_z, error = annealed_log_partition(rbm, rbm.b, 5, 10, torch.Generator().manual_seed(0))
-    assert log_z == pytest.approx(exact_log_partition(rbm), abs=1e-4) and error < 1e-6

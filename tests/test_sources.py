@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdgm.sources import Codes, Encoded, OnDisk, Resident, SampledBinary, Subset
+from skdgm.sources import Codes, Corrupted, Encoded, OnDisk, Resident, SampledBinary, Subset
 
 CPU = torch.device("cpu")
 N = 1000
@@ -91,13 +91,13 @@ def test_resident_carries_mask_labels_and_weights(labels):
     assert torch.equal(batch.y, labels[0][indices]) and torch.equal(batch.weight, labels[1][indices])
 
 
-def test_sampled_binary_draws_anew_with_the_grey_value_as_probability(labels):
+def test_sampled_binary_draws_anew_with_the_gray_value_as_probability(labels):
     """0/1 rows, other ones at each visit, with the right shares (4 standard errors); 0 and 1 stay; the rest is kept."""
-    grey = torch.tensor([[0.0, 0.1, 0.5, 0.9, 1.0]])
-    source, rng = SampledBinary(Resident(grey.expand(4000, 5), None, torch.arange(4000))), generator()
+    gray = torch.tensor([[0.0, 0.1, 0.5, 0.9, 1.0]])
+    source, rng = SampledBinary(Resident(gray.expand(4000, 5), None, torch.arange(4000))), generator()
     batch = source.rows(torch.arange(4000), rng)
-    error = 4 * torch.sqrt(grey * (1 - grey) / 4000)
-    assert ((batch.x.mean(0) - grey).abs() <= error).all()
+    error = 4 * torch.sqrt(gray * (1 - gray) / 4000)
+    assert ((batch.x.mean(0) - gray).abs() <= error).all()
     assert set(batch.x.unique().tolist()) == {0.0, 1.0}
     assert not torch.equal(source.rows(torch.arange(4000), rng).x, batch.x)
     assert torch.equal(batch.y, torch.arange(4000)) and batch.observed is None
@@ -115,22 +115,50 @@ def test_codes_are_drawn_anew_around_their_means(labels):
 
 
 @pytest.mark.parametrize("make", [lambda a: Resident(to_tensor(a)), lambda a: on_disk(a, block=32)])
-def test_a_subset_gives_the_rows_behind_its_places(make, array):
-    """rows(i) of a subset are the source's rows at places[i]; all of them turn up in its order, and no others."""
-    places = torch.tensor([7, 3, 998, 400])
-    subset = Subset(make(array), places)
+def test_a_subset_gives_the_rows_behind_its_indices(make, array):
+    """rows(i) of a subset are the source's rows at indices[i]; all of them turn up in its order, and no others."""
+    indices = torch.tensor([7, 3, 998, 400])
+    subset = Subset(make(array), indices)
     assert subset.n_rows == 4
     assert subset.rows(torch.tensor([2, 0]), None).x[:, 0].tolist() == [998.0, 7.0]
     seen = subset.rows(subset.order(generator()), None).x[:, 0]
     assert sorted(seen.tolist()) == [3.0, 7.0, 400.0, 998.0]
 
 
-def test_a_subset_of_a_disk_is_read_in_stretches(array):
-    """The order of a subset follows its source's blocks, so that the disk is not read row by row."""
+WRAPPERS = {
+    "itself": lambda source: source,
+    "SampledBinary": SampledBinary,
+    "Corrupted": lambda source: Corrupted(source, "flip", 0.1),
+    "Encoded": lambda source: Encoded(source, lambda x, rng: x),
+    "Subset": lambda source: Subset(source, torch.arange(source.n_rows)),
+    "two wrappers": lambda source: Corrupted(SampledBinary(source), "dropout", 0.1),
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_a_subset_of_a_disk_is_read_in_stretches(name):
+    """Whatever lies between, the order of a subset follows the blocks, so that the disk is not read row by row."""
     source = on_disk(np.zeros((64 * 4 * 4, 1)), block=4)
-    places = torch.arange(0, source.n_rows, 2)
-    stretch = places[Subset(source, places).order(generator())[:128]]
-    assert len(torch.unique(stretch // 4)) == 64
+    indices = torch.arange(0, source.n_rows, 2)
+    order = Subset(WRAPPERS[name](source), indices).order(generator())
+    assert torch.equal(order.sort().values, torch.arange(len(indices)))
+    for stretch in indices[order].split(128):
+        assert len(torch.unique(stretch // 4)) == 64
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrapping_changes_no_order(name, array):
+    """To the bit that of the source below: a permutation for rows on the device, shuffled blocks for those on disk."""
+    for source in (Resident(to_tensor(array)), on_disk(array, block=32)):
+        assert torch.equal(WRAPPERS[name](source).order(generator()), source.order(generator()))
+    subset = Subset(WRAPPERS[name](Resident(to_tensor(array))), torch.arange(0, N, 3))
+    assert torch.equal(subset.order(generator()), torch.randperm(subset.n_rows, generator=generator()))
+
+
+def test_a_subset_may_repeat_rows(array):
+    """Every entry of its indices turns up once, though several stand for the same row."""
+    subset = Subset(on_disk(array, block=32), torch.tensor([7, 7, 500, 7]))
+    assert subset.order(generator()).sort().values.tolist() == [0, 1, 2, 3]
 
 
 def test_encoded_rows_are_drawn_anew_in_the_order_of_the_source_below(array):

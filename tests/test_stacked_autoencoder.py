@@ -91,7 +91,7 @@ def test_estimated_density_is_near_the_exact_one(monkeypatch):
     assert not stack.is_exact_ and (std > 0).all()
     assert drawn.mean() == pytest.approx(exact.mean(), abs=0.05)
     np.testing.assert_array_equal(stack.score_samples(X[::-1])[::-1], drawn)
-    monkeypatch.setattr("skdgm.models.latent_marginal.MAX_PARTITION_BITS", 3)
+    monkeypatch.setattr("skdgm.models.partition.MAX_PARTITION_BITS", 3)
     annealed = StackedAutoencoder((6, 6), n_importance_samples=2000, **SHORT).fit(X)
     assert annealed.log_partition_error_ > 0
     assert annealed.log_partition_ == pytest.approx(stack.log_partition_, abs=4 * annealed.log_partition_error_ + 0.01)
@@ -99,8 +99,9 @@ def test_estimated_density_is_near_the_exact_one(monkeypatch):
 
 def test_few_annealing_steps_are_warned_of(digits):
     X = (digits[0][:300] > 0.5).astype(float)
-    with pytest.warns(ConvergenceWarning, match=r"standard error of \d+.*Raise n_annealing_steps"):
+    with pytest.warns(ConvergenceWarning, match=r"standard error of \d+.*Raise n_annealing_steps") as warned:
         StackedAutoencoder(40, n_annealing_steps=2, n_annealing_chains=20, max_iter=1, random_state=0).fit(X)
+    assert warned[0].filename == __file__
 
 
 @pytest.mark.parametrize("sizes", [4, (4, 3)])
@@ -158,7 +159,7 @@ def test_bottom_layer_first_then_the_top():
 
 
 def test_lower_layers_bring_their_units():
-    """A stack of real rows goes on in the standardisation of its lower layer."""
+    """A stack of real rows goes on in the standardization of its lower layer."""
     X = np.random.default_rng(0).normal(5, 3, (100, 4))
     bottom = StackedAutoencoder((4, 3), stop_after=1, **SHORT).fit(X)
     whole = StackedAutoencoder((4, 3), lower=FrozenEstimator(bottom), **SHORT).fit(X[:50])
@@ -249,7 +250,7 @@ def test_warm_start_goes_on():
     assert bottom.set_params(stop_after=None).fit(X).is_exact_
 
 
-def test_early_stopping_watches_each_layer():
+def test_early_stopping_scores_each_layer():
     stack = StackedAutoencoder((6, 4), **SHORT | {"max_iter": 400, "rbm_max_iter": 400}).set_params(
         early_stopping=True, n_iter_no_change=3, tol=0.05
     )

@@ -323,10 +323,10 @@ class DLGM(LatentDensity):
         module, n_draws, code_noise = self.module_, self.n_importance_train, self.code_noise * noisy
 
         def bound(batch, rng):
-            return module.bound(batch.x, rng, batch.observed, batch.evidence, code_noise)
+            return module.bound(batch.x, rng, batch.observed, batch.encoder_input, code_noise)
 
         def importance_bound(batch, rng):
-            return module.importance_bound(batch.x, rng, n_draws, batch.observed, batch.evidence, code_noise)
+            return module.importance_bound(batch.x, rng, n_draws, batch.observed, batch.encoder_input, code_noise)
 
         return bound if n_draws == 1 else importance_bound
 

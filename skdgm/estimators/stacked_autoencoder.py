@@ -4,42 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
-from warnings import warn
 
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Generator, Tensor
 
-from skdgm import training
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._arrays import KeepsFloatType, as_host_array, like_input
 from skdgm.estimators._base import DeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
-from skdgm.estimators._options import check_same_architecture, layer_sizes, with_input_noise
-from skdgm.models import latent_marginal
-from skdgm.models.binary_codes import BinaryCodeModule, output_at
-from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.estimators._layerwise import (
+    Architecture,
+    FitContext,
+    LayerSettings,
+    LayerwiseTrainer,
+    TrainedLayer,
+    checked_log_partition,
+    column_means,
+    encoded,
+    layer_bounds,
+)
+from skdgm.estimators._options import check_same_architecture, layer_sizes
+from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.stack import StackModule, new_layer
-from skdgm.sources import CORRUPTIONS, Encoded, Source
+from skdgm.sources import CORRUPTIONS, Source
+from skdgm.training import History, Term
 
-# Training rows that a layer's biases, and the base of annealing, take their means from.
-ROWS_FOR_MEANS = 10_000
-# A standard error of log Z, in nats, beyond which the number of annealing steps is too small.
-MAX_PARTITION_ERROR = 0.25
-# n_components="auto": sizes that are tried, as shares of the width below, and where it ends.
-LAYER_SHARES = (0.5, 0.25)
-TOP_SHARES = (1.0, 0.5)
-MAX_GROWN_SIZE = 500
-MAX_LAYERS = 5
 # Rows times codes up to which ``fit`` itself computes a layer's upper bound: beyond, EM takes longer than training.
 MAX_CELLS_IN_FIT = 1 << 23
 
@@ -387,26 +385,23 @@ class StackedAutoencoder(
         random = self._start()
         lower = self._frozen_lower(rows.shape[1])
         self._choose_units(rows, lower)
-        trained, judged = self._split_judged(len(rows), random)
-        lesson = Lesson(
-            source=self._source(rows[trained] if len(judged) else rows),
-            held_out=self._source(rows[judged]) if len(judged) else None,
-            weights_rng=self._generator(random, "cpu"),  # weights are drawn on the CPU: the same on every device
-            random=random,
-            context=context,
-            X=X,
-        )
-        self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
-        begun = lower._kept_layers(self.device_) if lower else []
-        taught = self._grow(lesson, begun) if self._grows else self._teach(lesson, begun, self._plans(rows, begun))
-        self._keep(taught)
-        self._measure(lesson.source, random, is_whole=self.stop_after is None)
+        shared = self._shared_by_layers(rows, random, partial(self._run_layer, random, context, X))
+        trainer = LayerwiseTrainer(self._layer_settings(), shared)
+        given = lower._copied_layers(self.device_) if lower else []
+        layers = trainer.grow(given) if self._grows else trainer.train(given, self._architectures(rows, given))
+        self._keep(layers)
+        self._measure(shared.source, random, is_whole=self.stop_after is None)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     @property
+    def _goes_on(self) -> bool:
+        """Whether this fit begins at the weights of the last one."""
+        return self.warm_start and hasattr(self, "module_")
+
+    @property
     def _grows(self) -> bool:
-        return isinstance(self.n_components, str) and not (self.warm_start and hasattr(self, "module_"))
+        return isinstance(self.n_components, str) and not self._goes_on
 
     def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
         """The fitted stack whose layers are kept, where one is given."""
@@ -436,8 +431,8 @@ class StackedAutoencoder(
         self.likelihood_, self.likelihoods_, self._columns = lower.likelihood_, lower.likelihoods_, lower._columns
         self._columns.check_density_range(rows)
 
-    def _split_judged(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the rows to train on, and of those held out, to stop early by or to judge layers by."""
+    def _split_rows(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
+        """Indices of the rows to train on, and of those held out, to stop early by or to judge layers by."""
         if self._grows and self.stop_after is not None:
             raise ValueError(
                 f"n_components='auto' finds the number of layers, got stop_after={self.stop_after}. Use None, or name "
@@ -449,8 +444,26 @@ class StackedAutoencoder(
 
     # --- layer by layer -----------------------------------------------------------------------------------------
 
-    def _plans(self, rows: np.ndarray, begun: Sequence[Taught]) -> list[dict[str, Any]]:
-        """The arguments of ``new_layer`` for each layer that is still to be trained."""
+    def _shared_by_layers(
+        self, rows: np.ndarray, random: np.random.RandomState, run_engine: Callable[..., History]
+    ) -> FitContext:
+        """Rows to train on and rows held out, generators, and the weights to go on from."""
+        trained, validation = self._split_rows(len(rows), random)
+        weights_rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
+        self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
+        return FitContext(
+            source=self._source(rows[trained] if len(validation) else rows),
+            validation=self._source(rows[validation]) if len(validation) else None,
+            device=self.device_,
+            weights_rng=weights_rng,
+            new_generator=partial(self._generator, random),
+            fixed_generator=self._fixed_generator,
+            run_engine=run_engine,
+            previous=self.module_.layers if self._goes_on else (),
+        )
+
+    def _architectures(self, rows: np.ndarray, given: Sequence[TrainedLayer]) -> list[Architecture]:
+        """The layers that are still to be trained, above the given ones."""
         named = self.n_components_ if isinstance(self.n_components, str) else self.n_components
         sizes = layer_sizes(named, "n_components")
         if not sizes:
@@ -460,140 +473,79 @@ class StackedAutoencoder(
                 f"stop_after must be less than the number of layers, got stop_after={self.stop_after} for "
                 f"n_components={sizes}. Use None for a whole stack."
             )
-        given = [taught.plan["n_hidden"] for taught in begun]
-        if given != sizes[: len(given)] or len(given) >= (self.stop_after or len(sizes)):
+        below = [trained.n_hidden for trained in given]
+        if below != sizes[: len(below)] or len(below) >= (self.stop_after or len(sizes)):
             raise ValueError(
-                f"lower has layers of {given}, n_components={sizes} and stop_after={self.stop_after} must begin with "
+                f"lower has layers of {below}, n_components={sizes} and stop_after={self.stop_after} must begin with "
                 "these and go on above them."
             )
-        widths, last = [rows.shape[1], *sizes], len(sizes) - 1
-        kinds = [self.inference if level < last else "rbm" for level in range(len(sizes))]
-        plans = [self._plan(*layer) for layer in zip(kinds, widths[:-1], sizes, range(len(sizes)), strict=True)]
-        return plans[len(given) : self.stop_after]
+        architectures = self._layer_settings().architectures(rows.shape[1], sizes)[len(below) : self.stop_after]
+        if self._goes_on:
+            for old, new in zip(self._architecture["layers"][len(below) :], architectures, strict=False):
+                check_same_architecture(old, new, type(self).__name__)
+        return architectures
 
-    def _plan(self, kind: str, n_columns: int, n_hidden: int, level: int) -> dict[str, Any]:
-        plan = {"kind": kind, "n_columns": n_columns, "n_hidden": n_hidden}
-        plan["likelihood"] = "bernoulli" if level else self.likelihood_
-        recognition = {"hidden": layer_sizes(self.hidden_layer_sizes), "activation": self.activation}
-        return plan | (recognition if kind == "rich" else {})
+    def _layer_settings(self) -> LayerSettings:
+        return LayerSettings(
+            inference=self.inference,
+            hidden_layer_sizes=layer_sizes(self.hidden_layer_sizes),
+            activation=self.activation,
+            likelihood=self.likelihood_,
+            input_noise=self.input_noise,
+            input_noise_level=self.input_noise_level,
+            n_gibbs_steps=self.n_gibbs_steps,
+            persistent=self.persistent,
+            early_stopping=self.early_stopping,
+            batch_size=self._batch_size,
+            n_bound_samples=self.n_bound_samples,
+            n_annealing_steps=self.n_annealing_steps,
+            n_annealing_chains=self.n_annealing_chains,
+        )
 
-    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> StackModule:
-        return StackModule([new_layer(**plan, rng=rng) for plan in architecture["layers"]])
-
-    def _teach(self, lesson: Lesson, begun: Sequence[Taught], plans: Sequence[dict[str, Any]]) -> list[Taught]:
-        """Train the planned layers in turn, each on codes of those below."""
-        taught = list(begun)
-        for plan in plans:
-            taught.append(self._teach_layer(lesson, taught, plan))
-        return taught
-
-    def _teach_layer(self, lesson: Lesson, below: Sequence[Taught], plan: dict[str, Any]) -> Taught:
-        """A new layer, trained on what the layers below make of the rows."""
-        level, is_rbm = len(below), plan["kind"] == "rbm"
-        layers_below = [one.layer for one in below]
-        source = encoded(lesson.source, layers_below)
-        layer = self._new_layer(lesson, level, plan, column_means(source, self._generator(lesson.random)))
+    def _run_layer(
+        self,
+        random: np.random.RandomState,
+        context: Any,
+        X: Any,
+        level: int,
+        architecture: Architecture,
+        layer: BinaryCodeModule,
+        term: Term,
+        validation: Term | None,
+    ) -> History:
+        """Run the engine on one layer, at the rate and for the epochs of its kind."""
+        is_rbm = architecture["kind"] == "rbm"
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
         rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
-        settings = replace(
-            self._settings(source.n_rows, [plan["n_columns"], plan["n_hidden"], *plan.get("hidden", [])]),
-            max_iter=n_epochs,
-            learning_rate_init=getattr(self, rate),
-        )
-        watched = None
-        if self.early_stopping and lesson.held_out is not None:
-            watched = self._term(encoded(lesson.held_out, layers_below), watches(layer))
-        shown = source if is_rbm else self._corrupted(source, plan["likelihood"])
-        task = lesson.context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
-        task.call_on_fit_task_begin(estimator=self, X=lesson.X)
-        epochs = EpochTasks(self, task, lesson.X, part=f" layer {level + 1}", n_epochs=n_epochs)
-        terms = [self._term(shown, self._objective(layer))]
-        history = self._run_engine(layer, terms, settings, lesson.random, epochs, watched, rate)
-        task.call_on_fit_task_end(estimator=self, X=lesson.X)
-        return Taught(plan, layer, history)
+        sizes = [architecture["n_columns"], architecture["n_hidden"], *architecture.get("hidden", [])]
+        settings = self._settings(term.source.n_rows, sizes)
+        settings = replace(settings, max_iter=n_epochs, learning_rate_init=getattr(self, rate))
+        task = context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
+        task.call_on_fit_task_begin(estimator=self, X=X)
+        epochs = EpochTasks(self, task, X, part=f" layer {level + 1}", n_epochs=n_epochs)
+        history = self._run_engine(layer, [term], settings, random, epochs, validation, rate)
+        task.call_on_fit_task_end(estimator=self, X=X)
+        return history
 
-    def _corrupted(self, source: Source, likelihood: str) -> Source:
-        """What recognition reads: "auto" flips bits of binary rows, and blurs real ones."""
-        auto = "flip" if likelihood == "bernoulli" else "gaussian"
-        kind = auto if self.input_noise == "auto" else self.input_noise
-        return with_input_noise(source, kind, self.input_noise_level, likelihood)
-
-    def _new_layer(self, lesson: Lesson, level: int, plan: dict[str, Any], mean: Tensor) -> BinaryCodeModule:
-        layer = new_layer(**plan, rng=lesson.weights_rng).to(self.device_)
-        layer.begin_at(mean)
-        if self.warm_start and hasattr(self, "module_") and level < len(self.module_.layers):
-            check_same_architecture(self._architecture["layers"][level], plan, type(self).__name__)
-            layer.load_state_dict(self.module_.layers[level].state_dict())
-        return layer
-
-    def _term(self, source: Source, objective: training.Objective) -> training.Term:
-        return training.Term("", source, objective, 1.0, self._batch_size(source.n_rows))
-
-    def _objective(self, layer: Any) -> training.Objective:
-        if isinstance(layer, RBMModule):
-            divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
-            return lambda batch, rng: divergence(batch.x, rng)
-        return lambda batch, rng: layer.bound(batch.x, rng, batch.evidence)
-
-    def _grow(self, lesson: Lesson, begun: Sequence[Taught]) -> list[Taught]:
-        """Add layers as long as the best one's bound clearly beats the likelihood of the best RBM in its place."""
-        taught = list(begun)
-        while True:
-            level = len(taught)
-            width = taught[-1].plan["n_hidden"] if taught else self.n_features_in_
-            x = self._judged_codes(lesson, taught)
-            tops = [self._plan("rbm", width, size, level) for size in shares(width, TOP_SHARES)]
-            top, density = self._best(lesson, taught, tops, partial(self._rbm_density, x))
-            layers = [self._plan(self.inference, width, size, level) for size in shares(width, LAYER_SHARES)]
-            layer, bound = self._best(lesson, taught, layers, partial(self._q_bound, x))
-            if level >= MAX_LAYERS - 1 or not latent_marginal.clearly_above(bound, density):
-                return [*taught, top]
-            taught.append(layer)
-
-    def _judged_codes(self, lesson: Lesson, below: Sequence[Taught]) -> Tensor:
-        assert lesson.held_out is not None, "judged rows are held out"
-        source = encoded(lesson.held_out, [one.layer for one in below])
-        places = torch.arange(min(source.n_rows, self.n_bound_samples), device=self.device_)
-        return source.rows(places, self._fixed_generator()).x
-
-    def _best(
-        self,
-        lesson: Lesson,
-        below: Sequence[Taught],
-        plans: Sequence[dict[str, Any]],
-        judge: Callable[[Any], Tensor],
-    ) -> tuple[Taught, Tensor]:
-        """Train each plan above the layers below; the one of the highest mean judgement, with its judgements."""
-        candidates = [self._teach_layer(lesson, below, plan) for plan in plans]
-        judged = [judge(taught.layer) for taught in candidates]
-        best = max(range(len(plans)), key=lambda place: float(judged[place].mean()))
-        return candidates[best], judged[best]
-
-    @torch.no_grad()
-    def _rbm_density(self, x: Tensor, rbm: RBMModule) -> Tensor:
-        return rbm.log_prob(x, self._log_partition(rbm, x.mean(0), self._fixed_generator())[0])
-
-    @torch.no_grad()
-    def _q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
-        codes = latent_marginal.codes_to_sum(layer, x, "auto", 1, self._fixed_generator())
-        return latent_marginal.q_bounds(layer, x, codes, x).q_lower
+    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> StackModule:
+        return StackModule([new_layer(**layer, rng=rng) for layer in architecture["layers"]])
 
     # --- what a fit leaves --------------------------------------------------------------------------------------
 
-    def _keep(self, taught: Sequence[Taught]) -> None:
-        self.module_ = StackModule([one.layer for one in taught]).eval().requires_grad_(False)
-        self._architecture = {"layers": [one.plan for one in taught]}
-        self.n_components_ = [one.plan["n_hidden"] for one in taught]
-        histories = [one.history for one in taught if one.history is not None]
+    def _keep(self, layers: Sequence[TrainedLayer]) -> None:
+        self.module_ = StackModule([trained.layer for trained in layers]).eval().requires_grad_(False)
+        self._architecture = {"layers": [trained.architecture for trained in layers]}
+        self.n_components_ = [trained.n_hidden for trained in layers]
+        histories = [trained.history for trained in layers if trained.history is not None]
         self.history_ = [history.epochs for history in histories]
         self.loss_curve_ = [-bound for history in histories for bound in history.epochs["bound"]]
         self.validation_scores_ = [history.validation for history in histories] if self.early_stopping else None
         self.n_iter_ = len(self.loss_curve_)
 
-    def _kept_layers(self, device: str) -> list[Taught]:
+    def _copied_layers(self, device: str) -> list[TrainedLayer]:
         """Copies of the layers, for a stack that goes on above them."""
         layers = zip(self._architecture["layers"], self.module_.layers, strict=True)
-        return [Taught(plan, deepcopy(layer).to(device)) for plan, layer in layers]
+        return [TrainedLayer(architecture, deepcopy(layer).to(device)) for architecture, layer in layers]
 
     @torch.no_grad()
     def _measure(self, source: Source, random: np.random.RandomState, *, is_whole: bool) -> None:
@@ -602,31 +554,15 @@ class StackedAutoencoder(
         self.log_partition_, self.log_partition_error_ = None, None
         if is_whole:
             mean = column_means(encoded(source, layers[:-1]), rng)
-            self.log_partition_, self.log_partition_error_ = self._log_partition(self.module_.top, mean, rng)
+            self.log_partition_, self.log_partition_error_ = checked_log_partition(
+                self.module_.top, mean, self.n_annealing_steps, self.n_annealing_chains, rng
+            )
         x = source.rows(source.order(rng)[: self.n_bound_samples], rng).x
         self.layer_bounds_ = []
         for level, layer in enumerate(layers):
             can_certify = len(x) << min(layer.n_hidden, 30) <= MAX_CELLS_IN_FIT
             self.layer_bounds_.append(self._bounds(level, x, x, rng, certify=can_certify))
             x = layer.q_h(x).rsample(rng)
-
-    def _log_partition(self, rbm: RBMModule, mean: Tensor, rng: Generator) -> tuple[float, float]:
-        """log Z and its standard error: exact where it can be, else by annealing from independent columns."""
-        if latent_marginal.can_enumerate_partition(rbm):
-            return latent_marginal.exact_log_partition(rbm), 0.0
-        b0 = output_at(mean, rbm.is_binary)
-        log_z, error = latent_marginal.annealed_log_partition(
-            rbm, b0, self.n_annealing_steps, self.n_annealing_chains, rng
-        )
-        if error > MAX_PARTITION_ERROR:
-            warn(
-                f"annealed importance sampling with n_annealing_steps={self.n_annealing_steps} and "
-                f"n_annealing_chains={self.n_annealing_chains} gives log Z = {log_z:.2f} with a standard error of "
-                f"{error:.2f} nats, so that densities may be too high by several nats. Raise n_annealing_steps.",
-                ConvergenceWarning,
-                stacklevel=6,  # the call of fit
-            )
-        return log_z, error
 
     # --- transformer --------------------------------------------------------------------------------------------
 
@@ -802,7 +738,7 @@ class StackedAutoencoder(
             upper_bound_gap : float or None
                 The most that was left to gain when EM ended: 0.01 nats, or more after 500 steps.
             autoencoder_bound : float
-                mean log sum_h p(x | h) q(h | x) - log n_samples, what auto-encoders maximise: below q_lower_bound of
+                mean log sum_h p(x | h) q(h | x) - log n_samples, what auto-encoders maximize: below q_lower_bound of
                 X's own codes. Without the constant it is no likelihood.
 
         Raises
@@ -819,34 +755,13 @@ class StackedAutoencoder(
         rng, level = self._fixed_generator(), layer % n_layers
         x = self._rows_below(X, level, rng)
         source = x if codes_of is None else self._rows_below(as_host_array(codes_of), level, rng)
-        return self._bounds(level, x, source, rng, method, n_draws, certify)
+        return self._bounds(level, x, source, rng, method=method, n_draws=n_draws, certify=certify)
 
     @torch.no_grad()
-    def _bounds(
-        self,
-        level: int,
-        x: Tensor,
-        source: Tensor,
-        rng: Generator,
-        method: str = "auto",
-        n_draws: int = 1,
-        certify: bool = True,
-    ) -> Bunch:
+    def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> Bunch:
         """``latent_marginal_bound`` of what layer ``level`` sees, in the units of X."""
-        layer = self.module_.layers[level]
-        codes = latent_marginal.codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
         log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
-        rows = latent_marginal.q_bounds(layer, x, codes, source)
-        q_lower = rows.q_lower.double()
-        certify = certify and method != "sample" and layer.n_hidden <= latent_marginal.MAX_CODE_BITS
-        best = latent_marginal.best_latent_marginal(layer, x, codes) if certify else None
-        return Bunch(
-            q_lower_bound=float(q_lower.mean()) - log_scale,
-            q_lower_bound_std=float(q_lower.std(correction=0)) / len(x) ** 0.5,
-            upper_bound=best.certified - log_scale if best else None,
-            upper_bound_gap=best.gap if best else None,
-            autoencoder_bound=float(rows.autoencoder.double().mean()) - log_scale,
-        )
+        return layer_bounds(self.module_.layers[level], x, source, rng, log_scale, **options)
 
     @torch.no_grad()
     def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
@@ -861,46 +776,3 @@ class StackedAutoencoder(
     @property
     def _n_features_out(self) -> int:
         return self.n_components_[-1]
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """What a fit carries from layer to layer."""
-
-    source: Source
-    held_out: Source | None
-    weights_rng: Generator
-    random: np.random.RandomState
-    context: Any
-    X: Any
-
-
-@dataclass(frozen=True)
-class Taught:
-    """A layer, the plan it was made by, and how its training went; None where it was given."""
-
-    plan: dict[str, Any]
-    layer: BinaryCodeModule
-    history: training.History | None = None
-
-
-def encoded(source: Source, below: Sequence[BinaryCodeModule]) -> Source:
-    """The rows as the layer above these sees them: codes drawn anew at each visit."""
-    return Encoded(source, StackModule(below).draw_codes) if len(below) else source
-
-
-def column_means(source: Source, rng: Generator) -> Tensor:
-    """Mean of some training rows, (n_columns,)."""
-    return source.rows(source.order(rng)[:ROWS_FOR_MEANS], rng).x.mean(0)
-
-
-def watches(layer: Any) -> training.Objective:
-    """What early stopping watches of a layer over rows held out."""
-    if isinstance(layer, RBMModule):
-        return lambda batch, rng: layer.monitor(batch.x, rng)
-    return lambda batch, rng: layer.bound(batch.x, rng)
-
-
-def shares(width: int, parts: Sequence[float]) -> list[int]:
-    """Layer sizes in proportion to the width below, each once."""
-    return sorted({min(MAX_GROWN_SIZE, max(2, round(width * part))) for part in parts})

@@ -263,7 +263,7 @@ class VAE(LatentDensity):
 
     def _objective(self, *, noisy: bool) -> Objective:
         module = self.module_
-        return lambda batch, rng: module.bound(batch.x, rng, batch.observed, batch.evidence)
+        return lambda batch, rng: module.bound(batch.x, rng, batch.observed, batch.encoder_input)
 
     @property
     def _code_places(self) -> np.ndarray:

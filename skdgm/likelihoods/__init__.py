@@ -1,8 +1,8 @@
 """Likelihoods p(x | z): from a decoder's output to a distribution over rows.
 
-A likelihood says how many outputs the decoder needs per column, how many learned numbers per column all rows share, and
-which distribution they make. To add one: write a class in a file of its own and name it in ``LIKELIHOODS``. ``columns``
-joins the likelihoods of the columns of one table.
+A likelihood says how many outputs the decoder needs per column, how many learned numbers per column all rows share,
+which distribution they make, and whether its rows are binary. To add one: write a class in a file of its own and name
+it in ``LIKELIHOODS``. ``columns`` joins the likelihoods of the columns of one table.
 """
 
 from __future__ import annotations

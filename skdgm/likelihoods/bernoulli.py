@@ -13,6 +13,7 @@ from skdgm.distributions import Bernoulli
 class BernoulliLikelihood:
     """Each column is 0 or 1 with the decoder's probability; a gray value in [0, 1] is itself a probability."""
 
+    is_binary = True
     standardize = False
     outputs_per_column = 1
     shared_per_column = 0

@@ -23,6 +23,7 @@ def bounded(log_var: Tensor, low: float = MIN_LOG_VAR, high: float = MAX_LOG_VAR
 class GaussianLikelihood:
     """The decoder gives the mean; each column has one learned variance."""
 
+    is_binary = False
     standardize = True
     outputs_per_column = 1
     shared_per_column = 1
@@ -36,6 +37,7 @@ class GaussianLikelihood:
 class HeteroscedasticGaussianLikelihood:
     """The decoder gives both the mean and the log-variance of each column."""
 
+    is_binary = False
     standardize = True
     outputs_per_column = 2
     shared_per_column = 0

@@ -5,7 +5,7 @@ bound E_D log sum_h p(x | h) q_D(h). On a data set D, q_D(h) >= q(h | x) / |D|, 
 
     E_D log sum_h p(x | h) q_D(h)  >=  E_D log sum_h p(x | h) q(h | x) - log|D|  >=  E_D E_q[log p(x | h)] - log|D|,
 
-whose last form, without the constant, is what an auto-encoder maximises.
+whose last form, without the constant, is what an auto-encoder maximizes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Generator, Tensor
 
 from skdgm.distributions import Bernoulli, Normal
+from skdgm.likelihoods import LIKELIHOODS
 from skdgm.models.binary_codes import BinaryCodeModule, TiedModule, output_at
 from skdgm.networks import MLP, DecoderNetwork
 
@@ -23,9 +24,11 @@ from skdgm.networks import MLP, DecoderNetwork
 class Reconstructs(BinaryCodeModule):
     """A layer trained as an auto-encoder."""
 
-    def bound(self, x: Tensor, rng: Generator | None, evidence: tuple[Tensor, Tensor | None] | None = None) -> Tensor:
-        """E_q[log p(x | h)] by one binary draw of h; (n,). ``evidence`` is what recognition reads in place of x."""
-        h = self.q_h(*(evidence or (x, None))).straight_through(rng)
+    def bound(
+        self, x: Tensor, rng: Generator | None, encoder_input: tuple[Tensor, Tensor | None] | None = None
+    ) -> Tensor:
+        """E_q[log p(x | h)] by one binary draw of h, from ``encoder_input`` in place of x where it is given; (n,)."""
+        h = self.q_h(*(encoder_input or (x, None))).straight_through(rng)
         return self.p_x(h).log_prob(x)
 
 
@@ -50,6 +53,7 @@ class RichModule(Reconstructs):
     ) -> None:
         super().__init__()
         self.n_columns, self.n_hidden = n_columns, n_hidden
+        self.likelihood = LIKELIHOODS[likelihood]
         self.encoder = MLP(n_columns, n_hidden, hidden, activation, rng)
         self.decoder = DecoderNetwork(n_hidden, n_columns, [], activation, likelihood, rng)
 
@@ -65,4 +69,4 @@ class RichModule(Reconstructs):
     def begin_at(self, mean: Tensor) -> None:
         """Set the decoder's bias so that rows begin with this mean, (n_columns,)."""
         bias = self.decoder.mlp.get_parameter("layers.0.bias")
-        bias.copy_(output_at(mean, not self.decoder.shared.numel()))
+        bias.copy_(output_at(mean, self.likelihood))

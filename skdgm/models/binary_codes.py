@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Bernoulli, Normal
-from skdgm.likelihoods import LIKELIHOODS, bounded
+from skdgm.likelihoods import LIKELIHOODS, Likelihood, bounded
 
 # Weights begin this small (Hinton 2010): codes say nothing yet, and every hidden unit is free to choose its part.
 INITIAL_SD = 0.01
@@ -26,6 +26,7 @@ class BinaryCodeModule(nn.Module):
 
     n_columns: int
     n_hidden: int
+    likelihood: Likelihood
 
     @abstractmethod
     def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
@@ -59,7 +60,7 @@ class TiedModule(BinaryCodeModule):
     @property
     def is_binary(self) -> bool:
         """Whether rows are binary; else they are real."""
-        return not self.log_var.numel()
+        return self.likelihood.is_binary
 
     def scaled(self, x: Tensor) -> Tensor:
         """x as the energy sees it: divided by its variance where rows are real."""
@@ -77,9 +78,9 @@ class TiedModule(BinaryCodeModule):
     @torch.no_grad()
     def begin_at(self, mean: Tensor) -> None:
         """Set b so that rows begin with this mean, (n_columns,)."""
-        self.b.copy_(output_at(mean, self.is_binary))
+        self.b.copy_(output_at(mean, self.likelihood))
 
 
-def output_at(mean: Tensor, is_binary: bool) -> Tensor:
+def output_at(mean: Tensor, likelihood: Likelihood) -> Tensor:
     """What a decoder has to put out for rows of this mean."""
-    return torch.logit(mean.clamp(INITIAL_MARGIN, 1 - INITIAL_MARGIN)) if is_binary else mean
+    return torch.logit(mean.clamp(INITIAL_MARGIN, 1 - INITIAL_MARGIN)) if likelihood.is_binary else mean

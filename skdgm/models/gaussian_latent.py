@@ -13,7 +13,7 @@ from torch import Generator, Tensor, nn
 from skdgm.distributions import AnyNormal, Distribution, Rng, log_mean_exp, log_standard_normal, standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
 
-Evidence = tuple[Tensor, Tensor | None]  # what recognition reads: rows, and which of their cells are observed
+EncoderInput = tuple[Tensor, Tensor | None]  # what the encoder reads: rows, and which of their cells are observed
 
 
 class GaussianLatentModule(nn.Module):
@@ -39,15 +39,15 @@ class GaussianLatentModule(nn.Module):
         x: Tensor,
         rng: Rng,
         observed: Tensor | None = None,
-        evidence: Evidence | None = None,
+        encoder_input: EncoderInput | None = None,
         code_noise: float = 0.0,
     ) -> Bound:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)) by one draw of z; (n,).
 
-        ``evidence`` is what recognition reads in place of (x, observed); noise of sd ``code_noise`` is added to the
-        draw. Both regularise recognition.
+        The encoder reads ``encoder_input`` in place of (x, observed), and noise of sd ``code_noise`` is added to the
+        draw: both regularize it.
         """
-        q_z = self.q_z(*(evidence or (x, observed)))
+        q_z = self.q_z(*(encoder_input or (x, observed)))
         z = blurred(q_z.rsample(rng), code_noise, rng)
         return Bound(self.p_x(z, observed).log_prob(x), q_z.kl_to_standard())
 
@@ -57,11 +57,11 @@ class GaussianLatentModule(nn.Module):
         rng: Rng,
         n_draws: int,
         observed: Tensor | None = None,
-        evidence: Evidence | None = None,
+        encoder_input: EncoderInput | None = None,
         code_noise: float = 0.0,
     ) -> ImportanceBound:
         """log mean exp of the weights of ``n_draws`` draws, for training; arguments as in ``bound``."""
-        z, log_q_z = self.q_z(*(evidence or (x, observed))).expand(n_draws).draw(rng)
+        z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).draw(rng)
         reconstruction = self.p_x(blurred(z, code_noise, rng), observed).log_prob(x)
         return ImportanceBound(reconstruction, log_q_z - log_standard_normal(z))
 

@@ -1,10 +1,10 @@
-"""The best latent marginal of a layer (Arnold & Ollivier 2012, arXiv 1212.1524), and densities of stacks.
+"""The best latent marginal of a layer: the criterion of Arnold & Ollivier 2012 (arXiv 1212.1524).
 
 A layer p(x | h) is judged before the layers above it exist: whatever p(h) they will give,
 
     E_D log sum_h p(x | h) p(h)  <=  U_D = max_Q E_D log sum_h p(x | h) Q(h),
 
-and U_D is lost by no more than KL(Q || p(h)) at the maximising Q. The q lower bound puts q_D(h) = E_D q(h | x) for Q.
+and U_D is lost by no more than KL(Q || p(h)) at the maximizing Q. The q lower bound puts q_D(h) = E_D q(h | x) for Q.
 All sums run over ``codes``: all of them where they can be enumerated, else some distinct ones, and then every sum is
 still a lower bound of the whole.
 """
@@ -15,49 +15,16 @@ import math
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from skdgm.distributions import Bernoulli, Normal, log_mean_exp
 from skdgm.models.binary_codes import BinaryCodeModule
-from skdgm.models.rbm import RBMModule, annealed_log_weights
+from skdgm.models.enumeration import rows_at_once
 
-# Bits of codes that are summed over one by one, row by row; and those of a partition function, summed once.
-MAX_CODE_BITS = 15
-MAX_PARTITION_BITS = 20
-# Cells of a (rows, codes) table that are held at once.
-TABLE_CELLS = 1 << 24
-# Cells of that table that the upper bound, which needs it whole, may take.
+# Cells of a (rows, codes) table that the upper bound, which needs one whole, may take.
 MAX_TABLE_CELLS = 1 << 28
 # EM stops when its certificate says that this much, in nats, is left to gain.
 EM_TOLERANCE = 0.01
 EM_STEPS = 500
-
-
-def codes_to_sum(layer: BinaryCodeModule, x: Tensor, method: str, n_draws: int, rng: Generator | None) -> Tensor:
-    """All codes of a layer ("enumerate"), or the distinct ones among draws from the rows ("sample")."""
-    if method == "enumerate" and layer.n_hidden > MAX_CODE_BITS:
-        raise ValueError(
-            f"method='enumerate' sums over 2^n_hidden codes and needs n_hidden <= {MAX_CODE_BITS}, got "
-            f"{layer.n_hidden}. Use method='sample'."
-        )
-    if method == "sample" or layer.n_hidden > MAX_CODE_BITS:
-        return distinct_draws(layer, x, n_draws, rng)
-    return all_codes(layer.n_hidden, x.device)
-
-
-def all_codes(n_bits: int, device: torch.device | str = "cpu") -> Tensor:
-    """Every binary code, (2^n_bits, n_bits)."""
-    places = torch.arange(1 << n_bits, device=device)[:, None]
-    return ((places >> torch.arange(n_bits, device=device)) & 1).float()
-
-
-def distinct_draws(layer: BinaryCodeModule, x: Tensor, n_draws: int, rng: Generator | None) -> Tensor:
-    """The distinct codes among ``n_draws`` from q(h | x) of each row, (n_codes, n_hidden)."""
-    q_h = layer.q_h(x)
-    return torch.unique(torch.cat([q_h.rsample(rng) for _ in range(n_draws)]), dim=0)
-
-
-# --- the criterion ------------------------------------------------------------------------------------------------
 
 
 class QBounds(NamedTuple):
@@ -90,11 +57,6 @@ def log_q_of_codes(layer: BinaryCodeModule, x: Tensor, codes: Tensor) -> Tensor:
     return layer.q_h(x).cross_log_prob(codes).T
 
 
-def rows_at_once(codes: Tensor) -> int:
-    """Rows whose table with all codes is held at once."""
-    return max(1, TABLE_CELLS // len(codes))
-
-
 class BestMarginal(NamedTuple):
     """What EM over Q(h) found.
 
@@ -120,7 +82,7 @@ class BestMarginal(NamedTuple):
 
 
 def best_latent_marginal(layer: BinaryCodeModule, x: Tensor, codes: Tensor) -> BestMarginal:
-    """Maximise E_D log sum_h p(x | h) Q(h) over Q by EM: Q(h) <- Q(h) E_D[p(x | h) / P(x)].
+    """Maximize E_D log sum_h p(x | h) Q(h) over Q by EM: Q(h) <- Q(h) E_D[p(x | h) / P(x)].
 
     The objective is concave, and by Jensen no Q' gains more than log E_D[P'(x) / P(x)], which the best single code
     bounds: hence the certificate.
@@ -152,42 +114,3 @@ def clearly_above(bound: Tensor, density: Tensor) -> bool:
     """Whether the mean over the same rows is higher by more than two standard errors of the difference."""
     gain = (bound - density).double()
     return bool(gain.mean() > 2 * gain.std(correction=0) / len(gain) ** 0.5)
-
-
-# --- densities ----------------------------------------------------------------------------------------------------
-
-
-def can_enumerate_partition(rbm: RBMModule) -> bool:
-    """Whether log Z of this machine is summed exactly."""
-    return rbm.smaller_side() <= MAX_PARTITION_BITS
-
-
-def exact_log_partition(rbm: RBMModule) -> float:
-    """log Z by enumeration of the side with fewer units."""
-    over_codes = not rbm.is_binary or rbm.n_hidden <= rbm.n_columns
-    codes = all_codes(rbm.smaller_side(), rbm.W.device)
-    energy = rbm.free_energy_of_codes if over_codes else rbm.free_energy
-    parts = [torch.logsumexp(-energy(part).double(), 0) for part in codes.split(TABLE_CELLS // 1024)]
-    return float(torch.logsumexp(torch.stack(parts), 0))
-
-
-def annealed_log_partition(
-    rbm: RBMModule, b0: Tensor, n_steps: int, n_chains: int, rng: Generator | None
-) -> tuple[float, float]:
-    """log Z by annealed importance sampling, too low on average, and its standard error."""
-    log_w, log_z0 = annealed_log_weights(rbm, b0, n_steps, n_chains, rng)
-    return float(log_mean_exp(log_w)) + log_z0, float(relative_error(log_w))
-
-
-def relative_error(log_w: Tensor) -> Tensor:
-    """Standard error of the log of the mean of weights along axis 0, by the delta method; inf for one weight."""
-    if len(log_w) == 1:
-        return torch.full_like(log_w[0], math.inf)
-    w = torch.exp(log_w - log_w.max(0, keepdim=True).values)
-    return w.std(0) / w.mean(0) / math.sqrt(len(w))
-
-
-def log_mixture(p_x: Bernoulli | Normal, log_weights: Tensor, x: Tensor) -> Tensor:
-    """log sum_h p(x | h) P(h) for codes of these log-weights; (n,)."""
-    parts = [torch.logsumexp(p_x.cross_log_prob(rows) + log_weights, 1) for rows in x.split(rows_at_once(log_weights))]
-    return torch.cat(parts)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Generator, Tensor, nn
 
@@ -23,7 +21,7 @@ class M1M2Module(nn.Module):
     upper : M2Module
         Its columns are the active dimensions.
     active : Tensor of int of shape (n_active,)
-        Places of the active dimensions in z1.
+        Indices of the active dimensions in z1.
     """
 
     active: Tensor
@@ -55,14 +53,14 @@ class M1M2Module(nn.Module):
         """The mean of x at the mean of z1 at (y, z2), averaged over p(y) where y is None; (n, n_columns)."""
         if y is not None:
             z1 = self.upper.decode(z, y)
-            return self.lower.p_x(self.completed(z1, torch.zeros_like)).mean
+            zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
+            return self.lower.p_x(self.with_active(zeros, z1)).mean
         each = torch.stack([self.decode(z, y.expand(len(z))) for y in self.upper.every_class])
         return torch.einsum("y,ynd->nd", self.p_y.probs, each)
 
-    def completed(self, z1: Tensor, dropped: Callable[[Tensor], Tensor]) -> Tensor:
-        """z1 with its silent dimensions filled in, by a function that makes values like its argument."""
-        full = dropped(z1.new_empty(*z1.shape[:-1], self.lower.n_latent))
-        return full.index_copy(-1, self.active, z1)
+    def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
+        """z1 with these values of its active dimensions; (n, n_latent)."""
+        return z1.index_copy(-1, self.active, active)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class, one z2 to each of ``n_draws`` z1; (n, n_classes)."""
@@ -71,7 +69,7 @@ class M1M2Module(nn.Module):
     def log_joint_weight(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw, z2 drawn within; (n, n_classes)."""
         q_z, z = self.draw_z1(x, rng, observed)
-        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_silent(z) - q_z.log_prob(z)
+        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - q_z.log_prob(z)
         return below[:, None] + self.upper.log_joint(z[..., self.active], rng, 1)
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -85,7 +83,7 @@ class M1M2Module(nn.Module):
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """One draw of the bound on log p(x); (n,)."""
         q_z, z = self.draw_z1(x, rng, observed)
-        above = self.upper.unlabeled_bound(z[..., self.active], rng).total() + self.log_p_silent(z)
+        above = self.upper.unlabeled_bound(z[..., self.active], rng).total() + self.log_p_inactive(z)
         return self.lower.p_x(z, observed).log_prob(x) + above - q_z.log_prob(z)
 
     def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Normal, Tensor]:
@@ -93,12 +91,13 @@ class M1M2Module(nn.Module):
         q_z = self.lower.q_z(x, observed)
         return q_z, q_z.rsample(rng)
 
-    def log_p_silent(self, z: Tensor) -> Tensor:
-        """log N(z1; 0, I) of the silent dimensions; (n,)."""
-        silent = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
-        return log_standard_normal(z[..., silent])
+    def log_p_inactive(self, z: Tensor) -> Tensor:
+        """log N(z1; 0, I) of the inactive dimensions; (n,)."""
+        inactive = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
+        return log_standard_normal(z[..., inactive])
 
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""
-        z1 = self.upper.sample(y, rng)
-        return self.lower.p_x(self.completed(z1, lambda z: standard_normal(z.shape, rng, z))).rsample(rng)
+        active = self.upper.sample(y, rng)
+        z1 = standard_normal((len(y), self.lower.n_latent), rng, active)
+        return self.lower.p_x(self.with_active(z1, active)).rsample(rng)

@@ -8,8 +8,6 @@ p(x, h) = exp(-E) / Z and F(x) = -log sum_h exp(-E(x, h)), so that log p(x) = -F
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -56,7 +54,7 @@ class RBMModule(TiedModule):
         return -self.free_energy(x) - log_z
 
     def monitor(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """What is watched while training; (n,). Pseudo-likelihood of binary rows, E_q[log p(x | h)] of real ones."""
+        """What is monitored while training; (n,). Pseudo-likelihood of binary rows, E_q[log p(x | h)] of real ones."""
         if self.is_binary:
             return self.pseudo_likelihood(bits(x, rng), rng)
         return self.p_x(self.q_h(x).rsample(rng)).log_prob(x)
@@ -126,37 +124,3 @@ class ContrastiveDivergence:
         rbm = self.rbm
         cells = 0.5 * (x - rbm.b) ** 2 - x * (h @ rbm.W)
         return (cells * torch.exp(-bounded(rbm.log_var))).mean(0)
-
-
-def annealed_log_weights(
-    rbm: RBMModule, b0: Tensor, n_steps: int, n_chains: int, rng: Generator | None
-) -> tuple[Tensor, float]:
-    """Annealed importance sampling of log Z (Neal 2001; Salakhutdinov & Murray 2008).
-
-    Chains go from independent columns with biases ``b0``, whose partition function is known, to the machine, through
-    p_t(x) ~ exp(log_base(x, b_t)) prod_j (1 + exp(t (c + W x)_j)), b_t = (1 - t) b0 + t b.
-
-    Returns
-    -------
-    log_w : Tensor of float64 of shape (n_chains,)
-        E[exp(log_w)] = Z / Z0; its log-mean is too low on average.
-    log_z0 : float
-    """
-    zero = torch.zeros(1, rbm.n_columns, device=b0.device)
-    log_z0 = rbm.log_visible_partition(b0, zero)[0] + rbm.n_hidden * math.log(2)
-    x = rbm.likelihood(b0.expand(n_chains, -1), rbm.log_var).rsample(rng)
-    log_w = torch.zeros(n_chains, dtype=torch.float64, device=b0.device)
-    before = unnormalized(rbm, x, b0, 0.0)
-    for step in range(1, n_steps + 1):
-        t = step / n_steps
-        b = (1 - t) * b0 + t * rbm.b
-        log_w += (unnormalized(rbm, x, b, t) - before).double()
-        h = Bernoulli(t * rbm.q_h(x).logits).rsample(rng)
-        x = rbm.likelihood(b + t * (h @ rbm.W), rbm.log_var).rsample(rng)
-        before = unnormalized(rbm, x, b, t)
-    return log_w, float(log_z0)
-
-
-def unnormalized(rbm: RBMModule, x: Tensor, b: Tensor, t: float) -> Tensor:
-    """Log of p_t(x) without its normaliser; (n,)."""
-    return rbm.log_base(x, b) + F.softplus(t * rbm.q_h(x).logits).sum(-1)

@@ -1,0 +1,282 @@
+"""Layer-by-layer training of a stack: each layer learns codes drawn from those below, and is judged before the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from warnings import warn
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Bunch
+from torch import Generator, Tensor
+
+from skdgm.estimators._options import with_input_noise
+from skdgm.models.binary_codes import BinaryCodeModule
+from skdgm.models.enumeration import MAX_CODE_BITS, codes_to_sum
+from skdgm.models.latent_marginal import best_latent_marginal, clearly_above, q_bounds
+from skdgm.models.partition import log_partition
+from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.models.stack import StackModule, new_layer
+from skdgm.sources import Encoded, Source
+from skdgm.training import History, Objective, Term
+
+# Training rows that a layer's biases, and the base of annealing, take their means from.
+ROWS_FOR_MEANS = 10_000
+# A standard error of log Z, in nats, beyond which the number of annealing steps is too small.
+MAX_PARTITION_ERROR = 0.25
+# Sizes that are tried where layers are added, as shares of the width below, and where that ends.
+LAYER_SHARES = (0.5, 0.25)
+TOP_SHARES = (1.0, 0.5)
+MAX_GROWN_SIZE = 500
+MAX_LAYERS = 5
+
+Architecture = dict[str, Any]  # the arguments of ``new_layer``
+
+
+@dataclass(frozen=True)
+class LayerSettings:
+    """What layers are and how they are trained, in the words of the estimator's parameters.
+
+    ``likelihood`` is that of the rows; codes are binary. ``batch_size`` gives the rows per step for a number of rows.
+    """
+
+    inference: str
+    hidden_layer_sizes: Sequence[int]
+    activation: str
+    likelihood: str
+    input_noise: str | None
+    input_noise_level: float
+    n_gibbs_steps: int
+    persistent: bool
+    early_stopping: bool
+    batch_size: Callable[[int], int]
+    n_bound_samples: int
+    n_annealing_steps: int
+    n_annealing_chains: int
+
+    def architecture(self, kind: str, n_columns: int, n_hidden: int, level: int) -> Architecture:
+        """The arguments of ``new_layer`` for a layer of this kind."""
+        likelihood = "bernoulli" if level else self.likelihood
+        architecture = {"kind": kind, "n_columns": n_columns, "n_hidden": n_hidden, "likelihood": likelihood}
+        recognition = {"hidden": self.hidden_layer_sizes, "activation": self.activation}
+        return architecture | (recognition if kind == "rich" else {})
+
+    def architectures(self, n_columns: int, sizes: Sequence[int]) -> list[Architecture]:
+        """The layers of a whole stack on rows of so many columns, from these upward, an RBM last."""
+        kinds = [self.inference] * (len(sizes) - 1) + ["rbm"]
+        layers = zip(kinds, [n_columns, *sizes[:-1]], sizes, range(len(sizes)), strict=True)
+        return [self.architecture(*layer) for layer in layers]
+
+    def candidates(self, kind: str, width: int, parts: Sequence[float], level: int) -> list[Architecture]:
+        """Layers of this kind to choose from, their sizes in proportion to the width below, each once."""
+        sizes = sorted({min(MAX_GROWN_SIZE, max(2, round(width * part))) for part in parts})
+        return [self.architecture(kind, width, size, level) for size in sizes]
+
+    def corrupted(self, source: Source, likelihood: str) -> Source:
+        """What an auto-encoder reads: "auto" flips bits of binary rows, and blurs real ones."""
+        auto = "flip" if likelihood == "bernoulli" else "gaussian"
+        kind = auto if self.input_noise == "auto" else self.input_noise
+        return with_input_noise(source, kind, self.input_noise_level, likelihood)
+
+    def objective(self, layer: Any) -> Objective:
+        """What training maximizes."""
+        if isinstance(layer, RBMModule):
+            divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
+            return lambda batch, rng: divergence(batch.x, rng)
+        return lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)
+
+    def term(self, source: Source, objective: Objective) -> Term:
+        """The one term of a layer's training, or of its validation."""
+        return Term("", source, objective, 1.0, self.batch_size(source.n_rows))
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What the layers of one fit share.
+
+    Attributes
+    ----------
+    source : Source
+        Training rows.
+    validation : Source or None
+        Rows held out, to stop early by and to judge layers by.
+    device : str
+    weights_rng : Generator
+        Draws initial weights, on the CPU.
+    new_generator, fixed_generator : callable
+        Give a generator on the device: another one at each call, or the same one.
+    run_engine : callable
+        Trains a layer in place and gives its history, from (level, architecture, layer, term, validation term).
+    previous : sequence of BinaryCodeModule
+        Layers of an earlier fit, whose weights the new ones begin at.
+    """
+
+    source: Source
+    validation: Source | None
+    device: str
+    weights_rng: Generator
+    new_generator: Callable[[], Generator]
+    fixed_generator: Callable[[], Generator]
+    run_engine: Callable[[int, Architecture, BinaryCodeModule, Term, Term | None], History]
+    previous: Sequence[BinaryCodeModule] = ()
+
+
+@dataclass(frozen=True)
+class TrainedLayer:
+    """A layer, the arguments it was made by, and how its training went; None where it was given."""
+
+    architecture: Architecture
+    layer: BinaryCodeModule
+    history: History | None = None
+
+    @property
+    def n_hidden(self) -> int:
+        """Bits of its codes."""
+        return self.layer.n_hidden
+
+
+class LayerwiseTrainer:
+    """Trains the layers of a stack from the rows upward, each on codes drawn from those below."""
+
+    def __init__(self, settings: LayerSettings, context: FitContext) -> None:
+        self.settings, self.context = settings, context
+
+    def train(self, given: Sequence[TrainedLayer], architectures: Sequence[Architecture]) -> list[TrainedLayer]:
+        """Train layers of these architectures in turn, above the given ones."""
+        layers = list(given)
+        for architecture in architectures:
+            layers.append(self.train_layer(layers, architecture))
+        return layers
+
+    def train_layer(self, below: Sequence[TrainedLayer], architecture: Architecture) -> TrainedLayer:
+        """Train a new layer on what the layers below make of the rows."""
+        settings, context, level = self.settings, self.context, len(below)
+        layers_below = [trained.layer for trained in below]
+        source = encoded(context.source, layers_below)
+        layer = self.new_layer(level, architecture, column_means(source, context.new_generator()))
+        validation = None
+        if settings.early_stopping and context.validation is not None:
+            validation = settings.term(encoded(context.validation, layers_below), validation_objective(layer))
+        is_rbm = architecture["kind"] == "rbm"
+        shown = source if is_rbm else settings.corrupted(source, architecture["likelihood"])
+        term = settings.term(shown, settings.objective(layer))
+        return TrainedLayer(architecture, layer, context.run_engine(level, architecture, layer, term, validation))
+
+    def new_layer(self, level: int, architecture: Architecture, mean: Tensor) -> BinaryCodeModule:
+        """A layer that begins at the mean of its rows, or at the weights of an earlier fit."""
+        layer = new_layer(**architecture, rng=self.context.weights_rng).to(self.context.device)
+        layer.begin_at(mean)
+        if level < len(self.context.previous):
+            layer.load_state_dict(self.context.previous[level].state_dict())
+        return layer
+
+    # --- how many layers ----------------------------------------------------------------------------------------
+
+    def grow(self, given: Sequence[TrainedLayer]) -> list[TrainedLayer]:
+        """Add layers as long as the best one's bound clearly beats the likelihood of the best RBM at its level."""
+        layers = list(given)
+        while True:
+            x = self.validation_codes(layers)
+            tops = self.settings.candidates("rbm", x.shape[1], TOP_SHARES, len(layers))
+            top, density = self.best(layers, tops, partial(self.rbm_density, x))
+            lower = self.settings.candidates(self.settings.inference, x.shape[1], LAYER_SHARES, len(layers))
+            layer, bound = self.best(layers, lower, partial(self.q_bound, x))
+            if len(layers) >= MAX_LAYERS - 1 or not clearly_above(bound, density):
+                return [*layers, top]
+            layers.append(layer)
+
+    def validation_codes(self, below: Sequence[TrainedLayer]) -> Tensor:
+        """What the next layer sees of rows held out, always the same draws."""
+        assert self.context.validation is not None, "layers are judged by rows held out"
+        source = encoded(self.context.validation, [trained.layer for trained in below])
+        indices = torch.arange(min(source.n_rows, self.settings.n_bound_samples), device=self.context.device)
+        return source.rows(indices, self.context.fixed_generator()).x
+
+    def best(
+        self,
+        below: Sequence[TrainedLayer],
+        architectures: Sequence[Architecture],
+        score: Callable[[Any], Tensor],
+    ) -> tuple[TrainedLayer, Tensor]:
+        """Train each of these above the layers below; the one of the highest mean score, with its score of each row."""
+        candidates = [self.train_layer(below, architecture) for architecture in architectures]
+        scores = [score(candidate.layer) for candidate in candidates]
+        best = max(range(len(scores)), key=lambda index: float(scores[index].mean()))
+        return candidates[best], scores[best]
+
+    @torch.no_grad()
+    def rbm_density(self, x: Tensor, rbm: RBMModule) -> Tensor:
+        """log p(x) under an RBM; (n,)."""
+        n_steps, n_chains = self.settings.n_annealing_steps, self.settings.n_annealing_chains
+        log_z, _ = checked_log_partition(rbm, x.mean(0), n_steps, n_chains, self.context.fixed_generator())
+        return rbm.log_prob(x, log_z)
+
+    @torch.no_grad()
+    def q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
+        """The q lower bound of an auto-encoder; (n,)."""
+        codes = codes_to_sum(layer, x, "auto", 1, self.context.fixed_generator())
+        return q_bounds(layer, x, codes, x).q_lower
+
+
+def encoded(source: Source, below: Sequence[BinaryCodeModule]) -> Source:
+    """The rows as the layer above these sees them: codes drawn anew at each visit."""
+    return Encoded(source, StackModule(below).draw_codes) if len(below) else source
+
+
+def column_means(source: Source, rng: Generator) -> Tensor:
+    """Mean of some training rows, (n_columns,)."""
+    return source.rows(source.order(rng)[:ROWS_FOR_MEANS], rng).x.mean(0)
+
+
+def validation_objective(layer: Any) -> Objective:
+    """What early stopping reads of a layer over rows held out."""
+    if isinstance(layer, RBMModule):
+        return lambda batch, rng: layer.monitor(batch.x, rng)
+    return lambda batch, rng: layer.bound(batch.x, rng)
+
+
+# --- what a layer is worth --------------------------------------------------------------------------------------------
+
+
+def layer_bounds(
+    layer: BinaryCodeModule,
+    x: Tensor,
+    source: Tensor,
+    rng: Generator,
+    log_scale: float,
+    method: str = "auto",
+    n_draws: int = 1,
+    certify: bool = True,
+) -> Bunch:
+    """The criterion of a layer at x, q_D from the rows ``source``; log-densities less ``log_scale``."""
+    codes = codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
+    bounds = q_bounds(layer, x, codes, source)
+    q_lower = bounds.q_lower.double()
+    certify = certify and method != "sample" and layer.n_hidden <= MAX_CODE_BITS
+    best = best_latent_marginal(layer, x, codes) if certify else None
+    return Bunch(
+        q_lower_bound=float(q_lower.mean()) - log_scale,
+        q_lower_bound_std=float(q_lower.std(correction=0)) / len(x) ** 0.5,
+        upper_bound=best.certified - log_scale if best else None,
+        upper_bound_gap=best.gap if best else None,
+        autoencoder_bound=float(bounds.autoencoder.double().mean()) - log_scale,
+    )
+
+
+def checked_log_partition(
+    rbm: RBMModule, mean: Tensor, n_steps: int, n_chains: int, rng: Generator
+) -> tuple[float, float]:
+    """log Z and its standard error, with a warning where that is large."""
+    log_z, error = log_partition(rbm, mean, n_steps, n_chains, rng)
+    if error > MAX_PARTITION_ERROR:
+        warn(
+            f"annealed importance sampling with n_annealing_steps={n_steps} and n_annealing_chains={n_chains} gives "
+            f"log Z = {log_z:.2f} with a standard error of {error:.2f} nats, so that densities may be too high by "
+            "several nats. Raise n_annealing_steps.",
+            ConvergenceWarning,
+            stacklevel=7,  # the call of fit
+        )
+    return log_z, error

@@ -1,0 +1,74 @@
+"""The partition function of RBMs: exact, and by annealed importance sampling, against brute force."""
+
+import pytest
+import scipy.special
+import torch
+
+from skdgm.models.enumeration import all_codes
+from skdgm.models.partition import annealed_log_partition, exact_log_partition, log_partition
+from skdgm.models.rbm import RBMModule
+
+
+def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
+    """Random parameters, far from those of a fresh one."""
+    rng = torch.Generator().manual_seed(seed)
+    rbm = RBMModule(n_columns, n_hidden, likelihood, rng)
+    with torch.no_grad():
+        for parameter in rbm.parameters():
+            parameter.copy_(sd * torch.randn(parameter.shape, generator=rng))
+        rbm.log_var.mul_(0.5)
+    return rbm.requires_grad_(False)
+
+
+def brute_force_log_z(rbm):
+    """log of the sum of exp(b x + c h + h W x) over all pairs of rows and codes, in float64."""
+    W, b, c = (p.double().numpy() for p in (rbm.W, rbm.b, rbm.c))
+    x, h = all_codes(rbm.n_columns).double().numpy(), all_codes(rbm.n_hidden).double().numpy()
+    return scipy.special.logsumexp((x @ b)[:, None] + h @ c + x @ W.T @ h.T)
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4)])
+def test_log_partition_by_the_smaller_side(shape):
+    rbm = an_rbm(*shape)
+    assert rbm.smaller_side() == 4
+    assert exact_log_partition(rbm) == pytest.approx(brute_force_log_z(rbm), abs=1e-4)
+
+
+def test_probabilities_of_real_rows_integrate_to_one():
+    rbm = an_rbm(n_columns=1, n_hidden=4, likelihood="gaussian")
+    log_z = exact_log_partition(rbm)
+    grid = torch.linspace(-40, 40, 80_001)[:, None]
+    assert torch.exp(-rbm.free_energy(grid) - log_z).sum().item() * 0.001 == pytest.approx(1, abs=1e-3)
+
+
+def test_log_partition_is_exact_where_it_can_be(monkeypatch):
+    """Then without an error; else by annealing, from independent columns of the mean that is given."""
+    rbm, rng = an_rbm(6, 5), torch.Generator().manual_seed(0)
+    mean = torch.full((6,), 0.5)
+    assert log_partition(rbm, mean, 200, 200, rng) == (exact_log_partition(rbm), 0.0)
+    monkeypatch.setattr("skdgm.models.partition.MAX_PARTITION_BITS", 4)
+    log_z, error = log_partition(rbm, mean, 200, 200, rng)
+    assert 0 < abs(log_z - exact_log_partition(rbm)) < 4 * error
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_annealing_agrees_with_brute_force(likelihood):
+    """20 random RBMs: within 3 standard errors (and what float32 sums to)."""
+    off = []
+    for seed in range(20):
+        rbm = an_rbm(6, 5, likelihood, seed, sd=0.7)
+        rng = torch.Generator().manual_seed(seed)
+        log_z, error = annealed_log_partition(rbm, torch.zeros(6), 200, 200, rng)
+        exact = exact_log_partition(rbm)
+        if likelihood == "bernoulli":
+            assert exact == pytest.approx(brute_force_log_z(rbm), abs=1e-4)
+        off.append(abs(log_z - exact) - 1e-3 > 3 * error)
+    assert not any(off)
+
+
+def test_annealing_of_no_interaction_is_exact():
+    """With b0 = b and W = 0 all weights are equal."""
+    rbm = an_rbm(6, 4)
+    rbm.W.zero_(), rbm.c.zero_()
+    log_z, error = annealed_log_partition(rbm, rbm.b, 5, 10, torch.Generator().manual_seed(0))
+    assert log_z == pytest.approx(exact_log_partition(rbm), abs=1e-4) and error < 1e-6
