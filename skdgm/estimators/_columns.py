@@ -56,7 +56,7 @@ class Columns:
     center, scale : ndarray of float64 of shape (n_columns,)
         0 and 1 for columns that are not standardized.
     limit : ndarray of float64 of shape (n_columns,)
-        Standardized cells beyond it are taken for mistakes, and cut to it while training.
+        Standardized cells beyond it are taken for mistakes, and left out of the fit.
     """
 
     kinds: tuple[str, ...]
@@ -131,15 +131,19 @@ class Columns:
         return X
 
     def inside(self, X: np.ndarray, *, training: bool = False) -> np.ndarray:
-        """Rows as a module reads them: standardized in float64, then float32; 0/1 cells within their range."""
+        """Rows as a module reads them: standardized in float64, then float32; 0/1 cells within their range.
+
+        While training, cells that are taken for mistakes are missing.
+        """
         if self.likelihood == "bernoulli":
             return self.nearest(X).astype(np.float32)
         x = (X - self.center) / self.scale
         is_bernoulli = ~self.is_standardized
         if is_bernoulli.any():
             x[:, is_bernoulli] = self.nearest(X[:, is_bernoulli])
-        limit = self.limit if training else MAX_STANDARDIZED
-        return np.clip(x, -limit, limit, out=np.empty(x.shape, np.float32), casting="same_kind")
+        if training and (self.limit < MAX_STANDARDIZED).any():
+            x = np.where(np.abs(x) > self.limit, np.nan, x)
+        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
     def nearest(self, X: np.ndarray) -> np.ndarray:
         """The nearest values that Bernoulli columns can hold; what a named kind was given stays."""
@@ -198,7 +202,7 @@ def warn_of_mistakes(found: Sequence[tuple[Any, float]]) -> None:
     more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
     warn(
         f"X holds cells more than {FAR:.0f} scales from their column's median and from all others: {listed}{more}. "
-        "They are cut to the next value while training. If they mark missing cells, replace them by NaN or drop the "
+        "The fit leaves them out. If they mark missing cells, replace them by NaN or drop the "
         "rows.",
         UserWarning,
         stacklevel=2,

@@ -129,8 +129,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         columns, _ = self.module_.decoder.outputs_of("gaussian")
         if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
             return
-        x, limit = self._columns.inside(rows, training=True)[:, columns], self._columns.limit[columns]
-        x = np.where(np.abs(x) < limit, x, np.nan)  # what was taken for a mistake says nothing
+        x = self._columns.inside(rows, training=True)[:, columns]
         model = factor_analysis(x, self.module_.n_latent, random)
         parts = model.mean_, model.components_.T, model.noise_variance_
         start_at_factors(

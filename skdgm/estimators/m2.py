@@ -214,7 +214,7 @@ class M2Classifier(SemiSupervised):
 
     Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
     missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. They are cut to that cell's distance while training. Another says that numbers given as
+    as the next cell. The fit leaves them out. Another says that numbers given as
     ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"`` a ConvergenceWarning says that a fit of 30
     epochs or more ended at a bound clearly below that of independent columns.
 

@@ -170,7 +170,7 @@ class VAE(LatentDensity):
 
     Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
     missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. They are cut to that cell's distance while training. A ConvergenceWarning says that a fit of 30
+    as the next cell. The fit leaves them out. A ConvergenceWarning says that a fit of 30
     epochs or more ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning where
     ``fit`` met no missing cell and made none.
 
