@@ -15,18 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdgm.distributions import (
-    AnyNormal,
-    Categorical,
-    Distribution,
-    FullNormal,
-    LowRankNormal,
-    Normal,
-    seen,
-    smooth_clip,
-)
+from skdgm.distributions import Categorical, Distribution, Normal, seen, smooth_clip
 from skdgm.likelihoods import bounded
 from skdgm.likelihoods.columns import ColumnLikelihoods, Groups
+from skdgm.structured_normals import AnyNormal, FullNormal, LowRankNormal
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,

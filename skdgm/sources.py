@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skdgm.distributions import bits
+from skdgm.noise import bits
 
 
 class Batch(NamedTuple):

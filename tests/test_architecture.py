@@ -10,18 +10,20 @@ import pytest
 ROOT = Path(__file__).parent.parent / "skdgm"
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-TORCH_ROOMS = ["distributions", "likelihoods", "networks", "models"]
+TORCH_ROOMS = ["noise", "distributions", "structured_normals", "likelihoods", "networks", "models"]  # upward
 ARRAY_ROOMS = ["_sklearn_compat", "_labels", "model_selection", "datasets"]
 ENGINE = ["sources", "training"]
 
 # room: the rooms that it may import
 DOWN = {
-    "distributions": [],
-    "likelihoods": TORCH_ROOMS[:2],
-    "networks": TORCH_ROOMS[:2],
+    "noise": [],
+    "distributions": TORCH_ROOMS[:1],
+    "structured_normals": TORCH_ROOMS[:2],
+    "likelihoods": TORCH_ROOMS[:4],
+    "networks": TORCH_ROOMS[:4],
     "models": TORCH_ROOMS,
     "sources": TORCH_ROOMS[:1],
-    "training": [*TORCH_ROOMS[:1], "sources"],
+    "training": ["sources"],
     "_sklearn_compat": [],
     "_labels": ["_sklearn_compat"],
     "model_selection": ARRAY_ROOMS[:2],

@@ -1,4 +1,4 @@
-"""The densities against SciPy: values, draws, divergences, and noise that belongs to a row."""
+"""The densities against SciPy: values, draws, divergences."""
 
 import itertools
 
@@ -8,21 +8,7 @@ import scipy.stats
 import torch
 from scipy.special import logsumexp
 
-from skdgm.distributions import (
-    Bernoulli,
-    Blocks,
-    Categorical,
-    FullNormal,
-    LowRankNormal,
-    Normal,
-    RowNoise,
-    hash_rows,
-    log_mean_exp,
-    log_standard_normal,
-    seen,
-    standard_normal,
-    sum_observed,
-)
+from skdgm.distributions import Bernoulli, Categorical, Normal, log_mean_exp, log_standard_normal, seen, sum_observed
 
 
 def generator(seed=0):
@@ -108,154 +94,6 @@ def test_log_standard_normal_is_the_density_of_independent_unit_normals():
     """log N(x; 0, I): SciPy's, summed over columns."""
     x = noise(5, 2, 3)
     np.testing.assert_allclose(log_standard_normal(x).numpy(), scipy.stats.norm.logpdf(x.numpy()).sum(-1), atol=1e-5)
-
-
-# --- normals with correlated columns ----------------------------------------------------------------------------------
-
-
-def a_low_rank(n=4, d=5, rank=2, scale=1.0, **limits):
-    factors = scale * noise(n, rank, d, seed=3)
-    q = LowRankNormal(noise(n, d, seed=1), noise(n, d, seed=2), factors, **limits)
-    q.given = factors.double().numpy()  # for the dense oracle
-    return q
-
-
-def a_full(n=4, d=5):
-    chol = torch.tril(noise(n, d, d, seed=3), -1) + torch.diag_embed(noise(n, d, seed=2).exp())
-    return FullNormal(noise(n, d, seed=1), chol)
-
-
-def covariances(q):
-    """Dense, in float64."""
-    if isinstance(q, FullNormal):
-        return (q.chol.double() @ q.chol.double().mT).numpy()
-    D = np.eye(q.mean.shape[1]) * np.exp(q.log_d.double().numpy())[:, None]
-    return np.linalg.inv(D + q.given.swapaxes(1, 2) @ q.given)
-
-
-CORRELATED = {
-    "rank 1": lambda: a_low_rank(rank=1),
-    "rank 2": a_low_rank,
-    "rank 5 of 5": lambda: a_low_rank(rank=5),
-    "rank 1, U = 0": lambda: a_low_rank(rank=1, scale=0.0),
-    "rank 3, tiny U": lambda: a_low_rank(rank=3, scale=1e-6),
-    "rank 1, large U": lambda: a_low_rank(rank=1, scale=30.0),
-    "full": a_full,
-    "full, one column": lambda: a_full(d=1),
-}
-
-
-@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
-def test_correlated_normals_agree_with_scipy(make):
-    """log N(x; mean, covariance) row by row, alone and with draws in front."""
-    q, x = make(), None
-    for lead in [(), (3,), (2, 3)]:
-        x = noise(*lead, *q.mean.shape)
-        rows = zip(q.mean.numpy(), covariances(q), strict=True)
-        wanted = [scipy.stats.multivariate_normal(m, c).logpdf(x[..., i, :].numpy()) for i, (m, c) in enumerate(rows)]
-        np.testing.assert_allclose(q.log_prob(x).numpy(), np.stack(wanted, -1), rtol=2e-4, atol=2e-4)
-
-
-@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
-def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch):
-    """R R^T = C: R read off column by column from unit noise, which no K x K matrix is needed for."""
-    q = make()
-    d = q.mean.shape[1]
-    unit = lambda shape, rng, like: torch.eye(d)[:, None].expand(shape)  # noqa: E731
-    monkeypatch.setattr("skdgm.distributions.standard_normal", unit)
-    R = q.expand(d).rsample(None) - q.mean  # (d, n, d): the images of the unit vectors
-    found = torch.einsum("kni,knj->nij", R.double(), R.double()).numpy()
-    np.testing.assert_allclose(found, covariances(q), rtol=1e-3, atol=1e-4 * np.abs(covariances(q)).max())
-
-
-@pytest.mark.parametrize("make", [lambda: a_normal(4, 5), *CORRELATED.values()])
-def test_a_draw_knows_its_density(make):
-    """draw() gives what rsample() does, and log_prob() of it."""
-    q = make().expand(3)
-    z, log_q = q.draw(generator())
-    assert torch.equal(z, q.rsample(generator()))
-    torch.testing.assert_close(log_q, q.log_prob(z), rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
-def test_kl_of_correlated_normals_is_the_dense_formula(make):
-    """KL(N(m, C) || N(0, I)) = (|m|^2 + tr C - d - log |C|) / 2."""
-    q = make()
-    C, d = covariances(q), q.mean.shape[1]
-    m = (q.mean.double() ** 2).sum(1).numpy()
-    wanted = 0.5 * (m + np.trace(C, axis1=1, axis2=2) - d - np.linalg.slogdet(C)[1])
-    np.testing.assert_allclose(q.kl_to_standard().numpy(), wanted, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("rank", [1, 2])
-def test_columns_narrow_the_low_rank_normal_by_a_bounded_factor(rank):
-    """Long columns of A = D^(-1/2) U are cut to the bound, short ones stay as they are."""
-    for scale, rtol in [(1e3, 0.01), (1e-3, 1e-6)]:
-        free, bounded = a_low_rank(rank=rank, scale=scale), a_low_rank(rank=rank, scale=scale, max_narrowing=10.0)
-        longest = free.scaled.norm(dim=-1).clamp(max=10.0)
-        torch.testing.assert_close(bounded.scaled.norm(dim=-1), longest, rtol=rtol, atol=0)
-        bounded.given = (bounded.scaled * torch.exp(0.5 * bounded.log_d)[:, None]).double().numpy()
-        x = noise(*bounded.mean.shape)
-        rows = zip(x.numpy(), bounded.mean.numpy(), covariances(bounded), strict=True)
-        wanted = [scipy.stats.multivariate_normal(m, c).logpdf(row) for row, m, c in rows]
-        np.testing.assert_allclose(bounded.log_prob(x).numpy(), wanted, rtol=2e-4, atol=2e-4)
-
-
-def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_normal():
-    """At U = 0 and at a diagonal factor: the same draws, densities and divergence."""
-    mean, log_var = noise(4, 3, seed=1), noise(4, 3, seed=2)
-    diagonal = Normal(mean, log_var)
-    for q in (
-        LowRankNormal(mean, -log_var, torch.zeros(4, 2, 3)),
-        FullNormal(mean, torch.diag_embed(torch.exp(0.5 * log_var))),
-    ):
-        torch.testing.assert_close(q.rsample(generator()), diagonal.rsample(generator()))
-        torch.testing.assert_close(q.log_prob(noise(4, 3)), diagonal.log_prob(noise(4, 3)))
-        torch.testing.assert_close(q.kl_to_standard(), diagonal.kl_to_standard())
-
-
-@pytest.mark.parametrize("rank", [1, 3])
-def test_gradients_of_low_rank_draws_and_divergence_are_those_of_the_dense_normal(rank):
-    """Against autograd through the dense precision: KL, and E[|xi|^2] by its trace; finite at U = 0."""
-    shapes = [(2, 4), (2, 4), (2, rank, 4)]
-    given = [noise(*shape, seed=seed).double().requires_grad_() for seed, shape in enumerate(shapes)]
-    mean, log_d, factors = given
-    precision = torch.diag_embed(log_d.exp()) + factors.mT @ factors
-    C = torch.linalg.inv(precision)
-    trace = C.diagonal(dim1=-2, dim2=-1).sum(-1)
-    dense = 0.5 * ((mean**2).sum(-1) + trace - 4 + torch.logdet(precision)).sum()
-    ours = LowRankNormal(mean, log_d, factors).kl_to_standard().sum()
-    for one, other in zip(torch.autograd.grad(ours, given), torch.autograd.grad(dense, given), strict=True):
-        torch.testing.assert_close(one, other)
-    at_zero = torch.zeros(2, rank, 4, requires_grad=True)
-    q = LowRankNormal(mean.detach().float(), log_d.detach().float(), at_zero)
-    (q.rsample(generator()).pow(2).sum() + q.kl_to_standard().sum()).backward()
-    assert at_zero.grad.isfinite().all()
-
-
-def test_blocks_are_independent_columns_side_by_side():
-    """Density and divergence are sums, mean and draws are joined."""
-    parts = [a_normal(4, 2), a_low_rank(), a_full()]
-    both, x = Blocks(parts), noise(3, 4, 12)
-    split = x.split([2, 5, 5], -1)
-    torch.testing.assert_close(both.log_prob(x), sum(q.log_prob(part) for q, part in zip(parts, split, strict=True)))
-    torch.testing.assert_close(both.kl_to_standard(), sum(q.kl_to_standard() for q in parts))
-    assert torch.equal(both.mean, torch.cat([q.mean for q in parts], -1))
-    rng = generator()
-    wanted = torch.cat([q.expand(3).rsample(rng) for q in parts], -1)
-    assert torch.equal(both.expand(3).rsample(generator()), wanted)
-
-
-def test_products_of_correlated_normals_stay_in_float32_under_autocast():
-    """bfloat16 is for linear layers alone."""
-    for q in (a_low_rank(), a_full()):
-        x = noise(4, 5)
-        plain = q.rsample(generator()), q.log_prob(x), q.kl_to_standard()
-        with torch.autocast("cpu", torch.bfloat16):
-            again = q.expand()
-            cast = again.rsample(generator()), again.log_prob(x), again.kl_to_standard()
-        for one, other in zip(plain, cast, strict=True):
-            assert torch.equal(one, other) and other.dtype == torch.float32
 
 
 # --- Bernoulli --------------------------------------------------------------------------------------------------------
@@ -382,52 +220,6 @@ def test_sum_observed_skips_the_others_whatever_they_hold():
     assert sum_observed(cells[:, 2:], None).tolist() == [2.0, 4.0]
 
 
-# --- noise that belongs to a row --------------------------------------------------------------------------------------
-
-
-def test_a_rows_noise_does_not_depend_on_its_company():
-    """The same row draws the same noise alone, in any order, and padded, in a second draw too."""
-    tape, x = noise(10007), noise(6, 4, seed=1)
-    order = torch.tensor([3, 0, 5, 1, 4, 2])
-    together, shuffled, alone = RowNoise(tape, x), RowNoise(tape, x[order]), RowNoise(tape, x[2:3])
-    for shape in [(3, 2), (2, 5, 3, 2), (7, 3, 1)]:
-        *lead, _, d = shape
-        all_rows = together.normal((*lead, 6, d))
-        assert torch.equal(shuffled.normal((*lead, 6, d)), all_rows[..., order, :])
-        assert torch.equal(alone.normal((*lead, 1, d)), all_rows[..., 2:3, :])
-
-
-def test_noise_of_different_rows_differs_and_reads_on():
-    """Two rows share no noise, and a second draw is a new one."""
-    drawing = RowNoise(noise(1 << 16), noise(50, 4, seed=1))
-    first, second = drawing.normal((50, 8)), drawing.normal((50, 8))
-    assert len(np.unique(first.numpy(), axis=0)) == 50
-    assert not (first == second).any()
-    drawn = standard_normal((3, 50, 8), drawing, like=first)
-    assert drawn.shape == (3, 50, 8) and len(np.unique(drawn.numpy().reshape(150, 8), axis=0)) == 150
-
-
-def test_row_noise_is_standard_normal_over_rows():
-    """Kolmogorov-Smirnov over the first draw of 3,000 rows, and no correlation between neighbours."""
-    x = torch.linspace(0, 1, 3000)[:, None].expand(3000, 3)
-    draws = RowNoise(noise(1 << 18), x).normal((3000, 2)).numpy()
-    assert scipy.stats.kstest(draws[:, 0], scipy.stats.norm.cdf).pvalue > 0.001
-    assert abs(np.corrcoef(draws[:-1, 0], draws[1:, 0])[0, 1]) < 0.07
-    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.07
-
-
-def test_hash_reads_values_not_signs_of_zero_and_places():
-    """-0.0 is 0.0; another value, or the same values in another order, hash differently; all lie in [0, 2^62)."""
-    x = noise(200, 5)
-    hashed = hash_rows(x)
-    assert len(set(hashed.tolist())) == 200 and 0 <= hashed.min() and hashed.max() < 2**62
-    assert torch.equal(hash_rows(torch.zeros(1, 5)), hash_rows(-torch.zeros(1, 5)))
-    assert not (hash_rows(x.flip(1)) == hashed).any()
-    binary = torch.tensor(list(itertools.product([0.0, 1.0], repeat=10)))
-    offsets = hash_rows(binary) % (1 << 20)
-    assert len(set(offsets.tolist())) > 1000  # of 1024: they spread over the tape
-
-
 def test_drawing_leaves_the_global_generator_alone():
     """Every draw comes from the generator that is passed."""
     before = torch.get_rng_state()
@@ -458,16 +250,6 @@ def test_cross_log_prob_is_log_prob_of_every_pair(p):
     x = torch.bernoulli(torch.full((6, 4), 0.5), generator=generator())
     pairs = p.expand(6).log_prob(x[:, None].expand(6, 5, 4))
     torch.testing.assert_close(p.cross_log_prob(x), pairs, rtol=1e-5, atol=1e-4)
-
-
-def test_bernoulli_draws_of_a_row_belong_to_it():
-    """Under RowNoise: the mean is right, and neighbours and order change nothing."""
-    x, tape = noise(6, 3), noise(10_007, seed=5)
-    draws = Bernoulli(noise(6, 4, seed=3)).expand(3000).rsample(RowNoise(tape, x))
-    assert set(draws.unique().tolist()) == {0.0, 1.0}
-    np.testing.assert_allclose(draws.mean(0), torch.sigmoid(noise(6, 4, seed=3)), atol=0.04)
-    turned = Bernoulli(noise(6, 4, seed=3).flip(0)).expand(3000).rsample(RowNoise(tape, x.flip(0)))
-    torch.testing.assert_close(turned.flip(1), draws)
 
 
 def test_straight_through_draws_bits_and_passes_the_means_gradient():

@@ -14,10 +14,12 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import bernoulli, multivariate_normal, norm
 
 from skdgm import VAE, M2Classifier
-from skdgm.distributions import Categorical, FullNormal, Normal, RowNoise
+from skdgm.distributions import Categorical, Normal
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
+from skdgm.noise import RowNoise
+from skdgm.structured_normals import FullNormal
 
 N_COLUMNS = 5
 PRIOR = (0.2, 0.5, 0.3)

@@ -28,7 +28,6 @@ from skdgm._sklearn_compat import (
     StrOptions,
     validate_data,
 )
-from skdgm.distributions import RowNoise
 from skdgm.estimators._arrays import CHUNK, as_host_array, check_no_empty_column, chunk_of, padded
 from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._columns import Columns
@@ -43,6 +42,7 @@ from skdgm.estimators._options import (
 )
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
+from skdgm.noise import RowNoise
 from skdgm.sources import OnDisk, Resident, SampledBinary, Source
 
 NOISE_TAPE = 1 << 20

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from skdgm.distributions import Distribution, Rng, sum_of
+from skdgm.distributions import Distribution, sum_of
 from skdgm.likelihoods import LIKELIHOODS
+from skdgm.noise import Rng
 
 Groups = Sequence[tuple[str, Sequence[int]]]  # names in LIKELIHOODS, and the columns of each
 

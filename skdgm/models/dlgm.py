@@ -7,10 +7,11 @@ from typing import cast
 
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import AnyNormal, Blocks, Distribution
+from skdgm.distributions import Distribution
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
+from skdgm.structured_normals import AnyNormal, Blocks
 
 
 class DLGMModule(GaussianLatentModule):

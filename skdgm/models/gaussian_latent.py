@@ -10,8 +10,10 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import AnyNormal, Distribution, Rng, log_mean_exp, log_standard_normal, standard_normal
+from skdgm.distributions import Distribution, log_mean_exp, log_standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
+from skdgm.noise import Rng, standard_normal
+from skdgm.structured_normals import AnyNormal
 
 EncoderInput = tuple[Tensor, Tensor | None]  # what the encoder reads: rows, and which of their cells are observed
 

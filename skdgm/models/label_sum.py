@@ -7,8 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Generator, Tensor
 
-from skdgm.distributions import Categorical, Rng
+from skdgm.distributions import Categorical
 from skdgm.models.bound import LabelBound
+from skdgm.noise import Rng
 
 # Gathering rows costs about a quarter of their work: with more classes than this, all are summed.
 WORTH_LEAVING_OUT = 0.75

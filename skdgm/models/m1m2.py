@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Normal, Rng, log_mean_exp, log_standard_normal, standard_normal
+from skdgm.distributions import Categorical, Normal, log_mean_exp, log_standard_normal
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
+from skdgm.noise import Rng, standard_normal
 
 
 class M1M2Module(nn.Module):

@@ -8,20 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import (
-    Categorical,
-    Distribution,
-    Normal,
-    Rng,
-    log_mean_exp,
-    log_standard_normal,
-    scaled_gradient,
-    standard_normal,
-)
+from skdgm.distributions import Categorical, Distribution, Normal, log_mean_exp, log_standard_normal, scaled_gradient
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.bound import LabelBound
 from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
+from skdgm.noise import Rng, standard_normal
 
 # Weight of the labels' shares in an estimated class prior, against 1 for what all rows say.
 PRIOR_PULL = 0.3

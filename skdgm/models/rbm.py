@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skdgm.distributions import LOG_2PI, Bernoulli, bits
+from skdgm.distributions import LOG_2PI, Bernoulli
 from skdgm.likelihoods import bounded
 from skdgm.models.binary_codes import TiedModule
+from skdgm.noise import bits
 
 
 class RBMModule(TiedModule):

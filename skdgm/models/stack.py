@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Rng, bits, log_mean_exp
+from skdgm.distributions import log_mean_exp
 from skdgm.models.autoencoder import RichModule, VanillaModule
 from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.enumeration import MAX_CODE_BITS, all_codes, log_mixture
 from skdgm.models.partition import can_enumerate_partition, relative_error
 from skdgm.models.rbm import RBMModule
+from skdgm.noise import Rng, bits
 
 
 def new_layer(

@@ -1,0 +1,244 @@
+"""Normals whose columns are correlated, and normals side by side: posteriors of deep models.
+
+As in ``distributions``: the last axis of a sample is the columns of one row, and ``log_prob`` sums it out. Products of
+matrices stay in float32 whatever the precision of the networks.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from skdgm.distributions import LOG_2PI, Normal, log_standard_normal, sum_of
+from skdgm.noise import Rng, standard_normal
+
+
+class LowRankNormal:
+    """Normal whose precision is diagonal plus low rank: N(mean, (D + U U^T)^-1).
+
+    The structured posterior of Rezende et al. 2014, sec. 4.3, there of rank one. Nothing of size d x d is made: with
+    A = D^(-1/2) U and the Cholesky factor L of G = I + A^T A, a draw is mean + R noise for
+    R = D^(-1/2) (I - A ((L + I) L^T)^-1 A^T), whose R R^T is the covariance. At rank one this is the paper's R; in this
+    form nothing is divided by U, so that it holds at U = 0.
+
+    Parameters
+    ----------
+    mean : Tensor of shape (..., n, d)
+    log_d : Tensor of shape (n, d)
+        Logarithm of D's diagonal.
+    factors : Tensor of shape (n, rank, d)
+        U^T: a column of U in each row.
+    max_narrowing : float, default=inf
+        Columns of A are shortened so that none is longer: along a column the normal is at most so much narrower than D
+        alone makes it.
+    """
+
+    def __init__(self, mean: Tensor, log_d: Tensor, factors: Tensor, max_narrowing: float = math.inf) -> None:
+        self.mean, self.log_d = mean, log_d
+        self.sd = torch.exp(-0.5 * log_d)  # of D alone
+        scaled = self.sd[:, None] * factors
+        gram = products(scaled, scaled)
+        shortened = torch.rsqrt(1 + diagonal(gram) / max_narrowing**2)[..., None]
+        self.scaled = shortened * scaled  # A^T
+        self.chol = cholesky_of_identity_plus(shortened * gram * shortened.mT)  # L
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrised draw per row: mean + R noise."""
+        return self.at(standard_normal(self.mean.shape, rng, self.mean))
+
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n), by the noise: exact however far the draw lies."""
+        noise = standard_normal(self.mean.shape, rng, self.mean)
+        return self.at(noise), log_standard_normal(noise) + 0.5 * self.log_det_precision
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw that a noise gives: mean + R noise."""
+        identity = torch.eye(self.rank, device=noise.device)
+        with float32_products(noise):
+            inner = solve(products(self.chol + identity, self.chol), along(self.scaled, noise))
+        return self.mean + self.sd * (noise - combined(self.scaled, inner))
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; mean, (D + U U^T)^-1), of shape (..., n)."""
+        off = (x - self.mean) / self.sd
+        squares = (off**2).sum(-1) + (along(self.scaled, off) ** 2).sum(-1)
+        return -0.5 * (self.mean.shape[-1] * LOG_2PI + squares - self.log_det_precision)
+
+    @property
+    def log_det_precision(self) -> Tensor:
+        """log |D + U U^T|, of shape (n,), by the matrix determinant lemma."""
+        return self.log_d.sum(-1) + 2 * torch.log(diagonal(self.chol)).sum(-1)
+
+    @property
+    def trace(self) -> Tensor:
+        """Trace of the covariance, of shape (n,): that of D^-1 - B G^-1 B^T for B = D^(-1/2) A."""
+        b = self.sd[:, None] * self.scaled
+        with float32_products(b):
+            return (self.sd**2).sum(-1) - trace_of_solution(self.chol, products(b, b))
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, I)) in nats per row, of shape (..., n): Rezende et al. 2014, eq. (11) ff.; exact."""
+        d = self.mean.shape[-1]
+        return 0.5 * ((self.mean**2).sum(-1) + self.trace - d + self.log_det_precision)
+
+    def expand(self, *lead: int) -> LowRankNormal:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        expanded = copy.copy(self)
+        expanded.mean = self.mean.expand(*lead, *self.mean.shape)
+        return expanded
+
+    @property
+    def rank(self) -> int:
+        """Columns of U."""
+        return self.scaled.shape[-2]
+
+
+class FullNormal:
+    """Normal with any covariance, given by its Cholesky factor: N(mean, C C^T).
+
+    Parameters
+    ----------
+    mean : Tensor of shape (..., n, d)
+    chol : Tensor of shape (n, d, d)
+        C, lower triangular with a positive diagonal.
+    """
+
+    def __init__(self, mean: Tensor, chol: Tensor) -> None:
+        self.mean, self.chol = mean, chol
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrised draw per row: mean + C noise."""
+        return self.at(standard_normal(self.mean.shape, rng, self.mean))
+
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n), by the noise: exact however far the draw lies."""
+        noise = standard_normal(self.mean.shape, rng, self.mean)
+        return self.at(noise), log_standard_normal(noise) - self.log_det
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The draw that a noise gives: mean + C noise."""
+        with float32_products(self.mean):
+            return self.mean + torch.einsum("nij,...nj->...ni", self.chol, noise)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """log N(x; mean, C C^T), of shape (..., n)."""
+        off = x - self.mean
+        columns = off.reshape(-1, *off.shape[-2:]).permute(1, 2, 0)  # each row's draws side by side
+        with float32_products(off):
+            squares = (torch.linalg.solve_triangular(self.chol, columns, upper=False) ** 2).sum(1)
+        squares = squares.mT.reshape(off.shape[:-1])
+        return -0.5 * (off.shape[-1] * LOG_2PI + squares) - self.log_det
+
+    @property
+    def log_det(self) -> Tensor:
+        """log |C|, of shape (n,)."""
+        return torch.log(diagonal(self.chol)).sum(-1)
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, I)) in nats per row, of shape (..., n); exact."""
+        d = self.mean.shape[-1]
+        return 0.5 * ((self.mean**2).sum(-1) + (self.chol**2).sum((-1, -2)) - d) - self.log_det
+
+    def expand(self, *lead: int) -> FullNormal:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
+
+
+class Blocks:
+    """Independent normals of some columns each, side by side: the codes of several layers."""
+
+    def __init__(self, blocks: Sequence[AnyNormal]) -> None:
+        self.blocks = blocks
+
+    @property
+    def mean(self) -> Tensor:
+        """Expectation of a row, of shape (..., n, d)."""
+        return torch.cat([block.mean for block in self.blocks], -1)
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrised draw per row."""
+        return torch.cat([block.rsample(rng) for block in self.blocks], -1)
+
+    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """A draw per row and its log-density, (..., n)."""
+        draws, log_probs = zip(*(block.draw(rng) for block in self.blocks), strict=True)
+        return torch.cat(draws, -1), sum_of(log_probs)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Sum of the blocks' log-densities, of shape (..., n)."""
+        parts = x.split([block.mean.shape[-1] for block in self.blocks], -1)
+        return sum_of([block.log_prob(part) for block, part in zip(self.blocks, parts, strict=True)])
+
+    def kl_to_standard(self) -> Tensor:
+        """KL(q || N(0, I)) in nats per row, of shape (..., n)."""
+        return sum_of([block.kl_to_standard() for block in self.blocks])
+
+    def expand(self, *lead: int) -> Blocks:
+        """The same distribution with ``lead`` axes of independent draws in front."""
+        return Blocks([block.expand(*lead) for block in self.blocks])
+
+
+AnyNormal = Normal | LowRankNormal | FullNormal | Blocks
+
+
+# --- small matrices: rank one is the common case, and a call to a library for each row costs more than the layers -----
+
+
+def float32_products(like: Tensor) -> AbstractContextManager:
+    """Keep products of matrices in float32 under the engine's autocast, which is meant for linear layers alone."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def products(one: Tensor, other: Tensor) -> Tensor:
+    """one other^T for (..., rank, d) each, of shape (..., rank, rank)."""
+    if one.shape[-2] == 1:
+        return (one * other).sum(-1, keepdim=True)
+    with float32_products(one):
+        return one @ other.mT
+
+
+def along(factors: Tensor, x: Tensor) -> Tensor:
+    """Products of x, (..., n, d), with each of the factors (n, rank, d): (..., n, rank)."""
+    if factors.shape[-2] == 1:
+        return (factors[:, 0] * x).sum(-1, keepdim=True)
+    with float32_products(x):
+        return torch.einsum("nrd,...nd->...nr", factors, x)
+
+
+def combined(factors: Tensor, weights: Tensor) -> Tensor:
+    """Sum of the factors (n, rank, d) by weights (..., n, rank): (..., n, d)."""
+    if factors.shape[-2] == 1:
+        return factors[:, 0] * weights
+    with float32_products(weights):
+        return torch.einsum("nrd,...nr->...nd", factors, weights)
+
+
+def cholesky_of_identity_plus(gram: Tensor) -> Tensor:
+    """Lower Cholesky factor of I + gram for positive semi-definite (n, rank, rank)."""
+    if gram.shape[-1] == 1:
+        return torch.sqrt(1 + gram)
+    return torch.linalg.cholesky_ex(gram + torch.eye(gram.shape[-1], device=gram.device)).L
+
+
+def solve(matrix: Tensor, vectors: Tensor) -> Tensor:
+    """matrix^-1 vectors for (n, rank, rank) and (..., n, rank)."""
+    if matrix.shape[-1] == 1:
+        return vectors / matrix[..., 0]
+    return torch.einsum("nij,...nj->...ni", torch.linalg.inv_ex(matrix).inverse, vectors)
+
+
+def trace_of_solution(chol: Tensor, matrix: Tensor) -> Tensor:
+    """Trace of (chol chol^T)^-1 matrix for (n, rank, rank) each: (n,)."""
+    if chol.shape[-1] == 1:
+        return (matrix / chol**2)[:, 0, 0]
+    return diagonal(torch.cholesky_solve(matrix, chol)).sum(-1)
+
+
+def diagonal(matrix: Tensor) -> Tensor:
+    """The diagonal, (n, rank)."""
+    return matrix.diagonal(dim1=-2, dim2=-1)
