@@ -347,7 +347,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
-        return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)
+        return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)  # type: ignore[no-untyped-call]
 
     def cross_log_prob(self, x: Tensor) -> Tensor:
         """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices."""
@@ -454,7 +454,7 @@ def sum_of(parts: Sequence[Tensor]) -> Tensor:
 # --- small matrices: rank one is the common case, and a call to a library for each row costs more than the layers -----
 
 
-def float32_products(like: Tensor) -> AbstractContextManager:
+def float32_products(like: Tensor) -> AbstractContextManager[object]:
     """Keep products of matrices in float32 under the engine's autocast, which is meant for linear layers alone."""
     return torch.autocast(like.device.type, enabled=False)
 
