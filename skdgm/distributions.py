@@ -129,7 +129,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
-        return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)
+        return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)  # type: ignore[no-untyped-call]
 
     def cross_log_prob(self, x: Tensor) -> Tensor:
         """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices."""

@@ -189,7 +189,7 @@ AnyNormal = Normal | LowRankNormal | FullNormal | Blocks
 # --- small matrices: rank one is the common case, and a call to a library for each row costs more than the layers -----
 
 
-def float32_products(like: Tensor) -> AbstractContextManager:
+def float32_products(like: Tensor) -> AbstractContextManager[object]:
     """Keep products of matrices in float32 under the engine's autocast, which is meant for linear layers alone."""
     return torch.autocast(like.device.type, enabled=False)
 

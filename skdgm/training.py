@@ -271,7 +271,7 @@ def step(
     return -objective
 
 
-def linear_layers_in(precision: str, device: str) -> AbstractContextManager:
+def linear_layers_in(precision: str, device: str) -> AbstractContextManager[object]:
     """Autocast linear layers to bfloat16, or leave them."""
     return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 

@@ -361,7 +361,7 @@ def test_scores_that_cannot_be_had_are_refused(small, fitted, y, message):
 @pytest.mark.parametrize(
     ("metric", "kwargs", "error", "message"),
     [
-        ("accurracy", {}, ValueError, "'accurracy' is not a valid scoring value"),
+        ("accurracy", {}, ValueError, "'accurracy' is not a valid scoring value"),  # codespell:ignore
         ("f1", {"average": "macro"}, TypeError, "average can only be passed with a metric function, but metric='f1'"),
         (make_scorer(f1_score), {"average": "macro"}, TypeError, "average can only be passed with a metric function"),
         (None, {}, TypeError, "metric must be a scorer's name, a metric function or a scorer, got None"),

@@ -30,7 +30,7 @@ def like_input(method: Callable[Concatenate[Self, Any, P], Any]) -> Callable[Con
             return tuple(like(X, part) for part in result)
         return like(X, result)
 
-    return answer
+    return answer  # type: ignore[return-value]
 
 
 def like(X: Any, result: Any) -> Any:
