@@ -58,7 +58,7 @@ for inference in ("rich", "vanilla"):
     chosen = [place for place, lower in enumerate(lower_layers) if lower.inference == inference]
     left.plot([bounds[i] for i in chosen], [likelihoods[i] for i in chosen], "o", label=inference)
 left.plot(bounds[best], likelihoods[best], "o", markersize=14, fillstyle="none", color="black", label="best bound")
-left.axline((bounds[best], bounds[best]), slope=1, color="grey", linewidth=0.8)
+left.axline((bounds[best], bounds[best]), slope=1, color="gray", linewidth=0.8)
 left.set(xlabel="bound of the lower layer, nats", ylabel="log-likelihood of the whole, nats", title="held-out digits")
 left.legend()
 drawn = stacks[best].sample(64, random_state=0)

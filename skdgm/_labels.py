@@ -105,8 +105,8 @@ def encode_labels(
     Returns
     -------
     classes : ndarray of shape (n_classes,)
-        Sorted unique labels; ``classes[codes[labeled]]`` equals ``y[labeled]``. A single class is allowed.
-    codes : ndarray of shape (n_samples,), dtype int64
+        Sorted unique labels; ``classes[targets[labeled]]`` equals ``y[labeled]``. A single class is allowed.
+    targets : ndarray of shape (n_samples,), dtype int64
         Position in `classes`, and -1 for an unlabeled row.
 
     Raises
@@ -126,9 +126,9 @@ def encode_labels(
         raise ValueError(_no_labeled_row(len(labeled), labels, unlabeled_value, owner))
     _check_discrete(labels)
     classes, positions = np.unique(labels, return_inverse=True)
-    codes = np.full(len(labeled), -1, dtype=np.int64)
-    codes[labeled] = positions
-    return classes, codes
+    targets = np.full(len(labeled), -1, dtype=np.int64)
+    targets[labeled] = positions
+    return classes, targets
 
 
 def as_column(y: Any, *, warn: bool = False) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The densities of the models: reparametrised draws, log-densities per row, divergences.
+"""The densities of the models: reparametrized draws, log-densities per row, divergences.
 
 The last axis of a sample is the columns of one row, and ``log_prob`` sums it out: a log-density has the shape of the
 batch, ``(..., n)``. Arithmetic is float32 whatever the precision of the networks. Every draw takes ``rng``, as
@@ -62,7 +62,7 @@ class Normal:
         return torch.exp(0.5 * self.log_var)
 
     def rsample(self, rng: Rng) -> Tensor:
-        """One reparametrised draw per row: mean + sd * noise."""
+        """One reparametrized draw per row: mean + sd * noise."""
         return self.mean + self.sd * standard_normal(self.mean.shape, rng, self.mean)
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -99,8 +99,8 @@ class Normal:
 class Bernoulli:
     """Independent Bernoulli columns, given by their logits.
 
-    ``log_prob`` is linear in x, so at a grey x it is the *expected* log-probability of the binary rows drawn from x:
-    a bound at grey rows is a bound on the mean over binarisations, without the noise of drawing them.
+    ``log_prob`` is linear in x, so at a gray x it is the *expected* log-probability of the binary rows drawn from x:
+    a bound at gray rows is a bound on the mean over binarizations, without the noise of drawing them.
     """
 
     def __init__(self, logits: Tensor, observed: Tensor | None = None) -> None:
@@ -214,7 +214,7 @@ def scaled_gradient(x: Tensor, factor: float) -> Tensor:
 
 
 def seen(x: Tensor, observed: Tensor | None) -> Tensor:
-    """A row with 0 in place of its missing cells (a column's mean once standardised), whatever stood there."""
+    """A row with 0 in place of its missing cells (a column's mean once standardized), whatever stood there."""
     return x if observed is None else torch.where(observed, x, 0.0)
 
 

@@ -2,7 +2,7 @@
 
 ``MLP`` maps one or several inputs to outputs; the three ``...Network`` classes put a distribution on top of it. Inputs
 broadcast against each other after the first layer, so a network of (x, y) evaluates every class for every row while
-the part of x is computed once. Weights are initialised from a generator; the global one is neither read nor set.
+the part of x is computed once. Weights are initialized from a generator; the global one is neither read nor set.
 ``COVARIANCES`` names the shapes of a normal network's covariance.
 """
 

@@ -18,7 +18,7 @@ class RowNoise:
     """Standard normal noise that belongs to a row's content, not to its place in a batch.
 
     One tape of noise serves all rows. A row reads it from an offset hashed from its own bytes, so its noise does not
-    depend on its neighbours, on the order, or on the size of the batch, and yet differs from theirs: a single block
+    depend on its neighbors, on the order, or on the size of the batch, and yet differs from theirs: a single block
     shared by all rows would make the mean over rows wander with that block.
 
     Parameters

@@ -48,7 +48,7 @@ class LowRankNormal:
         self.chol = cholesky_of_identity_plus(shortened * gram * shortened.mT)  # L
 
     def rsample(self, rng: Rng) -> Tensor:
-        """One reparametrised draw per row: mean + R noise."""
+        """One reparametrized draw per row: mean + R noise."""
         return self.at(standard_normal(self.mean.shape, rng, self.mean))
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -112,7 +112,7 @@ class FullNormal:
         self.mean, self.chol = mean, chol
 
     def rsample(self, rng: Rng) -> Tensor:
-        """One reparametrised draw per row: mean + C noise."""
+        """One reparametrized draw per row: mean + C noise."""
         return self.at(standard_normal(self.mean.shape, rng, self.mean))
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
@@ -161,7 +161,7 @@ class Blocks:
         return torch.cat([block.mean for block in self.blocks], -1)
 
     def rsample(self, rng: Rng) -> Tensor:
-        """One reparametrised draw per row."""
+        """One reparametrized draw per row."""
         return torch.cat([block.rsample(rng) for block in self.blocks], -1)
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:

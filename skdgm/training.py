@@ -1,4 +1,4 @@
-"""The engine: it maximises a weighted sum of bounds by stochastic gradients, and knows no model.
+"""The engine: it maximizes a weighted sum of bounds by stochastic gradients, and knows no model.
 
 A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. The longest
 source leads: an epoch is one pass over its rows, the others run along. Nothing in an epoch waits for the device.
@@ -27,8 +27,8 @@ MAX_CUTS, RATE_CUT = 3, 0.3
 class BoundTerms(Protocol):
     """A bound per row in its named terms."""
 
-    def total(self, warmup: float) -> Tensor:
-        """The bound, with its KL weighted by ``warmup``."""
+    def total(self, kl_warmup: float) -> Tensor:
+        """The bound, with its KL weighted by ``kl_warmup``."""
         ...
 
     def _asdict(self) -> dict[str, Any]: ...
@@ -67,8 +67,8 @@ class Settings:
 
     max_iter: int
     learning_rate_init: float
-    learning_rate: str = "falling"
-    warmup: int = 0
+    learning_rate: str = "linear"
+    kl_warmup: int = 0
     weight_prior: float | None = None
     n_rows: int = 1
     penalties: Mapping[str, float] = field(default_factory=dict)
@@ -92,14 +92,14 @@ class Settings:
         prior = 0.0 if self.weight_prior is None else 1.0 / (self.weight_prior**2 * self.n_rows)
         return of_longest_prefix(self.penalties, name, prior)
 
-    def warmth(self, epoch: int) -> float:
-        """Weight of the KL in an epoch: it climbs to 1 over ``warmup`` epochs."""
-        return min(1.0, (epoch + 1) / self.warmup) if self.warmup else 1.0
+    def kl_weight(self, epoch: int) -> float:
+        """Weight of the KL in an epoch: it climbs to 1 over ``kl_warmup`` epochs."""
+        return min(1.0, (epoch + 1) / self.kl_warmup) if self.kl_warmup else 1.0
 
 
 LEARNING_RATES: dict[str, Callable[[float], float]] = {
     "constant": lambda done: 1.0,
-    "falling": lambda done: min(1.0, max(2 * (1 - done), 0.01)),
+    "linear": lambda done: min(1.0, max(2 * (1 - done), 0.01)),
     "cosine": lambda done: max(0.5 * (1 + math.cos(math.pi * done)), 0.01),
 }
 
@@ -128,7 +128,7 @@ class Plan:
 
 @dataclass
 class History:
-    """What a fit leaves: the means of all terms per epoch, and the watched bound where there is one."""
+    """What a fit leaves: the means of all terms per epoch, and the validation bound where there is one."""
 
     epochs: dict[str, list[float]] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
@@ -149,11 +149,11 @@ def train(
     settings: Settings,
     rng: Generator | None,
     *,
-    watched: Term | None = None,
+    validation: Term | None = None,
     before_epoch: Callable[[int], None] = lambda epoch: None,
     on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
 ) -> History:
-    """Maximise the terms over the module's parameters, in place.
+    """Maximize the terms over the module's parameters, in place.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def train(
     settings : Settings
     rng : Generator or None
         Orders the rows and draws the noise.
-    watched : Term or None
+    validation : Term or None
         Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, the weights of the
         best epoch come back and training ends, or, where it ``cools_down``, goes on from them at a lower rate.
     before_epoch : callable
@@ -179,30 +179,32 @@ def train(
     NonFiniteError
         After ``MAX_ROLLBACKS`` epochs that had to be taken back.
     """
-    history, guard, best, plan = History(), Guard(module), Best(module, settings), Plan(settings)
+    history, rollback, stopping, plan = History(), Rollback(module), EarlyStopping(module, settings), Plan(settings)
     optimizer, epoch = make_optimizer(module, settings), 0
     while epoch < settings.max_iter:
         before_epoch(epoch)
         with subnormals_flushed():
-            record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor * plan.rate(epoch))
-            while not guard.accepts(record, module):
-                guard.roll_back(module, epoch, settings)
+            record = run_epoch(module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * plan.rate(epoch))
+            while not rollback.accepts(record, module):
+                rollback.restore(module, epoch, settings)
                 optimizer = make_optimizer(module, settings)
-                record = run_epoch(module, terms, settings, rng, optimizer, epoch, guard.rate_factor * plan.rate(epoch))
+                record = run_epoch(
+                    module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * plan.rate(epoch)
+                )
         history.add(record)
-        if watched is not None:
-            history.validation.append(watched_bound(module, watched, rng))
-            best.see(epoch, history.validation[-1])
+        if validation is not None:
+            history.validation.append(validation_bound(module, validation, rng))
+            stopping.update(epoch, history.validation[-1])
         if on_epoch(epoch, history):
             break
         epoch += 1
-        if watched is not None and best.is_stale(epoch - 1):
+        if validation is not None and stopping.is_stale(epoch - 1):
             if not plan.cut():
                 break
-            best.restore()
-            best.last_gain = epoch
-    if watched is not None:
-        best.restore()
+            stopping.restore()
+            stopping.last_gain = epoch
+    if validation is not None:
+        stopping.restore()
     return history
 
 
@@ -234,11 +236,11 @@ def run_epoch(
     """One pass over the rows of the longest source; gives the mean of every term."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
-    warmup, means = settings.warmth(epoch), Means()
+    kl_weight, means = settings.kl_weight(epoch), Means()
     parameters = trained(module)
     for batches in steps(terms, rng, settings.n_steps):
         optimizer.zero_grad(set_to_none=True)
-        loss = step(terms, batches, settings, rng, warmup, means)
+        loss = step(terms, batches, settings, rng, kl_weight, means)
         if loss.requires_grad:  # else the objective has written its gradient by hand
             loss.backward()
         reduce_gradients(parameters)
@@ -251,7 +253,7 @@ def step(
     batches: Sequence[Batch],
     settings: Settings,
     rng: Generator | None,
-    warmup: float,
+    kl_weight: float,
     means: Means,
 ) -> Tensor:
     """The loss of one step: minus the weighted sum of the terms' means. The minus sign stands here and nowhere else."""
@@ -259,14 +261,14 @@ def step(
     for term, batch in zip(terms, batches, strict=True):
         with linear_layers_in(settings.precision, batch.x.device.type):
             value = term.objective(batch, rng)
-        objective = objective + term.weight * row_mean(bound_of(value, warmup), batch.weight)
+        objective = objective + term.weight * row_mean(bound_of(value, kl_weight), batch.weight)
         if share := term.weight if term.share is None else term.share:
             with torch.no_grad():
                 bound = bound + share * row_mean(bound_of(value), batch.weight)
         if term.name is not None:
             means.add(term.name, value)
     means.add("bound", bound)
-    if settings.warmup or any(term.share is not None for term in terms):
+    if settings.kl_warmup or any(term.share is not None for term in terms):
         means.add("objective", objective)
     return -objective
 
@@ -276,9 +278,9 @@ def linear_layers_in(precision: str, device: str) -> AbstractContextManager[obje
     return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-def bound_of(value: BoundTerms | Tensor, warmup: float = 1.0) -> Tensor:
+def bound_of(value: BoundTerms | Tensor, kl_weight: float = 1.0) -> Tensor:
     """The bound per row of what an objective gave."""
-    return value if isinstance(value, Tensor) else value.total(warmup)
+    return value if isinstance(value, Tensor) else value.total(kl_weight)
 
 
 def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
@@ -363,7 +365,7 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
-class Guard:
+class Rollback:
     """Takes back an epoch that met non-finite numbers, to be run again at half the rate."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -379,7 +381,7 @@ class Guard:
             self.good = snapshot(module)
         return finite
 
-    def roll_back(self, module: nn.Module, epoch: int, settings: Settings) -> None:
+    def restore(self, module: nn.Module, epoch: int, settings: Settings) -> None:
         """Bring the last good weights back."""
         self.rollbacks += 1
         if self.rollbacks > MAX_ROLLBACKS:
@@ -389,16 +391,16 @@ class Guard:
         self.rate_factor /= 2
 
 
-class Best:
-    """The best watched bound so far, and its weights."""
+class EarlyStopping:
+    """The best validation bound so far, and its weights."""
 
     def __init__(self, module: nn.Module, settings: Settings) -> None:
         self.module, self.settings = module, settings
         self.bound, self.last_gain, self.weights = -math.inf, 0, snapshot(module)
         self.to_beat = -math.inf
 
-    def see(self, epoch: int, bound: float) -> None:
-        """Take note of an epoch's watched bound."""
+    def update(self, epoch: int, bound: float) -> None:
+        """Take note of an epoch's validation bound."""
         if bound > self.bound:
             self.bound, self.weights = bound, snapshot(self.module)
         if bound > self.to_beat + self.settings.tol:
@@ -406,7 +408,7 @@ class Best:
 
     def is_stale(self, epoch: int) -> bool:
         """Whether the bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, those of the warm-up left out."""
-        return epoch - max(self.last_gain, self.settings.warmup) >= self.settings.n_iter_no_change
+        return epoch - max(self.last_gain, self.settings.kl_warmup) >= self.settings.n_iter_no_change
 
     def restore(self) -> None:
         """Bring the best weights back."""
@@ -414,7 +416,7 @@ class Best:
 
 
 @torch.no_grad()
-def watched_bound(module: nn.Module, term: Term, rng: Generator | None) -> float:
+def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> float:
     """Mean bound of held-out rows in nats, in float32, under the same noise at every call."""
     device = next(module.parameters()).device
     noise = None if rng is None else Generator(device).manual_seed(0)

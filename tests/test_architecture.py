@@ -1,4 +1,4 @@
-"""Imports go down only: each room of skdgm imports what its line in DOWN and OUTSIDE allows, and nothing else."""
+"""Imports go down only: each module of skdgm imports what its line in DOWN and OUTSIDE allows, and nothing else."""
 
 import ast
 import subprocess
@@ -10,41 +10,41 @@ import pytest
 ROOT = Path(__file__).parent.parent / "skdgm"
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
-TORCH_ROOMS = ["noise", "distributions", "structured_normals", "likelihoods", "networks", "models"]  # upward
-ARRAY_ROOMS = ["_sklearn_compat", "_labels", "model_selection", "datasets"]
+TORCH_MODULES = ["noise", "distributions", "structured_normals", "likelihoods", "networks", "models"]  # upward
+ARRAY_MODULES = ["_sklearn_compat", "_labels", "model_selection", "datasets"]
 ENGINE = ["sources", "training"]
 
-# room: the rooms that it may import
+# module: the modules that it may import
 DOWN = {
     "noise": [],
-    "distributions": TORCH_ROOMS[:1],
-    "structured_normals": TORCH_ROOMS[:2],
-    "likelihoods": TORCH_ROOMS[:4],
-    "networks": TORCH_ROOMS[:4],
-    "models": TORCH_ROOMS,
-    "sources": TORCH_ROOMS[:1],
+    "distributions": TORCH_MODULES[:1],
+    "structured_normals": TORCH_MODULES[:2],
+    "likelihoods": TORCH_MODULES[:4],
+    "networks": TORCH_MODULES[:4],
+    "models": TORCH_MODULES,
+    "sources": TORCH_MODULES[:1],
     "training": ["sources"],
     "_sklearn_compat": [],
     "_labels": ["_sklearn_compat"],
-    "model_selection": ARRAY_ROOMS[:2],
-    "datasets": ARRAY_ROOMS[:2],
+    "model_selection": ARRAY_MODULES[:2],
+    "datasets": ARRAY_MODULES[:2],
     "svm": ["svm"],
-    "estimators": [*TORCH_ROOMS, *ENGINE, *ARRAY_ROOMS, "svm", "estimators"],
+    "estimators": [*TORCH_MODULES, *ENGINE, *ARRAY_MODULES, "svm", "estimators"],
     "display": ["_labels", "display"],
     "__init__": ["estimators"],
 }
-# room: the packages that it may import, beside Python's own
+# module: the packages that it may import, beside Python's own
 OUTSIDE = {
-    **dict.fromkeys([*TORCH_ROOMS, "training"], {"torch"}),
+    **dict.fromkeys([*TORCH_MODULES, "training"], {"torch"}),
     "sources": {"torch", "numpy"},
-    **dict.fromkeys([*ARRAY_ROOMS, "svm"], {"numpy", "scipy", "sklearn"}),
+    **dict.fromkeys([*ARRAY_MODULES, "svm"], {"numpy", "scipy", "sklearn"}),
     "estimators": {"torch", "numpy", "scipy", "sklearn"},
     "display": {"numpy", "matplotlib"},
     "__init__": set(),
 }
 
 
-def room_of(file):
+def module_of(file):
     return file.split("/")[0].removesuffix(".py")
 
 
@@ -61,14 +61,16 @@ def imported(tree, file):
 
 @pytest.mark.parametrize("file", FILES)
 def test_imports_go_down_only(file):
-    tree, room = ast.parse((ROOT / file).read_text("utf8")), room_of(file)
+    tree, module = ast.parse((ROOT / file).read_text("utf8")), module_of(file)
     for name in imported(tree, file):
         package, *rest = name.split(".")
         if package == "skdgm":
-            assert "".join(rest[:1]) in DOWN[room], f"{file} imports {name}, room {room!r} may import {DOWN[room]}"
+            assert "".join(rest[:1]) in DOWN[module], (
+                f"{file} imports {name}, module {module!r} may import {DOWN[module]}"
+            )
         elif package not in sys.stdlib_module_names:
-            assert package in OUTSIDE[room], f"{file} imports {name}, room {room!r} may import {OUTSIDE[room]}"
-        if package == "sklearn" and room != "_sklearn_compat":
+            assert package in OUTSIDE[module], f"{file} imports {name}, module {module!r} may import {OUTSIDE[module]}"
+        if package == "sklearn" and module != "_sklearn_compat":
             assert not any(part.startswith("_") for part in rest), f"{name} in {file} belongs into _sklearn_compat.py"
 
 
@@ -78,7 +80,7 @@ def test_global_state_and_device_are_left_alone(file, words):
     assert words not in (ROOT / file).read_text("utf8")
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if room_of(file) == "display"])
+@pytest.mark.parametrize("file", [file for file in FILES if module_of(file) == "display"])
 def test_display_imports_matplotlib_only_to_plot(file):
     tree = ast.parse((ROOT / file).read_text("utf8"))
     at_import = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])

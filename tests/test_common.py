@@ -23,7 +23,7 @@ NEW_FOR_STRICT = (
 
 
 def encoder():
-    return skdgm.VAE(4, **SHORT, warmup=1.0)  # as the classifiers' own default: the best density may need no codes
+    return skdgm.VAE(4, **SHORT, kl_warmup=1.0)  # as the classifiers' own default: the best density may need no codes
 
 
 ESTIMATORS = {
@@ -142,10 +142,10 @@ def test_balanced_class_weights_help_where_classes_are_unequal(name):
 def test_defaults_learn_in_15_epochs(name):
     """check_classifiers_train, which asks for 83 % on 200 and 300 rows, with nothing changed but the epochs."""
     classifier = {
-        "M1Classifier": lambda: skdgm.M1Classifier(encoder=skdgm.VAE(warmup=1.0, max_iter=15)),
+        "M1Classifier": lambda: skdgm.M1Classifier(encoder=skdgm.VAE(kl_warmup=1.0, max_iter=15)),
         "M2Classifier": lambda: skdgm.M2Classifier(max_iter=15),
         "M1M2Classifier": lambda: skdgm.M1M2Classifier(
-            max_iter=15, encoder=skdgm.VAE(n_components=50, warmup=1.0, max_iter=15)
+            max_iter=15, encoder=skdgm.VAE(n_components=50, kl_warmup=1.0, max_iter=15)
         ),
     }[name]()
     checks.check_classifiers_train(name, classifier)

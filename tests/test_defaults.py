@@ -390,7 +390,7 @@ def rows(n):
     return X, np.where(np.arange(n) % 3 == 0, truth, -1)
 
 
-def watched(estimator, n, early_stopping):
+def validation(estimator, n, early_stopping):
     """validation_scores_ of a fit to n rows."""
     X, y = rows(n)
     model = small(estimator, early_stopping=early_stopping, max_iter=3)
@@ -414,7 +414,7 @@ def watched(estimator, n, early_stopping):
 )
 def test_auto_holds_rows_out_from_fifty_on(estimator, n, early_stopping, expected):
     """validation_scores_ is None where no row was held out; True and False mean what they say."""
-    assert watched(estimator, n, early_stopping) == expected
+    assert validation(estimator, n, early_stopping) == expected
 
 
 @EACH
@@ -481,15 +481,15 @@ def test_small_variances_are_reached(estimator, likelihood):
 
 
 @pytest.mark.parametrize("estimator", [VAE, DLGM])
-@pytest.mark.parametrize("warmup", [0, 1.0])
-def test_the_history_holds_the_true_bound(estimator, warmup):
+@pytest.mark.parametrize("kl_warmup", [0, 1.0])
+def test_the_history_holds_the_true_bound(estimator, kl_warmup):
     """Reconstruction minus the whole KL, warm-up or not; the last one is the fitted model's."""
     X = (clusters()[0] > 2).astype(float)
-    model = estimator(2, **{**FAST, "max_iter": 30}, warmup=warmup, early_stopping=False).fit(X)
+    model = estimator(2, **{**FAST, "max_iter": 30}, kl_warmup=kl_warmup, early_stopping=False).fit(X)
     history = {name: np.array(values) for name, values in model.history_.items()}
     np.testing.assert_allclose(history["bound"], history["reconstruction"] - history["kl"], atol=1e-4)
     assert history["bound"][-1] == pytest.approx(model.elbo_samples(X).mean(), abs=0.2)
-    if warmup:
+    if kl_warmup:
         assert history["objective"][0] > history["bound"][0]
 
 

@@ -113,12 +113,12 @@ def test_bernoulli_sums_to_one():
 
 
 def test_bernoulli_is_linear_in_x():
-    """At a grey row: the expectation of log p over the binary rows drawn from it, by full enumeration."""
-    p, grey = Bernoulli(noise(3, 4)), torch.rand(3, 4, generator=generator())
+    """At a gray row: the expectation of log p over the binary rows drawn from it, by full enumeration."""
+    p, gray = Bernoulli(noise(3, 4)), torch.rand(3, 4, generator=generator())
     rows = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
-    weight = scipy.stats.bernoulli(grey.numpy()[:, None]).pmf(rows.numpy()).prod(-1)
+    weight = scipy.stats.bernoulli(gray.numpy()[:, None]).pmf(rows.numpy()).prod(-1)
     expected = [(weight[i] * Bernoulli(p.logits[i]).log_prob(rows).numpy()).sum() for i in range(3)]
-    np.testing.assert_allclose(p.log_prob(grey).numpy(), expected, atol=1e-5)
+    np.testing.assert_allclose(p.log_prob(gray).numpy(), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (2,)])

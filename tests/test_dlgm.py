@@ -1,4 +1,4 @@
-"""DLGM: its layers, posteriors, regularisers, and rows with missing cells."""
+"""DLGM: its layers, posteriors, regularizers, and rows with missing cells."""
 
 import numpy as np
 import pytest
@@ -99,7 +99,7 @@ def test_a_linear_model_finds_the_density_of_factor_analysis(posterior):
 def test_every_posterior_and_depth_learns(posterior, layers):
     """Training raises the bound, the score is above the bound, and nothing is infinite."""
     X = binary_rows()
-    model = DLGM(layers, posterior=posterior, **{**FAST, "max_iter": 40, "warmup": 0}).fit(X)
+    model = DLGM(layers, posterior=posterior, **{**FAST, "max_iter": 40, "kl_warmup": 0}).fit(X)
     bound = model.history_["bound"]
     assert bound[-1] > bound[0] + 0.3
     assert model.score(X) > model.elbo_samples(X).mean() - 0.05
@@ -149,11 +149,11 @@ def test_rows_far_from_the_data_are_unlikely_and_can_be_filled(shape, factor):
 def test_early_stopping_watches_the_bound_that_is_trained():
     """With several draws per row that is the importance-weighted one, not the evidence bound below it."""
     X = binary_rows(400)
-    model = DLGM(3, **{**FAST, "early_stopping": True}, n_importance_train=10).fit(X)
+    model = DLGM(3, **{**FAST, "early_stopping": True}, n_importance_samples_train=10).fit(X)
     history = {name: np.array(values) for name, values in model.history_.items()}
-    watched = np.array(model.validation_scores_)
-    assert np.abs(watched - history["bound"])[-1] < 0.5
-    assert model.n_iter_ == len(watched)
+    validation = np.array(model.validation_scores_)
+    assert np.abs(validation - history["bound"])[-1] < 0.5
+    assert model.n_iter_ == len(validation)
 
 
 def test_a_warm_start_may_meet_missing_cells_or_none():
@@ -187,7 +187,7 @@ def test_more_training_draws_tighten_the_bound_that_is_reported():
 
 def test_importance_weighted_training_reports_its_own_bound():
     """history_["bound"] of 10 draws is above reconstruction minus KL, which is that of one."""
-    model = DLGM(3, **FAST, n_importance_train=10, warmup=0).fit(binary_rows())
+    model = DLGM(3, **FAST, n_importance_samples_train=10, kl_warmup=0).fit(binary_rows())
     history = {name: np.array(values) for name, values in model.history_.items()}
     assert np.all(history["bound"] > history["reconstruction"] - history["kl"])
 
@@ -214,13 +214,13 @@ def test_codes_are_those_of_the_top_layer_or_of_all():
 def test_active_units_count_what_varies():
     """Layer by layer, the dimensions whose posterior mean has a variance above 0.01 over the training rows."""
     X = binary_rows(500)
-    model = DLGM((4, 2), transform_layers="all", **FAST | {"max_iter": 40, "warmup": 0}).fit(X)
+    model = DLGM((4, 2), transform_layers="all", **FAST | {"max_iter": 40, "kl_warmup": 0}).fit(X)
     spread = model.transform(X).var(0) > 0.01
     assert 1 <= spread.sum() < 6
     assert model.active_units_.tolist() == [spread[:4].sum(), spread[4:].sum()]
 
 
-# --- regularisers -----------------------------------------------------------------------------------------------------
+# --- regularizers -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["flip", "dropout", "gaussian"])
@@ -266,7 +266,7 @@ def test_importance_imputation_is_the_conditional_mean_of_a_linear_model():
     X = factor_rows(500)
     model = DLGM(2, hidden_layer_sizes=(), posterior="full", likelihood="gaussian", max_iter=60, batch_size=50)
     model.set_params(learning_rate_init=0.01, input_noise="dropout", input_noise_level=0.6, n_importance_samples=30_000)
-    model.set_params(random_state=0, early_stopping=False, weight_prior=1.0, warmup=0.5).fit(X)
+    model.set_params(random_state=0, early_stopping=False, weight_prior=1.0, kl_warmup=0.5).fit(X)
     decoder = model.module_.decoder
     scale, center = model._columns.scale, model._columns.center
     W, b = (decoder.mlp.layers[0].get_parameter(name).detach().double().numpy() for name in ("weight", "bias"))
@@ -354,7 +354,7 @@ def test_missing_cells_everywhere(make):
 
 
 def test_recognition_knows_what_is_missing():
-    """A zero that was seen (a mean, once standardised) and a missing cell have different codes."""
+    """A zero that was seen (a mean, once standardized) and a missing cell have different codes."""
     X = factor_rows(300)
     rows, _ = with_holes(X)
     model = DLGM(2, **{**FAST, "max_iter": 20}).fit(rows)
@@ -397,7 +397,7 @@ def test_what_stands_beside_a_row_with_holes_does_not_matter():
         ({"input_noise": "dropout", "input_noise_level": 1.0}, r"share of cells in \(0, 1\)"),
         ({"input_noise": "salt"}, "input_noise"),
         ({"code_noise": -1.0}, "code_noise"),
-        ({"n_importance_train": 0}, "n_importance_train"),
+        ({"n_importance_samples_train": 0}, "n_importance_samples_train"),
         ({"transform_layers": "bottom"}, "transform_layers"),
     ],
 )

@@ -162,7 +162,7 @@ def test_global_generators_are_neither_read_nor_set(name, data):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_prediction_is_deterministic_and_a_rows_own(name, data):
-    """The same row gives the same bits at each call, in any order and company, also beyond a chunk of 512 rows."""
+    """The same row gives the same bits at each call, in any order and batch, also beyond a chunk of 512 rows."""
     X, _, _ = data
     model = fitted(name)
     everything = outputs(model, X)
@@ -300,7 +300,13 @@ def test_history_and_curves_are_one_story(name, data):
 def test_early_stopping_keeps_the_best_epoch(name, data):
     """validation_scores_ has an entry per epoch run; patience ends the fit; the rows held out are not trained on."""
     X, y, _ = data
-    patient = {"early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 2, "max_iter": 200, "warmup": 0}
+    patient = {
+        "early_stopping": True,
+        "validation_fraction": 0.3,
+        "n_iter_no_change": 2,
+        "max_iter": 200,
+        "kl_warmup": 0,
+    }
     model = MAKERS[name](**patient, learning_rate_init=0.03, learning_rate="constant").fit(X, y)
     scores = model.validation_scores_
     assert len(scores) == model.n_iter_ < 200
@@ -574,7 +580,7 @@ def test_a_callback_can_stop_the_fit(name, callbacks, data):
     """After k epochs, leaving a fitted model of k epochs that equals the first k of a longer one."""
     X, y, _ = data
     watcher = Watcher(stop=2)
-    steady = {"learning_rate": "constant", "warmup": 0}  # nothing that depends on max_iter
+    steady = {"learning_rate": "constant", "kl_warmup": 0}  # nothing that depends on max_iter
     model = MAKERS[name](max_iter=9, **steady).set_callbacks(watcher).fit(X, y)
     assert model.n_iter_ == 2 and watcher.begun == watcher.ended == [0, 1]
     assert watcher.events == ["setup", "teardown"]
@@ -587,7 +593,7 @@ def test_every_epoch_is_a_task_of_its_own(name, early_stopping, callbacks, data)
     """As many begin as end as are run, also where patience ends the fit; callbacks do not change the bits."""
     X, y, _ = data
     watcher = Watcher()
-    params = {"early_stopping": early_stopping, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 6, "warmup": 0}
+    params = {"early_stopping": early_stopping, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 6, "kl_warmup": 0}
     model = MAKERS[name](**params).set_callbacks(watcher).fit(X, y)
     assert model.n_iter_ == (2 if early_stopping else 6)
     assert watcher.ended == list(range(model.n_iter_))
@@ -661,7 +667,7 @@ class Scoring(Watcher):
 def test_a_callback_is_handed_a_working_model_each_epoch(name, callbacks, data):
     """fitted_estimator predicts as if the fit had stopped there; the last one is the fitted model; bits stay."""
     X, y, _ = data
-    scoring, steady = Scoring(), {"learning_rate": "constant", "warmup": 0}
+    scoring, steady = Scoring(), {"learning_rate": "constant", "kl_warmup": 0}
     model = MAKERS[name](**steady).set_callbacks(scoring).fit(X, y)
     assert len(scoring.scores) == 4 and scoring.scores[-1] == model.transform(X).mean()
     shorter = MAKERS[name](**steady, max_iter=2).fit(X, y)
@@ -890,7 +896,7 @@ UNKNOWN = {
     "activation": ["sigmoid", None],
     "likelihood": ["normal", None],
     "weight_prior": [0, -1.0],
-    "warmup": [-1, 1.5],
+    "kl_warmup": [-1, 1.5],
     "learning_rate_init": [0, -0.1],
     "learning_rate": ["adaptive"],
     "batch_size": [0, "all"],
@@ -1083,7 +1089,7 @@ def test_hard_input_works(name, case):
 
 @pytest.mark.parametrize("constant", [1e30, -1e200, 3e-300, 0.1])
 def test_a_column_that_never_varies_has_no_say(constant, data):
-    """Whatever its value, it stands at 0 inside: the model is the same, bit for bit."""
+    """Whatever its value, it stands at 0 in the module: the model is the same, bit for bit."""
     X, _, _ = data
     still, zero = (np.column_stack([X, np.full(140, value)]) for value in (constant, 0.0))
     model, reference = (small_vae(likelihood="gaussian").fit(rows) for rows in (still, zero))

@@ -31,7 +31,7 @@ def generator(seed=0):
 
 
 def roughened(module, sd=0.4, seed=0):
-    """The module with every weight, the zero-initialised ones too, drawn from N(0, sd^2)."""
+    """The module with every weight, the zero-initialized ones too, drawn from N(0, sd^2)."""
     rng = generator(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -332,7 +332,7 @@ def test_m1m2_marginal_sums_to_one_over_all_binary_rows_and_classes():
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_heteroscedastic"])
 def test_fitted_gaussian_density_integrates_to_one_in_the_units_of_X(likelihood):
-    """The integral of exp(score_samples) over a line is one: the scale inside is accounted for."""
+    """The integral of exp(score_samples) over a line is one: the scale is accounted for."""
     rng = np.random.default_rng(0)
     X = 300 + 40 * (rng.choice([-2.0, 2.0], (300, 1)) + rng.standard_normal((300, 1)))
     model = VAE(
@@ -456,19 +456,19 @@ def test_enumerating_all_but_one_class_or_more_is_the_full_sum(n_enumerated):
     assert np.array_equal(gradients(module, full), gradients(module, enumerated))
 
 
-# --- grey rows, units, masks ------------------------------------------------------------------------------------------
+# --- gray rows, units, masks ------------------------------------------------------------------------------------------
 
 
 def test_bernoulli_bound_at_grey_rows_is_the_mean_over_binarisations():
     """E_{b ~ x}[log p(b | z)] - KL(q(z | x)), by summing over all binary rows b with probability x^b (1-x)^(1-b)."""
-    module, grey = vae(), torch.rand(4, N_COLUMNS, generator=generator())
+    module, gray = vae(), torch.rand(4, N_COLUMNS, generator=generator())
     binary = all_binary_rows()
-    probability = bernoulli(grey.numpy()[:, None]).pmf(binary.numpy()).prod(-1)
-    q_z = module.q_z(grey)
+    probability = bernoulli(gray.numpy()[:, None]).pmf(binary.numpy()).prod(-1)
+    q_z = module.q_z(gray)
     p_x = module.p_x(q_z.rsample(generator(5)))
     log_p = np.stack([p_x.log_prob(row).detach().numpy() for row in binary], 1)
-    expected = (probability * log_p).sum(1) - module.bound(grey, generator(5)).kl.detach().numpy()
-    found = module.bound(grey, generator(5)).total().detach().numpy()
+    expected = (probability * log_p).sum(1) - module.bound(gray, generator(5)).kl.detach().numpy()
+    found = module.bound(gray, generator(5)).total().detach().numpy()
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 

@@ -84,7 +84,7 @@ def test_order_of_the_bounds(layer):
 
 @layers
 def test_em_never_falls_and_reaches_the_optimum(layer):
-    """Monotone, and by the certificate at the value of a general optimiser over the simplex."""
+    """Monotone, and by the certificate at the value of a general optimizer over the simplex."""
     x, codes = some_rows(), all_codes(N_HIDDEN)
     best = best_latent_marginal(layer, x, codes)
     assert (np.diff(best.values) >= -1e-6).all()

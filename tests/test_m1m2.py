@@ -16,7 +16,7 @@ FAST = {
     "early_stopping": False,
     "max_iter": 8,
     "learning_rate_init": 0.02,
-    "warmup": 0,
+    "kl_warmup": 0,
     "random_state": 0,
     "n_importance_samples": 5,
 }

@@ -240,12 +240,12 @@ def test_enumerating_some_classes_learns_as_well(n_enumerated, data):
 
 
 def test_warmup_scales_the_kl_of_the_first_epochs(data):
-    """The objective counts the first epoch's KL by 1 / warmup; the bound counts it whole."""
+    """The objective counts the first epoch's KL by 1 / kl_warmup; the bound counts it whole."""
     X, y, _ = data
-    model = M2Classifier(2, **FAST, warmup=4, alpha=0.1, alpha_normalization="balanced").fit(X, y)
+    model = M2Classifier(2, **FAST, kl_warmup=4, alpha=0.1, alpha_normalization="balanced").fit(X, y)
     h = {name: np.array(values) for name, values in model.history_.items()}
-    warmth = np.minimum(1, np.arange(1, 7) / 4)
-    parts = [h[f"{k}_reconstruction"] - warmth * h[f"{k}_kl"] + h[f"{k}_label"] for k in ("unlabeled", "labeled")]
+    kl_weight = np.minimum(1, np.arange(1, 7) / 4)
+    parts = [h[f"{k}_reconstruction"] - kl_weight * h[f"{k}_kl"] + h[f"{k}_label"] for k in ("unlabeled", "labeled")]
     np.testing.assert_allclose(h["objective"], sum(parts) + 0.1 * N / 30 * h["classification"], atol=1e-4)
-    colder = sum((1 - warmth) * h[f"{k}_kl"] for k in ("unlabeled", "labeled"))
+    colder = sum((1 - kl_weight) * h[f"{k}_kl"] for k in ("unlabeled", "labeled"))
     np.testing.assert_allclose(h["bound"], h["objective"] - colder, atol=1e-4)

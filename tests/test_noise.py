@@ -41,7 +41,7 @@ def test_noise_of_different_rows_differs_and_reads_on():
 
 
 def test_row_noise_is_standard_normal_over_rows():
-    """Kolmogorov-Smirnov over the first draw of 3,000 rows, and no correlation between neighbours."""
+    """Kolmogorov-Smirnov over the first draw of 3,000 rows, and no correlation between neighbors."""
     x = torch.linspace(0, 1, 3000)[:, None].expand(3000, 3)
     draws = RowNoise(noise(1 << 18), x).normal((3000, 2)).numpy()
     assert scipy.stats.kstest(draws[:, 0], scipy.stats.norm.cdf).pvalue > 0.001
@@ -62,7 +62,7 @@ def test_hash_reads_values_not_signs_of_zero_and_places():
 
 
 def test_bernoulli_draws_of_a_row_belong_to_it():
-    """Under RowNoise: the mean is right, and neighbours and order change nothing."""
+    """Under RowNoise: the mean is right, and neighbors and order change nothing."""
     x, tape = noise(6, 3), noise(10_007, seed=5)
     draws = Bernoulli(noise(6, 4, seed=3)).expand(3000).rsample(RowNoise(tape, x))
     assert set(draws.unique().tolist()) == {0.0, 1.0}

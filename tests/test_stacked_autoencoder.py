@@ -219,11 +219,11 @@ def test_little_data_work(X, likelihood):
 
 @pytest.mark.parametrize(
     "params",
-    [{"persistent": True}, {"n_gibbs_steps": 5}, {"binarize": True}, {"precision": "bfloat16"}],
+    [{"persistent": True}, {"n_gibbs_steps": 5}, {"dynamic_binarization": True}, {"precision": "bfloat16"}],
     ids=lambda params: next(iter(params)),
 )
 def test_options_change_the_model_and_keep_it_sensible(params):
-    X = np.clip(patterns() * 0.9 + 0.05, 0.1, 1) if "binarize" in params else patterns()
+    X = np.clip(patterns() * 0.9 + 0.05, 0.1, 1) if "dynamic_binarization" in params else patterns()
     plain, other = (
         StackedAutoencoder((6, 4), likelihood="bernoulli", inference="rbm", **SHORT, **more).fit(X)
         for more in ({}, params)

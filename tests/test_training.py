@@ -131,7 +131,7 @@ def test_rates_of_the_schedules():
         assert all(a >= b > 0 for a, b in zip(rates[:-1], rates[1:], strict=True))
     falling, cosine, constant = (
         [settings(max_iter=100, learning_rate=name, learning_rate_init=1.0).rate(e) for e in (0, 50, 75, 99)]
-        for name in ("falling", "cosine", "constant")
+        for name in ("linear", "cosine", "constant")
     )
     assert falling == pytest.approx([1.0, 1.0, 0.5, 0.02])
     assert cosine == pytest.approx([1.0, 0.5, 0.5 * (1 + math.cos(0.75 * math.pi)), 0.01])
@@ -156,13 +156,13 @@ def test_the_optimiser_obeys_the_schedule():
 
 def test_warmup_climbs_linearly_to_one_and_weighs_the_kl():
     """1/w, 2/w, ..., 1, 1; no warm-up is 1 at once; the loss has the KL under that weight."""
-    assert [settings(warmup=4).warmth(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert settings().warmth(0) == 1.0
+    assert [settings(kl_warmup=4).kl_weight(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert settings().kl_weight(0) == 1.0
     module, ones = Line(), torch.ones(60)
     term = term_of(
         lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
     )
-    history = train(module, [term], settings(warmup=4), generator())
+    history = train(module, [term], settings(kl_warmup=4), generator())
     np.testing.assert_allclose(history.epochs["objective"], [5, 4.5, 4, 3.5, 3.5])
     np.testing.assert_allclose(history.epochs["bound"], 3.5)
     assert bound_of(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
@@ -267,7 +267,7 @@ def test_the_hook_is_called_each_epoch_and_can_stop():
 
 
 def scripted(values):
-    """A module and a watched term whose bound runs through `values`, while the weights count the epochs."""
+    """A module and a validation term whose bound runs through `values`, while the weights count the epochs."""
     module = Line()
     module.epoch = 0
 
@@ -283,9 +283,9 @@ def scripted(values):
 
 def test_early_stopping_restores_the_best_weights():
     """It stops n_iter_no_change epochs after the best epoch, and the weights are those of that epoch."""
-    module, term, watched = scripted([0.0, 1.0, 5.0, 4.0, 3.0, 2.0, 9.0])
+    module, term, validation = scripted([0.0, 1.0, 5.0, 4.0, 3.0, 2.0, 9.0])
     plan = settings(max_iter=7, n_iter_no_change=3, learning_rate="constant")
-    history = train(module, [term], plan, generator(), watched=watched)
+    history = train(module, [term], plan, generator(), validation=validation)
     assert history.validation == [0.0, 1.0, 5.0, 4.0, 3.0, 2.0]
     assert len(history.epochs["bound"]) == 6
     assert module.bias.item() == pytest.approx(3 * 0.01, rel=1e-3)  # three steps of Adam
@@ -293,8 +293,8 @@ def test_early_stopping_restores_the_best_weights():
 
 def test_the_best_weights_come_back_at_a_normal_end_too():
     """Reaching max_iter restores the best epoch as well."""
-    module, term, watched = scripted([0.0, 5.0, 1.0])
-    train(module, [term], settings(max_iter=3, learning_rate="constant"), generator(), watched=watched)
+    module, term, validation = scripted([0.0, 5.0, 1.0])
+    train(module, [term], settings(max_iter=3, learning_rate="constant"), generator(), validation=validation)
     assert module.bias.item() == pytest.approx(2 * 0.01, rel=1e-3)
 
 
@@ -302,17 +302,17 @@ def test_gains_below_tol_do_not_count_but_add_up():
     """Epochs that gain less than tol are no progress; a slow climb that adds up to tol is."""
     slow = [0.05 * e for e in range(12)]
     for tol, n_epochs in [(1.0, 4), (0.1, 12)]:
-        module, term, watched = scripted(slow)
+        module, term, validation = scripted(slow)
         plan = settings(max_iter=12, n_iter_no_change=3, tol=tol)
-        assert len(train(module, [term], plan, generator(), watched=watched).validation) == n_epochs
+        assert len(train(module, [term], plan, generator(), validation=validation).validation) == n_epochs
 
 
 def test_patience_begins_after_the_warm_up():
     """While the KL warms up, a falling bound stops nothing."""
     falling = [-float(e) for e in range(12)]
-    module, term, watched = scripted(falling)
-    plan = settings(max_iter=12, n_iter_no_change=2, warmup=5)
-    assert len(train(module, [term], plan, generator(), watched=watched).validation) == 5 + 2 + 1
+    module, term, validation = scripted(falling)
+    plan = settings(max_iter=12, n_iter_no_change=2, kl_warmup=5)
+    assert len(train(module, [term], plan, generator(), validation=validation).validation) == 5 + 2 + 1
 
 
 def test_the_watched_bound_is_the_mean_over_rows_under_fixed_noise():
@@ -324,9 +324,9 @@ def test_the_watched_bound_is_the_mean_over_rows_under_fixed_noise():
 
     rng = generator(7)
     before = rng.get_state()
-    looks = [training.watched_bound(module, term_of(noisy, x=x, batch_size=20), rng) for _ in range(2)]
+    looks = [training.validation_bound(module, term_of(noisy, x=x, batch_size=20), rng) for _ in range(2)]
     assert looks[0] == looks[1] and torch.equal(rng.get_state(), before)
-    plain = training.watched_bound(module, line_term(module, x=x, batch_size=20), rng)
+    plain = training.validation_bound(module, line_term(module, x=x, batch_size=20), rng)
     assert plain == pytest.approx(module.log_prob(x).mean().item(), rel=1e-5)
 
 
@@ -458,7 +458,7 @@ def test_a_fit_runs_on_cuda(name):
     terms = model_terms(module, "cuda")
     rng = torch.Generator("cuda").manual_seed(0)
     for precision in ("float32", "bfloat16"):
-        history = train(module, terms, settings(precision=precision), rng, watched=terms[0])
+        history = train(module, terms, settings(precision=precision), rng, validation=terms[0])
         assert len(history.epochs["bound"]) == 5 and np.isfinite(history.epochs["bound"]).all()
     assert weights(module).is_cuda and torch.isfinite(weights(module)).all()
 

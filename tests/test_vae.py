@@ -21,17 +21,17 @@ FAST = {
 }
 
 
-def grey(n=60, seed=0):
+def gray(n=60, seed=0):
     return np.random.default_rng(seed).random((n, 6))
 
 
 def binary(n=60, seed=0):
-    return (grey(n, seed) > 0.5).astype(float)
+    return (gray(n, seed) > 0.5).astype(float)
 
 
 def a_third_exact(share):
     """Gray rows of 200 levels of which `share` of the cells are exactly 0."""
-    X = np.ceil(199 * grey(100)) / 200
+    X = np.ceil(199 * gray(100)) / 200
     X.ravel()[: int(share * X.size)] = 0.0
     return X
 
@@ -40,14 +40,14 @@ def a_third_exact(share):
     ("X", "expected"),
     [
         (binary(), "bernoulli"),
-        (grey(), "gaussian"),
+        (gray(), "gaussian"),
         (a_third_exact(0.34), "bernoulli"),
         (a_third_exact(0.32), "gaussian"),
         (2 * binary(), "gaussian"),
         (-binary(), "gaussian"),
         (binary().astype(bool), "bernoulli"),
     ],
-    ids=["binary", "grey", "34 % exact", "32 % exact", "beyond 1", "below 0", "bool"],
+    ids=["binary", "gray", "34 % exact", "32 % exact", "beyond 1", "below 0", "bool"],
 )
 def test_auto_is_bernoulli_iff_in_the_unit_interval_and_a_third_exactly_0_or_1(X, expected):
     """The rule of the API; an explicit likelihood is obeyed."""
@@ -84,7 +84,7 @@ def test_it_finds_the_density_of_a_factor_model():
     X = 5 + 3 * (rng.standard_normal((800, 2)) @ loadings + 0.3 * rng.standard_normal((800, 6)))
     train, test = X[:600], X[600:]
     model = VAE(
-        2, hidden_layer_sizes=(), max_iter=30, warmup=0, learning_rate_init=0.03, weight_prior=None, random_state=0
+        2, hidden_layer_sizes=(), max_iter=30, kl_warmup=0, learning_rate_init=0.03, weight_prior=None, random_state=0
     )
     found = model.fit(train).score(test)
     best = FactorAnalysis(2).fit(train).score(test)
@@ -101,14 +101,14 @@ def test_draws_have_the_distribution_of_the_rows():
     rng = np.random.default_rng(0)
     X = rng.standard_normal((500, 2)) @ np.array([[10.0, 8.0], [0.0, 4.0]]) + [100, -50]
     model = VAE(
-        2, hidden_layer_sizes=(), max_iter=30, warmup=0, learning_rate_init=0.03, weight_prior=None, random_state=0
+        2, hidden_layer_sizes=(), max_iter=30, kl_warmup=0, learning_rate_init=0.03, weight_prior=None, random_state=0
     ).fit(X)
     draws = model.sample(4000, random_state=0)
     np.testing.assert_allclose(draws.mean(0), X.mean(0), atol=1.5)
     np.testing.assert_allclose(np.cov(draws.T) / np.cov(X.T), 1, atol=0.25)
 
 
-@pytest.mark.parametrize(("X", "likelihood"), [(binary(), "bernoulli"), (100 * grey(), "gaussian")])
+@pytest.mark.parametrize(("X", "likelihood"), [(binary(), "bernoulli"), (100 * gray(), "gaussian")])
 def test_draws_are_seeded_rows_of_the_right_kind(X, likelihood):
     """Shapes, 0/1 under Bernoulli, the same rows from the same seed and others from others, one row by default."""
     model = VAE(2, **FAST).fit(X)
@@ -130,8 +130,8 @@ def test_decoded_rows_are_means_in_the_units_of_X():
     assert np.all((decoded > 0) & (decoded < 1))
     expected = model.module_.p_x(torch.from_numpy(Z).float()).mean.numpy()
     np.testing.assert_allclose(decoded, expected, atol=1e-6)
-    far = VAE(2, **FAST).fit(1e4 + 10 * grey())
-    assert np.all(np.abs(far.inverse_transform(far.transform(1e4 + 10 * grey())) - 1e4) < 20)
+    far = VAE(2, **FAST).fit(1e4 + 10 * gray())
+    assert np.all(np.abs(far.inverse_transform(far.transform(1e4 + 10 * gray())) - 1e4) < 20)
 
 
 def test_codes_are_posterior_means():
@@ -153,9 +153,9 @@ def test_more_importance_samples_tighten_the_score():
 
 
 def test_binarize_shows_recognition_0_1_rows(monkeypatch):
-    """binarize=True trains on rows of 0 and 1 drawn anew from grey ones; False on the grey rows themselves."""
+    """True trains on rows of 0 and 1 drawn anew from gray ones; False on the gray rows themselves."""
     X, seen = a_third_exact(0.5), {}
-    for binarize in (False, True):
+    for dynamic_binarization in (False, True):
         batches = []
         original = VAEModule.bound
 
@@ -164,9 +164,9 @@ def test_binarize_shows_recognition_0_1_rows(monkeypatch):
             return original(self, x, *rest)
 
         monkeypatch.setattr(VAEModule, "bound", spy)
-        VAE(2, **FAST, likelihood="bernoulli", binarize=binarize).fit(X)
+        VAE(2, **FAST, likelihood="bernoulli", dynamic_binarization=dynamic_binarization).fit(X)
         monkeypatch.undo()
-        seen[binarize] = torch.cat(batches)
+        seen[dynamic_binarization] = torch.cat(batches)
     assert set(seen[True].unique().tolist()) == {0.0, 1.0}
     assert len(seen[False].unique()) > 100
     first, second = seen[True][:100], seen[True][100:200]
@@ -185,20 +185,20 @@ def test_weight_prior_shrinks_the_weights():
 
 def test_the_bound_is_reconstruction_minus_kl():
     """history_ tells the terms, and without warm-up the bound is their difference; it climbs."""
-    model = VAE(2, **FAST, warmup=0).fit(binary())
+    model = VAE(2, **FAST, kl_warmup=0).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
     np.testing.assert_allclose(h["bound"], h["reconstruction"] - h["kl"], atol=1e-5)
     assert h["bound"][-1] > h["bound"][0] and np.all(h["kl"] >= 0)
 
 
-@pytest.mark.parametrize(("warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (1.0, 10), (0.0, 0), (1, 1)])
-def test_warmup_in_epochs_or_as_a_share(warmup, n_warm):
+@pytest.mark.parametrize(("kl_warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (1.0, 10), (0.0, 0), (1, 1)])
+def test_warmup_in_epochs_or_as_a_share(kl_warmup, n_warm):
     """An int counts epochs, a float is a share of max_iter; the objective weighs the KL by that climb."""
-    model = VAE(2, **{**FAST, "max_iter": 10}, warmup=warmup).fit(binary())
+    model = VAE(2, **{**FAST, "max_iter": 10}, kl_warmup=kl_warmup).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
-    warmth = np.minimum(1, np.arange(1, 11) / n_warm) if n_warm else np.ones(10)
+    kl_weight = np.minimum(1, np.arange(1, 11) / n_warm) if n_warm else np.ones(10)
     objective = h["objective"] if n_warm else h["bound"]
-    np.testing.assert_allclose(objective, h["reconstruction"] - warmth * h["kl"], atol=1e-5)
+    np.testing.assert_allclose(objective, h["reconstruction"] - kl_weight * h["kl"], atol=1e-5)
     np.testing.assert_allclose(h["bound"], h["reconstruction"] - h["kl"], atol=1e-5)
 
 
@@ -215,7 +215,7 @@ def test_it_is_a_step_of_a_pipeline():
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = 5.0 * y[:, None] + rng.standard_normal((120, 4))
-    steps = make_pipeline(MinMaxScaler(), VAE(2, **FAST, warmup=0, learning_rate_init=0.03), SVC())
+    steps = make_pipeline(MinMaxScaler(), VAE(2, **FAST, kl_warmup=0, learning_rate_init=0.03), SVC())
     assert steps.fit(X, y).score(X, y) > 0.95
     assert steps[:-1].get_feature_names_out().tolist() == ["vae0", "vae1"]
 

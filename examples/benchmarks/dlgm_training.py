@@ -1,8 +1,8 @@
 """DLGM training: what each posterior costs, and a rank-one model of 200-200-200 against Pyro.
 
-Fixed binarised MNIST where SKDGM_DATA names its folder, else random 0/1 rows of its shape: the time does not depend on
+Fixed binarized MNIST where SKDGM_DATA names its folder, else random 0/1 rows of its shape: the time does not depend on
 the values. 10,000 rows, batch 200; a turn is a fit of one epoch for the costs, of five against Pyro. Pyro gets the same
-layers, batch, optimiser and steps, its own low-rank normal (of the covariance) as guide, and the exact KL of
+layers, batch, optimizer and steps, its own low-rank normal (of the covariance) as guide, and the exact KL of
 TraceMeanField_ELBO.
 """
 
@@ -43,7 +43,7 @@ def rows() -> np.ndarray:
 def dlgm(n_components: int, hidden: tuple[int, ...], epochs: int = 1, **params) -> DLGM:
     """A model to train for a given number of epochs."""
     model = DLGM(n_components, hidden_layer_sizes=hidden, likelihood="bernoulli", batch_size=BATCH)
-    model.set_params(warmup=0, weight_prior=1.0, early_stopping=False)
+    model.set_params(kl_warmup=0, weight_prior=1.0, early_stopping=False)
     model.set_params(learning_rate_init=RATE, learning_rate="constant", weight_prior=None, max_iter=epochs)
     return model.set_params(random_state=0, **params)
 

@@ -33,7 +33,7 @@ def stack() -> M1M2Classifier:
         hidden_layer_sizes=(500, 500),
         activation="softplus",
         likelihood="bernoulli",
-        warmup=0,
+        kl_warmup=0,
         batch_size=250,
         learning_rate_init=2e-3,
         max_iter=4,

@@ -18,7 +18,7 @@ from skdgm import VAE, M2Classifier
 N_ROWS = 1_000_000
 WHY = (
     "both are bound by the same product; ours goes in chunks of 512 padded rows, so that a row's result never "
-    "depends on its neighbours, MLPClassifier's in one piece. Runs on this shared machine gave 0.54x to 1.13x"
+    "depends on its neighbors, MLPClassifier's in one piece. Runs on this shared machine gave 0.54x to 1.13x"
 )
 
 

@@ -3,7 +3,7 @@
 MNIST drawn as 0 and 1, 60,000 rows, batch 100, one Gibbs step: ours by default from the rows, theirs from persistent
 chains, which is all it has. What an epoch takes is the difference between fits of one epoch and of three, so that
 neither annealing nor reading the data counts. The pseudo-likelihood of test rows after three epochs is scikit-learn's
-estimate for both, with our weights put into its machine; ours learns at its default rate, theirs at the best of 0.02,
+estimate for both, with our weights put into its RBM; ours learns at its default rate, theirs at the best of 0.02,
 0.05 and 0.1. The last rows tell the seconds to an equal pseudo-likelihood: that of their three epochs, after as many
 whole epochs of ours as it takes. Random rows where SKDGM_DATA names no folder.
 """
@@ -38,8 +38,8 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 def ours(epochs: int) -> StackedAutoencoder:
     """An RBM of ours; one annealing step, since its log Z is not asked for."""
-    machine = StackedAutoencoder(N_UNITS, likelihood="bernoulli", batch_size=BATCH, rbm_max_iter=epochs, random_state=0)
-    return machine.set_params(n_bound_samples=1, n_annealing_steps=1, n_annealing_chains=2)
+    rbm = StackedAutoencoder(N_UNITS, likelihood="bernoulli", batch_size=BATCH, rbm_max_iter=epochs, random_state=0)
+    return rbm.set_params(n_bound_samples=1, n_annealing_steps=1, n_annealing_chains=2)
 
 
 def theirs(epochs: int) -> BernoulliRBM:
@@ -47,14 +47,14 @@ def theirs(epochs: int) -> BernoulliRBM:
     return BernoulliRBM(N_UNITS, learning_rate=THEIR_RATE, batch_size=BATCH, n_iter=epochs, random_state=0)
 
 
-def pseudo_likelihood(machine: BernoulliRBM | StackedAutoencoder, X: np.ndarray) -> float:
-    """scikit-learn's estimate, of either machine."""
-    if isinstance(machine, StackedAutoencoder):
-        module, machine = machine.module_.top, theirs(1).fit(X[:100])
-        machine.components_ = module.W.numpy()
-        machine.intercept_visible_, machine.intercept_hidden_ = module.b.numpy(), module.c.numpy()
-    machine.random_state_ = np.random.RandomState(0)
-    return float(machine.score_samples(X).mean())
+def pseudo_likelihood(rbm: BernoulliRBM | StackedAutoencoder, X: np.ndarray) -> float:
+    """scikit-learn's estimate, of either rbm."""
+    if isinstance(rbm, StackedAutoencoder):
+        module, rbm = rbm.module_.top, theirs(1).fit(X[:100])
+        rbm.components_ = module.W.numpy()
+        rbm.intercept_visible_, rbm.intercept_hidden_ = module.b.numpy(), module.c.numpy()
+    rbm.random_state_ = np.random.RandomState(0)
+    return float(rbm.score_samples(X).mean())
 
 
 def main() -> None:

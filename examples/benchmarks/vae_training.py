@@ -85,7 +85,7 @@ def make_vae(batch: int, seed: int) -> VAE:
         batch_size=batch,
         learning_rate_init=RATE,
         learning_rate="constant",
-        warmup=0,
+        kl_warmup=0,
         weight_prior=None,
         max_iter=EPOCHS,
         early_stopping=False,

@@ -28,7 +28,13 @@ PARAMS: dict[str, dict[str, Any]] = {
     "cifar": {"n_components": 60, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 25},
 }
 for params in PARAMS.values():  # what the recorded runs had by default
-    params |= {"weight_prior": 1.0, "warmup": 0.5, "input_noise": None, "n_iter_no_change": 10, "early_stopping": False}
+    params |= {
+        "weight_prior": 1.0,
+        "kl_warmup": 0.5,
+        "input_noise": None,
+        "n_iter_no_change": 10,
+        "early_stopping": False,
+    }
 SHAPES = {"map": (28, 28), "mnist": (28, 28), "frey": (28, 20), "cifar": (8, 8, 3)}
 
 

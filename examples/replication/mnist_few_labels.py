@@ -30,14 +30,14 @@ N_TRAIN = 50_000
 
 # What the recorded runs had by default.
 OLD_DEFAULTS: dict[str, Any] = {"weight_prior": 1.0, "n_iter_no_change": 10, "early_stopping": False}
-OLD_DEFAULTS_OF_CLASSIFIERS: dict[str, Any] = OLD_DEFAULTS | {"class_prior": "uniform", "warmup": 0}
+OLD_DEFAULTS_OF_CLASSIFIERS: dict[str, Any] = OLD_DEFAULTS | {"class_prior": "uniform", "kl_warmup": 0}
 M1 = OLD_DEFAULTS | {
     "input_noise": None,
     "activation": "softplus",
     "n_components": 50,
     "hidden_layer_sizes": (500, 500),
     "likelihood": "bernoulli",
-    "warmup": 13,
+    "kl_warmup": 13,
     "learning_rate_init": 1.5e-3,
     "batch_size": 250,
     "max_iter": 140,
@@ -52,7 +52,7 @@ M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "n_components": 50,
     "hidden_layer_sizes": (500,),
     "likelihood": "bernoulli",
-    "binarize": True,
+    "dynamic_binarization": True,
     "alpha": 10.0,
     "alpha_normalization": "paper",
     "n_enumerated": 1,

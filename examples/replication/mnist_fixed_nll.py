@@ -43,7 +43,7 @@ COMMON: dict[str, Any] = {
     "batch_size": 200,
     "learning_rate_init": 2e-3,
     "max_iter": 550,
-    "warmup": 50,
+    "kl_warmup": 50,
     "weight_prior": 0.3,
     "input_noise": "flip",
     "input_noise_level": 0.03,
@@ -52,21 +52,21 @@ COMMON: dict[str, Any] = {
 }
 # By the importance-weighted bound from the start, then with more draws, and with the smaller batches that these allow.
 IMPORTANCE: dict[str, Any] = COMMON | {
-    "n_importance_train": 5,
+    "n_importance_samples_train": 5,
     "learning_rate_init": 1.5e-3,
     "max_iter": 300,
-    "warmup": 30,
+    "kl_warmup": 30,
     "weight_prior": 0.5,
     "input_noise_level": 0.01,
     "precision": "bfloat16",
 }
 MORE_DRAWS: dict[str, Any] = {
     "warm_start": True,
-    "n_importance_train": 20,
+    "n_importance_samples_train": 20,
     "learning_rate_init": 1e-3,
     "batch_size": 50,
     "max_iter": 150,
-    "warmup": 0,
+    "kl_warmup": 0,
 }
 SLOWER: dict[str, Any] = {"learning_rate_init": 5e-4, "max_iter": 90}
 DIAGONAL: dict[str, Any] = {"posterior": "diagonal"}
@@ -83,7 +83,7 @@ STAGES: dict[str, list[dict[str, Any]]] = {
     "factor_analysis": [
         COMMON
         | {"n_components": 50, "hidden_layer_sizes": (), "posterior": "full", "input_noise": None}
-        | {"max_iter": 40, "warmup": 5}
+        | {"max_iter": 40, "kl_warmup": 5}
     ],
 }
 MIXTURE = {"n_components": 500, "n_iterations": 100}

@@ -1,1 +1,1 @@
-"""The faces that users see: one estimator per file."""
+"""The public estimators, one per file, and what they share."""

@@ -14,7 +14,7 @@ P = ParamSpec("P")
 Self = TypeVar("Self")
 
 # Rows are predicted in zero-padded chunks of one size: float32 products depend on a batch's shape in the last bits, and
-# a row's result must not depend on its neighbours.
+# a row's result must not depend on its neighbors.
 CHUNK = 512
 # Importance-weighted bounds hold n_importance_samples draws per row at once.
 MAX_DRAWS_PER_CHUNK = 4096
@@ -72,7 +72,7 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
     """Raise for a column without any value."""
     empty = np.flatnonzero(np.isnan(X).all(0))
     if len(empty):
-        named = [repr(names[place]) if names is not None else str(place) for place in empty]
+        named = [repr(names[j]) if names is not None else str(j) for j in empty]
         raise ValueError(
             f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} cannot learn what it "
             "never sees. Drop them, or give rows that hold a value there."

@@ -73,12 +73,12 @@ def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
 
 
 def logistic_regression(
-    x: np.ndarray, codes: np.ndarray, n_classes: int, weight: np.ndarray
+    x: np.ndarray, targets: np.ndarray, n_classes: int, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Weight, (n_classes, n_columns), and bias of logistic regression on labels; 0 for a class without any."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a start, not an answer
-        model = LogisticRegression(max_iter=200).fit(x, codes, weight)
+        model = LogisticRegression(max_iter=200).fit(x, targets, weight)
     coef, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # one logit difference, shared evenly
         coef, bias = np.vstack([-coef, coef]) / 2, np.append(-bias, bias) / 2

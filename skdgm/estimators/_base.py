@@ -1,4 +1,4 @@
-"""What all faces share: arrays become tensors here alone; seeds, devices, state, and the way to the engine."""
+"""What all estimators share: arrays become tensors here alone; seeds, devices, state, and the way to the engine."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "likelihood": [StrOptions(set(ALL_LIKELIHOODS))],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
-        "warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
+        "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -151,7 +151,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _to_tensors(self, X: np.ndarray, *, training: bool = False) -> tuple[Tensor, Tensor | None]:
         """Rows as the module reads them, on the device, and which of their cells are observed; None for all."""
-        x = self._columns.inside(X, training=training)
+        x = self._columns.transform(X, training=training)
         if not np.isnan(x.sum()):  # a pass without a mask of its own: most rows miss nothing
             return torch.from_numpy(x).to(self.device_), None
         observed = ~np.isnan(x)
@@ -165,7 +165,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return self._sampled(OnDisk(X, read, torch.device(self.device_), y, weight))
 
     def _sampled(self, source: Source) -> Source:
-        return SampledBinary(source) if self.binarize and self.likelihood_ == "bernoulli" else source
+        return SampledBinary(source) if self.dynamic_binarization and self.likelihood_ == "bernoulli" else source
 
     # --- from the engine's side ---------------------------------------------------------------------------------
 
@@ -195,7 +195,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
-            warmup=round(self.warmup * (1 if isinstance(self.warmup, Integral) else self.max_iter)),
+            kl_warmup=round(self.kl_warmup * (1 if isinstance(self.kl_warmup, Integral) else self.max_iter)),
             weight_prior=self._sd_of_weights,
             n_rows=n_rows,
             rate_factors={"decoder.shared": RATE_OF_VARIANCES},
@@ -228,7 +228,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         random: np.random.RandomState,
         n_rows: int,
         epochs: EpochTasks,
-        watched: training.Term | None = None,
+        validation: training.Term | None = None,
         penalties: Mapping[str, float] = MappingProxyType({}),
         rate_factors: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
@@ -237,7 +237,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         settings = self._settings(n_rows)
         factors = {**settings.rate_factors, **rate_factors}
         settings = replace(settings, penalties=penalties, rate_factors=factors, n_steps=n_steps)
-        history = self._run_engine(self.module_, terms, settings, random, epochs, watched)
+        history = self._run_engine(self.module_, terms, settings, random, epochs, validation)
         self.history_ = history.epochs
         self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
         self.validation_scores_ = history.validation or None
@@ -250,7 +250,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         settings: training.Settings,
         random: np.random.RandomState,
         epochs: EpochTasks,
-        watched: training.Term | None = None,
+        validation: training.Term | None = None,
         rate_name: str = "learning_rate_init",
     ) -> training.History:
         """Train a module in place; it comes back in evaluation mode."""
@@ -261,7 +261,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
                 terms,
                 settings,
                 self._generator(random),
-                watched=watched,
+                validation=validation,
                 before_epoch=epochs.begin,
                 on_epoch=epochs.end,
             )
@@ -276,12 +276,12 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _split_validation(
         self, n_rows: int, random: np.random.RandomState, wanted: bool | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted places of the rows to train on and of those to watch: none without early_stopping, or ``wanted``."""
+        """Sorted indices of the rows to train on and of those held out: none without early_stopping, or ``wanted``."""
         if not (self._holds_out(n_rows) if wanted is None else wanted) or n_rows < 2:
             return np.arange(n_rows), np.arange(0)
-        n_watched = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
+        n_validation = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
         shuffled = random.permutation(n_rows)
-        return np.sort(shuffled[n_watched:]), np.sort(shuffled[:n_watched])
+        return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
 
     def _warn_if_worse_than_constant(self, X: np.ndarray, n_classes: int = 1) -> None:
         """Warn where independent columns, each with its mean and variance, are a better model of the training rows."""
@@ -324,7 +324,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _apply(
         self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
     ) -> np.ndarray:
-        """Apply a function of (x, observed) chunk by chunk; a row's result is the same in every company, to the bit."""
+        """Apply a function of (x, observed) chunk by chunk; a row's result is the same in any batch, to the bit."""
         parts = []
         for start in range(0, len(X), chunk):
             rows = X[start : start + chunk]
@@ -342,7 +342,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return np.float32 if X.dtype == np.float32 else np.float64
 
     def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
-        """Log-densities of X in its own units, from those of the standardised rows."""
+        """Log-densities of X in its own units, from those of the standardized rows."""
         X = self._columns.check_density_range(self._read(X))
         log_p = self._apply_with_noise(function, X, n_draws).astype(np.float64)
         return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range(X)
@@ -366,13 +366,13 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             z = torch.from_numpy(Z[part].astype(np.float32)).to(self.device_)
             rest = (torch.from_numpy(label[part]).to(self.device_) for label in labels)
             parts.append(function(z, *rest).cpu().numpy())
-        return self._columns.outside(np.concatenate(parts)).astype(self._feature_dtype(Z))
+        return self._columns.inverse(np.concatenate(parts)).astype(self._feature_dtype(Z))
 
     @torch.no_grad()
     def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:
         """Rows that the module draws, in the units of X."""
         check_n_samples(n_samples)
-        return self._columns.outside(function().cpu().numpy().astype(np.float64))
+        return self._columns.inverse(function().cpu().numpy().astype(np.float64))
 
     # --- state --------------------------------------------------------------------------------------------------
 

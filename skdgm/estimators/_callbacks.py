@@ -68,7 +68,7 @@ class EpochTasks:
     def end(self, epoch: int, history: training.History) -> bool:
         """Tell the callbacks that it ended; whether one of them asks to stop."""
         if self.estimator.verbose:
-            watched = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
+            validation = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
             bound = history.epochs["bound"][-1]
-            print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: bound {bound:.4f}{watched}")
+            print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: bound {bound:.4f}{validation}")
         return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)

@@ -25,13 +25,13 @@ def is_estimated(class_prior: Any) -> bool:
     return isinstance(class_prior, str) and class_prior == "estimated"
 
 
-def shares(codes: np.ndarray, n_classes: int) -> np.ndarray:
+def shares(targets: np.ndarray, n_classes: int) -> np.ndarray:
     """Share of each class among the labeled rows."""
-    counts = np.bincount(codes[codes >= 0], minlength=n_classes)
+    counts = np.bincount(targets[targets >= 0], minlength=n_classes)
     return counts / counts.sum()
 
 
-def with_named_classes(classes: np.ndarray, codes: np.ndarray, class_prior: dict) -> tuple[np.ndarray, np.ndarray]:
+def with_named_classes(classes: np.ndarray, targets: np.ndarray, class_prior: dict) -> tuple[np.ndarray, np.ndarray]:
     """Classes and class indices once the classes are among them that only the dict ``class_prior`` names."""
     labeled, named = classes.tolist(), list(class_prior)
     if any(label not in named for label in labeled):
@@ -46,14 +46,14 @@ def with_named_classes(classes: np.ndarray, codes: np.ndarray, class_prior: dict
     if classes.dtype == object:
         both = both.astype(object)
     index = np.searchsorted(both, classes)
-    return both, np.where(codes >= 0, np.asarray(index)[codes], -1)
+    return both, np.where(targets >= 0, np.asarray(index)[targets], -1)
 
 
-def initial_prior(class_prior: Any, classes: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def initial_prior(class_prior: Any, classes: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """p(y) by the parameter ``class_prior``, in the order of ``classes``; an estimate begins at the labels' shares."""
     n_classes = len(classes)
     if isinstance(class_prior, str):
-        return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(codes, n_classes)
+        return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(targets, n_classes)
     given = [class_prior[label] for label in classes.tolist()] if isinstance(class_prior, dict) else class_prior
     prior = np.asarray(given, dtype=float)
     if prior.shape != (n_classes,) or not np.all(prior > 0) or not np.isclose(prior.sum(), 1):
@@ -80,7 +80,7 @@ class ClassShares:
     module : M2Module
     source : Source
         The training rows.
-    codes : ndarray of shape (n_samples,)
+    targets : ndarray of shape (n_samples,)
         Class indices, -1 where unlabeled.
     weight : Tensor or None
         Weights of the rows: with them the classifier is that of other shares than the labels have.
@@ -93,19 +93,19 @@ class ClassShares:
         class_prior: Any,
         module: M2Module,
         source: Source,
-        codes: np.ndarray,
+        targets: np.ndarray,
         weight: Tensor | None,
         random: np.random.RandomState,
     ) -> None:
-        unlabeled = np.flatnonzero(codes < 0)
+        unlabeled = np.flatnonzero(targets < 0)
         self.class_prior, self.module, self.source = class_prior, module, source
-        self.n_unlabeled, self.n_labeled = len(unlabeled), len(codes) - len(unlabeled)
+        self.n_unlabeled, self.n_labeled = len(unlabeled), len(targets) - len(unlabeled)
         device = module.log_p_y.device
         read = random.permutation(unlabeled)[:ROWS_FOR_PRIOR]
         self.read = torch.from_numpy(np.sort(read)).to(device)
         self.rng = generator(random, device)
-        weights = None if weight is None else weight.cpu().numpy()[codes >= 0]
-        counts = np.bincount(codes[codes >= 0], weights, minlength=module.n_classes)
+        weights = None if weight is None else weight.cpu().numpy()[targets >= 0]
+        counts = np.bincount(targets[targets >= 0], weights, minlength=module.n_classes)
         self.p_learned = torch.from_numpy(counts / counts.sum()).float().to(device)
 
     @torch.no_grad()

@@ -25,9 +25,9 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
             f"{classifier.unlabeled_value!r}."
         )
     rows = validate_data(classifier, as_host_array(X), reset=True, dtype=dtype)
-    classifier.classes_, codes = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
-    check_consistent_length(rows, codes)
-    return rows, codes
+    classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
+    check_consistent_length(rows, targets)
+    return rows, targets
 
 
 def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -44,11 +44,11 @@ def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) ->
     return float(accuracy_score(labels, predicted, sample_weight=weight))
 
 
-def row_weights(codes: np.ndarray, classes: np.ndarray, class_weight: Any) -> np.ndarray:
+def row_weights(targets: np.ndarray, classes: np.ndarray, class_weight: Any) -> np.ndarray:
     """Weights of the rows by ``class_weight``, 1 on average over the labeled ones; an unlabeled row weighs 1."""
-    labeled = codes[codes >= 0]
+    labeled = targets[targets >= 0]
     present, counts = np.unique(labeled, return_counts=True)
     by_class = np.ones(len(classes))  # for a class without labels
     by_class[present] = compute_class_weight(class_weight, classes=classes[present], y=classes[labeled])
     mean = np.average(by_class[present], weights=counts)
-    return np.where(codes >= 0, by_class[codes] / mean, 1.0).astype(np.float32)
+    return np.where(targets >= 0, by_class[targets] / mean, 1.0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The columns of a table: the likelihood of each, its scale, and what a cell outside its range costs."""
+"""The columns of a table: the likelihood of each, its scale, and what a cell out of range costs."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Columns:
             )
         return X
 
-    def inside(self, X: np.ndarray, *, training: bool = False) -> np.ndarray:
+    def transform(self, X: np.ndarray, *, training: bool = False) -> np.ndarray:
         """Rows as a module reads them: standardized in float64, then float32; 0/1 cells within their range.
 
         While training, cells that are taken for mistakes are missing.
@@ -159,7 +159,7 @@ class Columns:
         cells = X if is_bernoulli.all() else X[:, is_bernoulli]
         return OUT_OF_RANGE_NATS * (np.abs(cells - self.nearest(cells)) > ROUNDING).sum(1)
 
-    def outside(self, x: np.ndarray) -> np.ndarray:
+    def inverse(self, x: np.ndarray) -> np.ndarray:
         """Decoded rows in the units of X."""
         return x if self.likelihood == "bernoulli" else x * self.scale + self.center
 
@@ -169,7 +169,7 @@ class Columns:
 
     def independent_log_density(self, X: np.ndarray) -> float:
         """Mean log-density, as a module knows it, of X under independent columns with X's own means and variances."""
-        x = self.inside(X, training=True).astype(np.float64)
+        x = self.transform(X, training=True).astype(np.float64)
         mean, observed = np.nanmean(x, 0), (~np.isnan(x)).mean(0)
         of_normal = -0.5 * (LOG_2PI_E + np.log(np.nanmean((x - mean) ** 2, 0) + VARIANCE_FLOOR))
         p = np.clip(mean, ROUNDING, 1 - ROUNDING)
@@ -180,17 +180,17 @@ class Columns:
         """Where to cut cells that are taken for mistakes: at the next cell's distance; warns of them."""
         limit = np.full(X.shape[1], MAX_STANDARDIZED)
         found = []
-        for place in np.flatnonzero(self.is_standardized).tolist():
-            column = X[:, place]
-            distance = np.abs(column - self.center[place]) / self.scale[place]
+        for j in np.flatnonzero(self.is_standardized).tolist():
+            column = X[:, j]
+            distance = np.abs(column - self.center[j]) / self.scale[j]
             is_far = distance > FAR  # not where the cell is missing
             n_allowed = max(1.0, MAX_SHARE_FAR * len(column))
             if not 0 < is_far.sum() <= n_allowed:
                 continue
             following = np.nanmax(np.where(is_far, np.nan, distance))
             if distance[is_far].min() > FAR_BEYOND_NEXT * following:
-                limit[place] = following
-                found.append((place if names is None else names[place], column[is_far][0]))
+                limit[j] = following
+                found.append((j if names is None else names[j], column[is_far][0]))
         if found:
             warn_of_mistakes(found)
         return limit
@@ -254,10 +254,10 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     rows = X[::step].astype(np.float64)
     low, first, center, third, high = np.nanquantile(rows, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0, method="nearest")
     robust = np.maximum(third / NORMAL_IQR - first / NORMAL_IQR, MIN_SHARE_OF_SD * sd(np.clip(rows, low, high), center))
-    for place in np.flatnonzero(first == third):
-        distance = np.abs(X[:, place].astype(np.float64) - center[place])
-        differing = distance[distance > 10 * np.finfo(np.float64).eps * np.abs(center[place])]
-        robust[place] = np.median(differing) if len(differing) else 0.0
+    for j in np.flatnonzero(first == third):
+        distance = np.abs(X[:, j].astype(np.float64) - center[j])
+        differing = distance[distance > 10 * np.finfo(np.float64).eps * np.abs(center[j])]
+        robust[j] = np.median(differing) if len(differing) else 0.0
     scale = sd(np.clip(rows, center - ROBUST_SCALES * robust, center + ROBUST_SCALES * robust), center)
     scale = np.where(scale > 0, scale, robust)  # the rows that differ are not among those read
     still = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)

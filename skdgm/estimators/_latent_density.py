@@ -39,14 +39,14 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
     """Abstract base of VAE and DLGM.
 
     An estimator says which module it wants (``_plan``, ``_build``), what is maximized (``_objective``), and which codes
-    it gives (``_code_places``).
+    it gives (``_code_indices``).
     """
 
     _missing_cells_allowed = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **DeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "binarize": ["boolean"],
+        "dynamic_binarization": ["boolean"],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"}), None],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
@@ -67,7 +67,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @property
     @abstractmethod
-    def _code_places(self) -> np.ndarray:
+    def _code_indices(self) -> np.ndarray:
         """Places in the module's code of the columns that ``transform`` gives."""
 
     # --- fit ----------------------------------------------------------------------------------------------------
@@ -110,14 +110,14 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         self._has_missing = bool(np.isnan(rows).any())
         goes_on = self.warm_start and hasattr(self, "module_")
         self.module_ = self._new_module(self._plan(rows), random)
-        trained, watched = self._split_validation(len(rows), random)
-        trained_rows = rows[trained] if len(watched) else rows
+        trained, validation = self._split_validation(len(rows), random)
+        trained_rows = rows[trained] if len(validation) else rows
         if not goes_on:
             self._start_at_factors(trained_rows, random)
         source = self._shown(self._source(trained_rows))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, len(rows))
-        held_out = self._term(self._source(rows[watched]), self._objective(noisy=False)) if len(watched) else None
+        held_out = self._term(self._source(rows[validation]), self._objective(noisy=False)) if len(validation) else None
         self._train(terms, random, len(rows), EpochTasks(self, context, X), held_out, self._penalties(rows))
         self.active_units_ = self._count_active(trained_rows)
         self._warn_if_worse_than_constant(trained_rows)
@@ -129,7 +129,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         columns, _ = self.module_.decoder.outputs_of("gaussian")
         if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
             return
-        x = self._columns.inside(rows, training=True)[:, columns]
+        x = self._columns.transform(rows, training=True)[:, columns]
         model = factor_analysis(x, self.module_.n_latent, random)
         parts = model.mean_, model.components_.T, model.noise_variance_
         start_at_factors(
@@ -202,7 +202,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         """
         self._check_fitted()
         X = self._read(X)
-        return self._means(X)[:, self._code_places].astype(self._feature_dtype(X))
+        return self._means(X)[:, self._code_indices].astype(self._feature_dtype(X))
 
     def _means(self, rows: np.ndarray) -> np.ndarray:
         """Posterior means of the whole code, float32."""
@@ -224,7 +224,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         self._check_fitted()
         codes = self._read_codes(Z)
         whole = np.zeros((len(codes), self.module_.n_latent), codes.dtype)
-        whole[:, self._code_places] = codes
+        whole[:, self._code_indices] = codes
         return self._decode(whole, lambda z: self.module_.p_x(z).mean)
 
     @like_input
@@ -239,7 +239,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Returns
         -------
         ndarray of shape (n_samples,)
-            The density of X in its own units: the standardization inside is accounted for. With missing cells, that of
+            The density of X in its own units: standardization is accounted for. With missing cells, that of
             the observed ones; 0 for a row without any. Where "auto" chose Bernoulli, a cell out of range counts as the
             nearest value in range, less 10 nats.
         """
@@ -365,7 +365,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     def _filled(self, X: np.ndarray, filled: np.ndarray) -> np.ndarray:
         """X with the missing cells of ``filled``, which holds rows as the module knows them."""
-        return np.where(np.isnan(X), self._columns.outside(filled), X).astype(self._feature_dtype(X))
+        return np.where(np.isnan(X), self._columns.inverse(filled), X).astype(self._feature_dtype(X))
 
     def _expected(self, X: np.ndarray) -> np.ndarray:
         draws = self.n_importance_samples
@@ -392,7 +392,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @property
     def _n_features_out(self) -> int:
-        return len(self._code_places)
+        return len(self._code_indices)
 
 
 def all_of(x: Tensor, observed: Tensor | None) -> Tensor:

@@ -113,22 +113,22 @@ class SemiSupervised(
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, codes = self._read_labeled(X, y)
-        prior = initial_prior(self.class_prior, self.classes_, codes)
+        rows, targets = self._read_labeled(X, y)
+        prior = initial_prior(self.class_prior, self.classes_, targets)
         random, goes_on = self._start(), self.warm_start and hasattr(self, "module_")
-        labels, weight = self._label_tensors(codes)
+        labels, weight = self._label_tensors(targets)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
         self.module_ = self._new_module(self._plan(n_columns, likelihood), random)
-        self._set_prior(prior, shares(codes, len(self.classes_)))
-        class_shares = ClassShares(self.class_prior, self.module_, source, codes, weight, random)
+        self._set_prior(prior, shares(targets, len(self.classes_)))
+        class_shares = ClassShares(self.class_prior, self.module_, source, targets, weight, random)
         if not goes_on:
             self.module_.classifier.start_at(class_shares.p_learned)
-        auto = self._auto_alpha(n_columns, codes) if self.alpha == "auto" else None
+        auto = self._auto_alpha(n_columns, targets) if self.alpha == "auto" else None
         self.alpha_ = self.alpha if auto is None else auto.alpha
-        terms, validation = self._terms(source, codes, auto, random)
+        terms, validation = self._terms(source, targets, auto, random)
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=class_shares.update)
-        penalties, rates = ({}, {}) if auto is None else (auto.penalties, self._start_classifier(source, codes))
+        penalties, rates = ({}, {}) if auto is None else (auto.penalties, self._start_classifier(source, targets))
         self._train(terms, random, len(rows), tasks, validation, penalties, rates)
         self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
         class_shares.check(self.classes_, self.class_prior_)
@@ -144,12 +144,12 @@ class SemiSupervised(
     def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
         previous = getattr(self, "classes_", None)
-        rows, codes = read_labeled(self, X, y)
+        rows, targets = read_labeled(self, X, y)
         if isinstance(self.class_prior, dict):
-            self.classes_, codes = with_named_classes(self.classes_, codes, self.class_prior)
+            self.classes_, targets = with_named_classes(self.classes_, targets, self.class_prior)
         self._check_same_classes(previous)
         self._check_same_prior()
-        return rows, codes
+        return rows, targets
 
     def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
         """Give the module p(y), unless a warm start goes on from its estimate, and the shares of labels."""
@@ -170,12 +170,12 @@ class SemiSupervised(
             )
         self._fitted_prior = self.class_prior
 
-    def _label_tensors(self, codes: np.ndarray) -> tuple[Tensor, Tensor | None]:
+    def _label_tensors(self, targets: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Class indices and row weights on the device; an unlabeled row weighs 1."""
-        y = torch.from_numpy(codes).to(self.device_)
+        y = torch.from_numpy(targets).to(self.device_)
         if self.class_weight is None:
             return y, None
-        weight = row_weights(codes, self.classes_, self.class_weight)
+        weight = row_weights(targets, self.classes_, self.class_weight)
         return y, torch.from_numpy(weight).to(self.device_)
 
     def _plan(self, n_columns: int, likelihood: Any) -> dict[str, Any]:
@@ -203,41 +203,41 @@ class SemiSupervised(
 
     # --- the objective ------------------------------------------------------------------------------------------
 
-    def _auto_alpha(self, n_columns: int, codes: np.ndarray) -> AutoAlpha:
+    def _auto_alpha(self, n_columns: int, targets: np.ndarray) -> AutoAlpha:
         n_hidden = len(layer_sizes(self.hidden_layer_sizes))
         return auto_alpha(
             n_columns,
-            int((codes >= 0).sum()),
+            int((targets >= 0).sum()),
             len(self.classes_),
             n_hidden,
             is_image=self._columns.is_image,
             max_pull=self._max_pull,
         )
 
-    def _start_classifier(self, source: Source, codes: np.ndarray) -> dict[str, float]:
+    def _start_classifier(self, source: Source, targets: np.ndarray) -> dict[str, float]:
         """Let the linear part of q(y | x) begin as logistic regression on the labels; the rates that keep it there."""
-        labeled = np.flatnonzero(codes >= 0)
+        labeled = np.flatnonzero(targets >= 0)
         labeled = labeled[:: max(1, len(labeled) // ROWS_FOR_START)]
         rng = Generator(self.device_).manual_seed(self._noise_seed)
         batch = source.rows(torch.from_numpy(labeled).to(self.device_), rng)
         x = self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
         goes_on = self.warm_start and hasattr(self, "class_prior_")
-        if self._starts_linear and len(np.unique(codes[labeled])) > 1 and not goes_on:
+        if self._starts_linear and len(np.unique(targets[labeled])) > 1 and not goes_on:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
-            weight = weight * (codes >= 0).sum() / len(x)  # the penalty stays that of so many labels
-            start = logistic_regression(x, codes[labeled], len(self.classes_), weight)
+            weight = weight * (targets >= 0).sum() / len(x)  # the penalty stays that of so many labels
+            start = logistic_regression(x, targets[labeled], len(self.classes_), weight)
             self.module_.classifier.mlp.start_linear(*(torch.from_numpy(part).to(self.device_) for part in start))
         return rates_of_classifier(x)
 
     def _terms(
-        self, source: Source, codes: np.ndarray, auto: AutoAlpha | None, random: np.random.RandomState
+        self, source: Source, targets: np.ndarray, auto: AutoAlpha | None, random: np.random.RandomState
     ) -> tuple[list[Term], Term | None]:
         """The parts of J^alpha, eqs. (8) and (9), and the held-out rows that validate the fit.
 
         Rows are held out of the bound alone, and from the larger of the two kinds: every label counts in the
         classification. Under "auto" each row's bound and the labels' mean log q(y | x) count once.
         """
-        n_rows, unlabeled, labeled = len(codes), np.flatnonzero(codes < 0), np.flatnonzero(codes >= 0)
+        n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
         if auto is None:
             weights = term_weights(len(unlabeled), len(labeled), self.alpha, self.alpha_normalization)
         else:
@@ -257,10 +257,10 @@ class SemiSupervised(
         return terms, validation
 
     def _hold_out(
-        self, places: np.ndarray, n_rows: int, random: np.random.RandomState
+        self, indices: np.ndarray, n_rows: int, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
-        trained, watched = self._split_validation(len(places), random, wanted=self._holds_out(n_rows))
-        return places[trained], places[watched]
+        trained, validation = self._split_validation(len(indices), random, wanted=self._holds_out(n_rows))
+        return indices[trained], indices[validation]
 
     def _unlabeled_term(self, name: str, source: Source, weight: float, pull: float = 1.0) -> Term:
         module, n_enumerated = self.module_, self.n_enumerated
@@ -293,8 +293,8 @@ class SemiSupervised(
             Term("classification", rows, log_q_y, weights.classification, size, share=share),
         ]
 
-    def _subset(self, source: Source, places: np.ndarray) -> Subset:
-        return Subset(source, torch.from_numpy(places).to(self.device_))
+    def _subset(self, source: Source, indices: np.ndarray) -> Subset:
+        return Subset(source, torch.from_numpy(indices).to(self.device_))
 
     # --- classifier ---------------------------------------------------------------------------------------------
 
@@ -488,13 +488,13 @@ class SemiSupervised(
     def _class_indices(self, y: Any, n: int) -> np.ndarray:
         """Indices in ``classes_`` of one label for all rows, or of one label each."""
         labels = np.asarray(as_host_array(y), dtype=None if not isinstance(y, (list, tuple)) else object).ravel()
-        places = {label: place for place, label in enumerate(self.classes_.tolist())}
-        strangers = [label for label in labels.tolist() if label not in places]
+        indices = {label: index for index, label in enumerate(self.classes_.tolist())}
+        strangers = [label for label in labels.tolist() if label not in indices]
         if strangers:
             raise ValueError(f"y has {strangers[0]!r}, which is not among the classes {self.classes_.tolist()}.")
         if len(labels) not in (1, n):
             raise ValueError(f"y has {len(labels)} labels for {n} rows. Give one label, or one for each row.")
-        return np.broadcast_to([places[label] for label in labels.tolist()], n).astype(np.int64)
+        return np.broadcast_to([indices[label] for label in labels.tolist()], n).astype(np.int64)
 
     @property
     def _n_features_out(self) -> int:

@@ -31,8 +31,9 @@ class DLGM(LatentDensity):
     ----------
     n_components : int, tuple of int or "auto", default="auto"
         Dimensions of :math:`\xi_1, \dots, \xi_L`, from the layer nearest X upward, each at least 1; an int is one
-        layer. Dimensions that the data do not need fall silent, so too many cost time more than quality. "auto" is one
-        layer: two thirds of the columns, rounded up, at most a tenth of the rows and at most 50, but no fewer than 2.
+        layer. Dimensions that the data do not need become inactive, so too many cost time more than quality. "auto" is
+        one layer: two thirds of the columns, rounded up, at most a tenth of the rows and at most 50, but no fewer
+        than 2.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of each recognition network from X upward; every :math:`T_l` mirrors them. Larger layers fit finer
@@ -55,11 +56,11 @@ class DLGM(LatentDensity):
         at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
         tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
         probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
-        it; columns are standardized inside for both, by median and a robust standard deviation. Cells out of range are
+        it; both standardize columns, by median and a robust standard deviation. Cells out of range are
         an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
         10 nats.
 
-    binarize : bool, default=False
+    dynamic_binarization : bool, default=False
         Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
         expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
         too; noisier steps, a mild regularizer.
@@ -78,9 +79,9 @@ class DLGM(LatentDensity):
 
     code_noise : float, default=0.0
         Standard deviation of normal noise added to recognition's draws while training, in [0, inf); the paper's second
-        regulariser. Smooths the decoder.
+        regularizer. Smooths the decoder.
 
-    n_importance_train : int, default=1
+    n_importance_samples_train : int, default=1
         Draws per row in the bound that training maximizes. 1 is the evidence lower bound with the exact KL, more the
         importance-weighted bound: tighter, for a posterior that need not fit as closely; time grows in proportion.
 
@@ -89,7 +90,7 @@ class DLGM(LatentDensity):
         "auto" is 0.5, and with fewer than 16 rows per column sqrt(n_samples / (16 n_features)) times that for all but
         the linear maps beside the networks: on few rows the fit stays near factor analysis. None: no prior.
 
-    warmup : int or float, default=0
+    kl_warmup : int or float, default=0
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
         none. A longer warm-up keeps more code dimensions alive, those of upper layers above all.
 
@@ -97,8 +98,8 @@ class DLGM(LatentDensity):
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
         rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
 
-    learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
+    learning_rate : {"linear", "cosine", "constant"}, default="linear"
+        Schedule: "linear" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
         ``early_stopping`` come on top.
 
     batch_size : int or "auto", default="auto"
@@ -226,7 +227,7 @@ class DLGM(LatentDensity):
         "posterior": [StrOptions(set(COVARIANCES))],
         "rank": [Interval(Integral, 1, None, closed="left")],
         "code_noise": [Interval(Real, 0, None, closed="left")],
-        "n_importance_train": [Interval(Integral, 1, None, closed="left")],
+        "n_importance_samples_train": [Interval(Integral, 1, None, closed="left")],
         "transform_layers": [StrOptions({"top", "all"})],
     }
 
@@ -241,15 +242,15 @@ class DLGM(LatentDensity):
         rank=1,
         activation="relu",
         likelihood="auto",
-        binarize=False,
+        dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
         code_noise=0.0,
-        n_importance_train=1,
+        n_importance_samples_train=1,
         weight_prior="auto",
-        warmup=0,
+        kl_warmup=0,
         learning_rate_init=3e-3,
-        learning_rate="falling",
+        learning_rate="linear",
         batch_size="auto",
         max_iter=300,
         tol=1e-4,
@@ -270,13 +271,13 @@ class DLGM(LatentDensity):
         self.rank = rank
         self.activation = activation
         self.likelihood = likelihood
-        self.binarize = binarize
+        self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
         self.code_noise = code_noise
-        self.n_importance_train = n_importance_train
+        self.n_importance_samples_train = n_importance_samples_train
         self.weight_prior = weight_prior
-        self.warmup = warmup
+        self.kl_warmup = kl_warmup
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -320,7 +321,7 @@ class DLGM(LatentDensity):
         return DLGMModule(**architecture, rng=rng)
 
     def _objective(self, *, noisy: bool) -> Objective:
-        module, n_draws, code_noise = self.module_, self.n_importance_train, self.code_noise * noisy
+        module, n_draws, code_noise = self.module_, self.n_importance_samples_train, self.code_noise * noisy
 
         def bound(batch, rng):
             return module.bound(batch.x, rng, batch.observed, batch.encoder_input, code_noise)
@@ -331,7 +332,7 @@ class DLGM(LatentDensity):
         return bound if n_draws == 1 else importance_bound
 
     @property
-    def _code_places(self) -> np.ndarray:
+    def _code_indices(self) -> np.ndarray:
         layers = self.module_.n_latents
         first = sum(layers[:-1]) if self.transform_layers == "top" else 0
         return np.arange(first, sum(layers))

@@ -64,7 +64,7 @@ class M1Classifier(
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
         Cloned and fitted on all rows; a ``FrozenEstimator(vae)`` is used as it is, so that a search does not fit it
-        again. None is ``VAE(warmup=1.0, max_iter=100)``, seeded from ``random_state``: the KL warms up to the very
+        again. None is ``VAE(kl_warmup=1.0, max_iter=100)``, seeded from ``random_state``: the KL warms up to the very
         end, which keeps more dimensions alive and the classes further apart than the best density does.
 
     n_draws : int or None, default=None
@@ -74,7 +74,7 @@ class M1Classifier(
 
     active_threshold : float, default=0.1
         Code dimensions whose posterior means have a standard deviation above this are the features, in [0, inf). The
-        others are silent: they carry nothing, and draws from them would be noise. If none is above, all are kept.
+        others are inactive: they carry nothing, and draws from them would be noise. If none is above, all are kept.
 
     fit_on : {"auto", "labeled", "all"}, default="auto"
         Rows the inner estimator is trained on. "auto" is all rows for estimators that read unlabeled rows themselves
@@ -190,32 +190,34 @@ class M1Classifier(
     def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> M1Classifier:
         context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, codes = read_labeled(self, X, y)
+        rows, targets = read_labeled(self, X, y)
         random = check_random_state(self.random_state)
-        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=VAE(warmup=1.0, max_iter=100))
+        self.encoder_ = fitted_encoder(
+            self.encoder, rows, random, self, context, default=VAE(kl_warmup=1.0, max_iter=100)
+        )
         self._sees_indices = self._reads_unlabeled()
-        places, Z = self._training_codes(rows, codes, random)
+        indices, Z = self._training_codes(rows, targets, random)
         estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)
-        task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(codes[places])
+        task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
         with callbacks_passed_on(task, estimator):
             task.call_on_fit_task_begin(estimator=self, X=Z, y=labels)
-            estimator.fit(Z, labels, **along(params, places, len(rows)))
+            estimator.fit(Z, labels, **along(params, indices, len(rows)))
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         self.estimator_ = estimator
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _training_codes(
-        self, rows: np.ndarray, codes: np.ndarray, random: np.random.RandomState
+        self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
         """Places of the rows the inner estimator sees, drawn ones repeated, and their features."""
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
-        places = np.arange(len(rows)) if self._sees_indices else np.flatnonzero(codes >= 0)
+        indices = np.arange(len(rows)) if self._sees_indices else np.flatnonzero(targets >= 0)
         if self.n_draws is None:
-            return places, means[places]
-        drawn, read = np.repeat(places[codes[places] >= 0], self.n_draws), places[codes[places] < 0]
+            return indices, means[indices]
+        drawn, read = np.repeat(indices[targets[indices] >= 0], self.n_draws), indices[targets[indices] < 0]
         sd = sd[drawn][:, self.active_]
         Z = (means[drawn] + sd * random.standard_normal(sd.shape)).astype(means.dtype)
         return np.concatenate([drawn, read]), np.concatenate([Z, means[read]])
@@ -225,8 +227,8 @@ class M1Classifier(
             return self.fit_on == "all"
         return isinstance(self.estimator, READ_UNLABELED) or hasattr(self.estimator, "unlabeled_value")
 
-    def _inner_labels(self, codes: np.ndarray) -> np.ndarray:
-        return codes if self._sees_indices else self.classes_[codes]
+    def _inner_labels(self, targets: np.ndarray) -> np.ndarray:
+        return targets if self._sees_indices else self.classes_[targets]
 
     @like_input
     def transform(self, X):
@@ -370,9 +372,9 @@ def callbacks_passed_on(context: Any, estimator: Any) -> Any:
     return context.propagate_callback_context(estimator) if hasattr(estimator, "set_callbacks") else nullcontext()
 
 
-def along(params: dict[str, Any], places: np.ndarray, n_rows: int) -> dict[str, Any]:
-    """Metadata for the rows at ``places``: entries with one value per row are cut and repeated alike."""
-    return {name: np.asarray(value)[places] if _per_row(value, n_rows) else value for name, value in params.items()}
+def along(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:
+    """Metadata for the rows at ``indices``: entries with one value per row are cut and repeated alike."""
+    return {name: np.asarray(value)[indices] if _per_row(value, n_rows) else value for name, value in params.items()}
 
 
 def _per_row(value: Any, n_rows: int) -> bool:

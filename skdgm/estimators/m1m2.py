@@ -35,7 +35,7 @@ class M1M2Classifier(SemiSupervised):
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
         The lower layer, cloned and fitted on all rows. A ``FrozenEstimator(vae)`` is used as it is: a search then does
-        not fit it again. None is ``VAE(n_components=50, warmup=1.0, max_iter=100)`` on the same device, seeded
+        not fit it again. None is ``VAE(n_components=50, kl_warmup=1.0, max_iter=100)`` on the same device, seeded
         from ``random_state``; the long warm-up keeps more dimensions alive than the best density does.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
@@ -116,7 +116,7 @@ class M1M2Classifier(SemiSupervised):
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
         Under ``alpha="auto"`` q(y | x) has penalties of its own instead.
 
-    warmup : int or float, default=0
+    kl_warmup : int or float, default=0
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
         none. A warm-up lets the code take over what the class should tell, so that there is none by default.
 
@@ -124,8 +124,8 @@ class M1M2Classifier(SemiSupervised):
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
         rate).
 
-    learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
+    learning_rate : {"linear", "cosine", "constant"}, default="linear"
+        Schedule: "linear" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
         ``early_stopping`` come on top.
 
     batch_size : int or "auto", default="auto"
@@ -266,9 +266,9 @@ class M1M2Classifier(SemiSupervised):
         proba_method="classifier",
         unlabeled_value=-1,
         weight_prior=1.0,
-        warmup=0,
+        kl_warmup=0,
         learning_rate_init=5e-3,
-        learning_rate="falling",
+        learning_rate="linear",
         batch_size="auto",
         max_iter=100,
         tol=1e-4,
@@ -298,7 +298,7 @@ class M1M2Classifier(SemiSupervised):
         self.proba_method = proba_method
         self.unlabeled_value = unlabeled_value
         self.weight_prior = weight_prior
-        self.warmup = warmup
+        self.kl_warmup = kl_warmup
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -317,7 +317,7 @@ class M1M2Classifier(SemiSupervised):
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
-        default = VAE(n_components=50, warmup=1.0, max_iter=100, device=self.device)
+        default = VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)
         goes_on = self.warm_start and hasattr(self, "module_")  # the upper weights read the codes of this encoder
         if goes_on:
             self._check_same_width(rows.shape[1])

@@ -40,11 +40,11 @@ class M2Classifier(SemiSupervised):
         at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
         tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
         probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
-        it; columns are standardized inside for both, by median and a robust standard deviation. Cells out of range are
+        it; both standardize columns, by median and a robust standard deviation. Cells out of range are
         an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
         10 nats.
 
-    binarize : bool, default=False
+    dynamic_binarization : bool, default=False
         Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
         expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
         too, as the original authors did; noisier steps, a mild regularizer.
@@ -108,7 +108,7 @@ class M2Classifier(SemiSupervised):
         Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
         Under ``alpha="auto"`` q(y | x) has penalties of its own instead.
 
-    warmup : int or float, default=0
+    kl_warmup : int or float, default=0
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
         none. A warm-up lets the code take over what the class should tell, so that there is none by default.
 
@@ -116,8 +116,8 @@ class M2Classifier(SemiSupervised):
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
         rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
 
-    learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
+    learning_rate : {"linear", "cosine", "constant"}, default="linear"
+        Schedule: "linear" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
         ``early_stopping`` come on top.
 
     batch_size : int or "auto", default="auto"
@@ -238,7 +238,7 @@ class M2Classifier(SemiSupervised):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **SemiSupervised._parameter_constraints,
-        "binarize": ["boolean"],
+        "dynamic_binarization": ["boolean"],
     }
 
     def __init__(
@@ -248,7 +248,7 @@ class M2Classifier(SemiSupervised):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
-        binarize=False,
+        dynamic_binarization=False,
         alpha="auto",
         alpha_normalization="balanced",
         class_prior="estimated",
@@ -258,9 +258,9 @@ class M2Classifier(SemiSupervised):
         proba_method="classifier",
         unlabeled_value=-1,
         weight_prior=1.0,
-        warmup=0,
+        kl_warmup=0,
         learning_rate_init=5e-3,
-        learning_rate="falling",
+        learning_rate="linear",
         batch_size="auto",
         max_iter=70,
         tol=1e-4,
@@ -278,7 +278,7 @@ class M2Classifier(SemiSupervised):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
-        self.binarize = binarize
+        self.dynamic_binarization = dynamic_binarization
         self.alpha = alpha
         self.alpha_normalization = alpha_normalization
         self.class_prior = class_prior
@@ -288,7 +288,7 @@ class M2Classifier(SemiSupervised):
         self.proba_method = proba_method
         self.unlabeled_value = unlabeled_value
         self.weight_prior = weight_prior
-        self.warmup = warmup
+        self.kl_warmup = kl_warmup
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
         self.batch_size = batch_size

@@ -79,14 +79,14 @@ class StackedAutoencoder(
 
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
         p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1], a gray value is the probability of a 1.
-        "gaussian" learns one variance per column and standardizes X inside, by median and a robust standard deviation.
+        "gaussian" learns one variance per column and standardizes X, by median and a robust standard deviation.
         "auto" is Bernoulli for tables of only 0 and 1 and for gray images, else Gaussian throughout: for a table of
         both kinds of columns, too. A gray image: of the columns that are not 0/1-only all values lie in [0, 1], at
         least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. Cells out of range are
         an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
         10 nats. Upper layers are binary.
 
-    binarize : bool, default=False
+    dynamic_binarization : bool, default=False
         Only with the Bernoulli likelihood: draw 0/1 rows from gray ones anew at each visit.
 
     input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default=None
@@ -121,8 +121,8 @@ class StackedAutoencoder(
     rbm_learning_rate_init : float, default=0.01
         The same for RBMs; their gradients are noisier.
 
-    learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of the epochs and then falls linearly to a hundredth.
+    learning_rate : {"linear", "cosine", "constant"}, default="linear"
+        Schedule: "linear" stays for half of the epochs and then falls linearly to a hundredth.
 
     batch_size : int or "auto", default="auto"
         Rows per step. "auto" takes a twelfth of the rows, between 32 and 500.
@@ -184,7 +184,8 @@ class StackedAutoencoder(
     n_components_ : list of int
         Sizes of the layers that there are.
     layer_bounds_ : list of Bunch
-        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for it: binary under ``binarize``.
+        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for it: binary under
+        ``dynamic_binarization``.
     log_partition_ : float or None
         log Z of the RBM; None for a stack that stops early.
     log_partition_error_ : float or None
@@ -265,7 +266,7 @@ class StackedAutoencoder(
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
-        binarize=False,
+        dynamic_binarization=False,
         input_noise=None,
         input_noise_level=0.1,
         n_gibbs_steps=1,
@@ -275,7 +276,7 @@ class StackedAutoencoder(
         weight_prior=1.0,
         learning_rate_init=1e-2,
         rbm_learning_rate_init=1e-2,
-        learning_rate="falling",
+        learning_rate="linear",
         batch_size="auto",
         max_iter=100,
         rbm_max_iter=100,
@@ -299,7 +300,7 @@ class StackedAutoencoder(
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
-        self.binarize = binarize
+        self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
         self.n_gibbs_steps = n_gibbs_steps
@@ -329,11 +330,11 @@ class StackedAutoencoder(
         self.n_bound_samples = n_bound_samples
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{name: kind for name, kind in DeepGenerative._parameter_constraints.items() if name != "warmup"},
+        **{name: kind for name, kind in DeepGenerative._parameter_constraints.items() if name != "kl_warmup"},
         "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
         "inference": [StrOptions({"rich", "vanilla", "rbm"})],
         "likelihood": [StrOptions({"auto", "bernoulli", "gaussian"})],
-        "binarize": ["boolean"],
+        "dynamic_binarization": ["boolean"],
         "early_stopping": ["boolean"],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither")],
@@ -351,7 +352,7 @@ class StackedAutoencoder(
 
     module_: StackModule
     log_partition_: Any
-    warmup = 0  # there is no KL
+    kl_warmup = 0  # there is no KL
     _may_mix_likelihoods = False
 
     # --- fit ----------------------------------------------------------------------------------------------------
@@ -621,7 +622,7 @@ class StackedAutoencoder(
         Returns
         -------
         log_p : ndarray of shape (n_samples,)
-            The density of X in its own units: the standardization inside is accounted for.
+            The density of X in its own units: standardization is accounted for.
         std : ndarray of shape (n_samples,)
             Only with ``return_std``. 0 where no codes are drawn; inf for ``n_importance_samples=1``.
         """
@@ -711,7 +712,7 @@ class StackedAutoencoder(
         X : array-like or torch.Tensor of shape (n_samples, n_features)
             Rows of 0 and 1 under the Bernoulli likelihood: gray ones have no likelihood to bound.
         codes_of : array-like of shape (n_others, n_features) or None, default=None
-            Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimistic for rows held
+            Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimiztic for rows held
             out, since it says what a prior made for just these rows would reach. The training rows: an honest
             log-likelihood of held-out X, that of the layer under a prior learned by heart.
         layer : int, default=0

@@ -25,9 +25,9 @@ class VAE(LatentDensity):
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Dimensions of the code z, at least 1. Those that the data do not need fall silent (their posterior stays at the
-        prior), so too many cost time more than quality. "auto" takes two thirds of the columns, rounded up, at most a
-        tenth of the rows and at most 20, but no fewer than 2.
+        Dimensions of the code z, at least 1. Those that the data do not need become inactive (their posterior stays at
+        the prior), so too many cost time more than quality. "auto" takes two thirds of the columns, rounded up, at most
+        a tenth of the rows and at most 20, but no fewer than 2.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
         Hidden layers of the encoder from X upward; the decoder mirrors them. Larger layers fit finer structure, take
@@ -42,11 +42,11 @@ class VAE(LatentDensity):
         at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
         tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
         probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
-        it; columns are standardized inside for both, by median and a robust standard deviation. Cells out of range are
+        it; both standardize columns, by median and a robust standard deviation. Cells out of range are
         an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
         10 nats.
 
-    binarize : bool, default=False
+    dynamic_binarization : bool, default=False
         Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
         expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
         too, as the original authors did; noisier steps, a mild regularizer.
@@ -68,7 +68,7 @@ class VAE(LatentDensity):
         "auto" is 0.5, and with fewer than 16 rows per column sqrt(n_samples / (16 n_features)) times that for all but
         the linear maps beside the networks: on few rows the fit stays near factor analysis. None: no prior.
 
-    warmup : int or float, default=0
+    kl_warmup : int or float, default=0
         Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
         none. A longer warm-up keeps more code dimensions alive.
 
@@ -76,8 +76,8 @@ class VAE(LatentDensity):
         Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
         rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
 
-    learning_rate : {"falling", "cosine", "constant"}, default="falling"
-        Schedule: "falling" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
+    learning_rate : {"linear", "cosine", "constant"}, default="linear"
+        Schedule: "linear" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
         ``early_stopping`` come on top.
 
     batch_size : int or "auto", default="auto"
@@ -202,13 +202,13 @@ class VAE(LatentDensity):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
-        binarize=False,
+        dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
         weight_prior="auto",
-        warmup=0,
+        kl_warmup=0,
         learning_rate_init=3e-3,
-        learning_rate="falling",
+        learning_rate="linear",
         batch_size="auto",
         max_iter=300,
         tol=1e-4,
@@ -226,11 +226,11 @@ class VAE(LatentDensity):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
-        self.binarize = binarize
+        self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
         self.weight_prior = weight_prior
-        self.warmup = warmup
+        self.kl_warmup = kl_warmup
         self.learning_rate_init = learning_rate_init
         self.learning_rate = learning_rate
         self.batch_size = batch_size
@@ -266,7 +266,7 @@ class VAE(LatentDensity):
         return lambda batch, rng: module.bound(batch.x, rng, batch.observed, batch.encoder_input)
 
     @property
-    def _code_places(self) -> np.ndarray:
+    def _code_indices(self) -> np.ndarray:
         return np.arange(self.module_.n_latent)
 
     def _posterior(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

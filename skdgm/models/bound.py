@@ -10,7 +10,7 @@ from skdgm.distributions import log_mean_exp
 
 
 class Bound(NamedTuple):
-    """A lower bound on log p(x) in nats, to be maximised; each term has the shape of the rows, (..., n).
+    """A lower bound on log p(x) in nats, to be maximized; each term has the shape of the rows, (..., n).
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class Bound(NamedTuple):
     reconstruction: Tensor
     kl: Tensor
 
-    def total(self, warmup: float | Tensor = 1.0) -> Tensor:
-        """The bound, with the KL weighted by ``warmup`` in [0, 1] while it warms up; 1 gives the true bound."""
-        return self.reconstruction - warmup * self.kl
+    def total(self, kl_weight: float | Tensor = 1.0) -> Tensor:
+        """The bound, with the KL weighted by ``kl_weight`` in [0, 1] while it warms up; 1 gives the true bound."""
+        return self.reconstruction - kl_weight * self.kl
 
 
 class LabelBound(NamedTuple):
@@ -43,9 +43,9 @@ class LabelBound(NamedTuple):
     kl: Tensor
     label: Tensor
 
-    def total(self, warmup: float | Tensor = 1.0) -> Tensor:
-        """The bound, with the KL weighted by ``warmup``."""
-        return self.reconstruction - warmup * self.kl + self.label
+    def total(self, kl_weight: float | Tensor = 1.0) -> Tensor:
+        """The bound, with the KL weighted by ``kl_weight``."""
+        return self.reconstruction - kl_weight * self.kl + self.label
 
 
 class ImportanceBound(NamedTuple):
@@ -62,6 +62,6 @@ class ImportanceBound(NamedTuple):
     reconstruction: Tensor
     kl: Tensor
 
-    def total(self, warmup: float | Tensor = 1.0) -> Tensor:
-        """The bound, of shape (n,), with log q - log p weighted by ``warmup`` in [0, 1]."""
-        return log_mean_exp(self.reconstruction - warmup * self.kl)
+    def total(self, kl_weight: float | Tensor = 1.0) -> Tensor:
+        """The bound, of shape (n,), with log q - log p weighted by ``kl_weight`` in [0, 1]."""
+        return log_mean_exp(self.reconstruction - kl_weight * self.kl)

@@ -96,7 +96,7 @@ class GaussianLatentModule(nn.Module):
     # --- missing cells ------------------------------------------------------------------------------------------
 
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
-        """E[x | x_observed] by self-normalised importance weights of ``n_draws`` draws; (n, n_columns)."""
+        """E[x | x_observed] by self-normalized importance weights of ``n_draws`` draws; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
         return torch.einsum("sn,snd->nd", torch.softmax(log_w, 0), self.p_x(z).mean)
 
