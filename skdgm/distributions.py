@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdgm.noise import Rng, RowNoise, bits, standard_normal
+from skdgm.noise import Rng, bits, standard_normal
 
 LOG_2PI = math.log(2 * math.pi)
 EXP_OVERFLOWS = 80.0  # in float32, beyond this; log(1 + exp(l)) is l there
@@ -114,8 +114,6 @@ class Bernoulli:
 
     def rsample(self, rng: Rng) -> Tensor:
         """Draw 0/1 rows. Not differentiable; named alike so that every decoder can be sampled alike."""
-        if isinstance(rng, RowNoise):
-            return (torch.special.ndtr(rng.normal(self.logits.shape)) < self.mean).to(self.logits.dtype)
         return bits(self.mean, rng)
 
     def expand(self, *lead: int) -> Bernoulli:

@@ -11,49 +11,72 @@ import math
 import torch
 from torch import Tensor
 
-LAP_SHIFT = 7919  # a prime: the next lap of a noise tape meets other numbers
+# SplitMix64 (Steele, Lea, Flood 2014): the step of its counter, and the factors of its mixing function.
+GOLDEN, FACTOR_1, FACTOR_2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB644ECCEEE15
 
 
 class RowNoise:
-    """Standard normal noise that belongs to a row's content, not to its place in a batch.
+    """Noise that belongs to a row's values, not to its place in a batch: a function of (seed, row, number of the draw).
 
-    One tape of noise serves all rows. A row reads it from an offset hashed from its own bytes, so its noise does not
-    depend on its neighbors, on the order, or on the size of the batch, and yet differs from theirs: a single block
-    shared by all rows would make the mean over rows wander with that block.
+    A row's noise does not depend on the other rows, on their order or number, and yet differs from theirs: a single
+    block shared by all rows would make the mean over rows wander with that block. Each row reads the stream of
+    SplitMix64 from a place that is hashed from its values, and a later call reads on; the stream repeats after 2^64.
 
     Parameters
     ----------
-    tape : Tensor of shape (n_tape,)
-        Standard normal draws.
+    seed : int
     x : Tensor of shape (n, n_columns)
-        The rows that draw.
+        The rows that draw. Equal rows draw equal noise.
     """
 
-    def __init__(self, tape: Tensor, x: Tensor) -> None:
-        self.tape = tape
-        self.offset = hash_rows(x) % len(tape)
+    def __init__(self, seed: int, x: Tensor) -> None:
+        self.start = mixed(hash_rows(x) ^ seed)
+        self.n_used = 0
 
     def normal(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Noise of ``shape`` (..., n, d); each call begins at an offset of its own, each lap of the tape too."""
-        *lead, n, d = shape
-        steps = torch.arange(math.prod(lead) * d, device=self.tape.device)
-        steps = steps + steps // len(self.tape) * LAP_SHIFT
-        noise = self.tape[(self.offset[:, None] + steps) % len(self.tape)]
-        self.offset = hash_rows(self.offset[:, None]) % len(self.tape)
-        return noise.reshape(n, *lead, d).movedim(0, -2)
+        """Draws from N(0, 1) of ``shape`` (..., n, d), by Box and Muller: 64 bits give a pair of draws.
+
+        40 bits for the radius, so that the tails reach to 7.5, and 24 for the angle.
+        """
+        *lead, _, d = shape
+        n_draws = math.prod(lead)
+        words = self.words((n_draws + 1) // 2, d)
+        radius = torch.sqrt(-2 * torch.log((shifted(words, 24).float() + 0.5) * 2.0**-40))
+        angle = (words & 0xFFFFFF).float() * (2 * math.pi / 2**24)
+        return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)])[:n_draws].reshape(shape)
+
+    def uniform(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
+        """Draws from [0, 1) of ``shape`` (..., n, d), of 24 bits each, as many as float32 holds."""
+        *lead, _, d = shape
+        return shifted(self.words(math.prod(lead), d), 40).float().reshape(shape) * 2.0**-24
+
+    def words(self, n_draws: int, d: int) -> Tensor:
+        """The next 64 random bits of every draw, row and column; (n_draws, n, d)."""
+        counter = torch.arange(self.n_used, self.n_used + n_draws * d, device=self.start.device)
+        self.n_used += len(counter)
+        return mixed(self.start[:, None] + (counter * GOLDEN).view(n_draws, 1, d))
 
 
 Rng = torch.Generator | RowNoise | None
 
 
+def mixed(z: Tensor) -> Tensor:
+    """SplitMix64's mixing function: int64 to int64, one to one, each bit depending on all. Products wrap."""
+    z = (z ^ shifted(z, 30)) * FACTOR_1
+    z = (z ^ shifted(z, 27)) * FACTOR_2
+    return z ^ shifted(z, 31)
+
+
+def shifted(z: Tensor, n_bits: int) -> Tensor:
+    """int64 shifted to the right, zeros coming in: torch's own shift repeats the sign."""
+    return (z >> n_bits) & ((1 << (64 - n_bits)) - 1)
+
+
 def hash_rows(x: Tensor) -> Tensor:
-    """Hash each row's float32 bytes to an integer in [0, 2^62), of shape (n,)."""
+    """Hash each row's float32 values to an int64, (n,)."""
     bits = (x.float() + 0.0).contiguous().view(torch.int32).long()  # + 0.0 makes -0.0 the same as 0.0
     place = torch.arange(1, x.shape[1] + 1, device=x.device)
-    mixed = (bits + place * 0x9E3779B97F4A7C1) * 0x5851F42D4C957F2D  # int64 products wrap, as a hash may
-    mixed = (mixed ^ (mixed >> 29)) * 0x14057B7EF767814F
-    total = mixed.sum(1) * 0x5851F42D4C957F2D
-    return (total ^ (total >> 31)) & (2**62 - 1)
+    return mixed(bits + place * GOLDEN).sum(1)
 
 
 def standard_normal(shape: torch.Size | tuple[int, ...], rng: Rng, like: Tensor) -> Tensor:
@@ -63,6 +86,13 @@ def standard_normal(shape: torch.Size | tuple[int, ...], rng: Rng, like: Tensor)
     return torch.randn(shape, generator=rng, device=like.device)
 
 
-def bits(mean: Tensor, rng: torch.Generator | None) -> Tensor:
+def uniform(shape: torch.Size | tuple[int, ...], rng: Rng, like: Tensor) -> Tensor:
+    """Draws from [0, 1), in float32, on the device of ``like``."""
+    if isinstance(rng, RowNoise):
+        return rng.uniform(shape)
+    return torch.rand(shape, generator=rng, device=like.device)
+
+
+def bits(mean: Tensor, rng: Rng) -> Tensor:
     """0/1 cells with these probabilities of a 1. On a CPU twice as fast as ``torch.bernoulli``."""
-    return (torch.rand(mean.shape, generator=rng, device=mean.device) < mean).to(mean.dtype)
+    return (uniform(mean.shape, rng, mean) < mean).to(mean.dtype)

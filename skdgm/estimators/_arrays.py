@@ -77,3 +77,16 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
             f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} cannot learn what it "
             "never sees. Drop them, or give rows that hold a value there."
         )
+
+
+@torch.no_grad()
+def apply_to_parts(function: Callable[[np.ndarray], Tensor], X: np.ndarray, n_rows: int) -> np.ndarray:
+    """Apply a function to so many rows of X at a time; what it gives beyond their number is dropped."""
+    parts = [X[start : start + n_rows] for start in range(0, len(X), n_rows)]
+    return np.concatenate([function(rows)[: len(rows)].cpu().numpy() for rows in parts])
+
+
+def as_float32(X: np.ndarray) -> np.ndarray:
+    """X in float32; numbers that overflow there are the largest that do not."""
+    largest = np.finfo(np.float32).max
+    return X if X.dtype == np.float32 else np.clip(X, -largest, largest).astype(np.float32)

@@ -28,7 +28,15 @@ from skdgm._sklearn_compat import (
     StrOptions,
     validate_data,
 )
-from skdgm.estimators._arrays import CHUNK, as_host_array, check_no_empty_column, chunk_of, padded
+from skdgm.estimators._arrays import (
+    CHUNK,
+    apply_to_parts,
+    as_float32,
+    as_host_array,
+    check_no_empty_column,
+    chunk_of,
+    padded,
+)
 from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._columns import Columns
 from skdgm.estimators._options import (
@@ -45,7 +53,6 @@ from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
 from skdgm.sources import OnDisk, Resident, SampledBinary, Source
 
-NOISE_TAPE = 1 << 20
 # Rows that take more float32 bytes than this are read from where they lie, block by block.
 RESIDENT_BYTES = 4 << 30
 # Rows of a batch and units of a layer, at least, for bfloat16 to pay for its conversions.
@@ -320,23 +327,27 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     # --- prediction ---------------------------------------------------------------------------------------------
 
-    @torch.no_grad()
     def _apply(
         self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
     ) -> np.ndarray:
         """Apply a function of (x, observed) chunk by chunk; a row's result is the same in any batch, to the bit."""
-        parts = []
-        for start in range(0, len(X), chunk):
-            rows = X[start : start + chunk]
-            x, observed = self._to_tensors(rows)
-            mask = None if observed is None else padded(observed, chunk)
-            parts.append(function(padded(x, chunk), mask)[: len(rows)].cpu().numpy())
-        return np.concatenate(parts)
+        return apply_to_parts(lambda rows: function(*self._padded(rows, chunk)), X, chunk)
 
     def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
-        """As ``_apply``, for a function of (x, noise, observed): the fit's seed and a row's bytes fix its noise."""
-        tape = torch.randn(NOISE_TAPE, generator=Generator().manual_seed(self._noise_seed)).to(self.device_)
-        return self._apply(lambda x, observed: function(x, RowNoise(tape, x), observed), X, chunk_of(n_draws))
+        """As ``_apply``, for a function of (x, noise, observed): the fit's seed and a row's values fix its noise."""
+        chunk = chunk_of(n_draws)
+
+        def apply(rows: np.ndarray) -> Tensor:
+            x, observed = self._padded(rows, chunk)
+            as_copied, _ = self._padded(as_float32(rows), chunk)  # a row and its float32 copy draw the same noise
+            return function(x, RowNoise(self._noise_seed, as_copied), observed)
+
+        return apply_to_parts(apply, X, chunk)
+
+    def _padded(self, rows: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
+        """As ``_to_tensors``, with rows of zeros behind, ``length`` in all."""
+        x, observed = self._to_tensors(rows)
+        return padded(x, length), None if observed is None else padded(observed, length)
 
     def _feature_dtype(self, X: np.ndarray) -> type:
         return np.float32 if X.dtype == np.float32 else np.float64
