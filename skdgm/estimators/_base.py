@@ -24,7 +24,6 @@ from skdgm import training
 from skdgm._sklearn_compat import (
     CallbackSupportMixin,
     Interval,
-    RealNotInt,
     StrOptions,
     validate_data,
 )
@@ -84,7 +83,6 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "likelihood": [StrOptions(set(ALL_LIKELIHOODS))],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
-        "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -136,7 +134,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _choose_likelihood(self, X: np.ndarray) -> None:
         """Set ``likelihood_`` and the scales that go with it; a warm start keeps those of the first fit."""
-        if self.warm_start and hasattr(self, "module_"):
+        if self._is_warm_start:
             wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
             check_same_architecture({"likelihood": self.likelihood_}, {"likelihood": wanted}, type(self).__name__)
             self._check_same_width(X.shape[1])
@@ -160,19 +158,24 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Rows as the module reads them, on the device, and which of their cells are observed; None for all."""
         x = self._columns.transform(X, training=training)
         if not np.isnan(x.sum()):  # a pass without a mask of its own: most rows miss nothing
-            return torch.from_numpy(x).to(self.device_), None
+            return self._tensor(x), None
         observed = ~np.isnan(x)
-        return torch.from_numpy(np.where(observed, x, 0)).to(self.device_), torch.from_numpy(observed).to(self.device_)
+        return self._tensor(np.where(observed, x, 0)), self._tensor(observed)
 
-    def _source(self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None) -> Source:
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        """An array on the device."""
+        return torch.from_numpy(array).to(self.device_)
+
+    def _source(
+        self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
+    ) -> Source:
         """Training rows: on the device where they fit, else read from where they lie."""
         read = partial(self._to_tensors, training=True)
         if X.size * 4 <= RESIDENT_BYTES:
-            return self._sampled(Resident(*read(X), y, weight))
-        return self._sampled(OnDisk(X, read, torch.device(self.device_), y, weight))
-
-    def _sampled(self, source: Source) -> Source:
-        return SampledBinary(source) if self.dynamic_binarization and self.likelihood_ == "bernoulli" else source
+            source: Source = Resident(*read(X), y, weight)
+        else:
+            source = OnDisk(X, read, torch.device(self.device_), y, weight)
+        return SampledBinary(source) if binary and self.likelihood_ == "bernoulli" else source
 
     # --- from the engine's side ---------------------------------------------------------------------------------
 
@@ -181,12 +184,17 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self.device_ = resolve_device(self.device)
         return check_random_state(self.random_state)
 
+    @property
+    def _is_warm_start(self) -> bool:
+        """Whether ``fit`` goes on from the last fit's weights; before it has set its own."""
+        return self.warm_start and hasattr(self, "module_")
+
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
 
     def _new_module(self, architecture: dict[str, Any], random: np.random.RandomState) -> nn.Module:
         """Make the module, or go on from the last fit's weights under ``warm_start``."""
-        previous = getattr(self, "module_", None) if self.warm_start else None
+        previous = self.module_ if self._is_warm_start else None
         rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
         module = self._build(architecture, rng).to(self.device_)
         if previous is not None:
@@ -202,7 +210,6 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
-            kl_warmup=round(self.kl_warmup * (1 if isinstance(self.kl_warmup, Integral) else self.max_iter)),
             weight_prior=self._sd_of_weights,
             n_rows=n_rows,
             rate_factors={"decoder.shared": RATE_OF_VARIANCES},
@@ -236,14 +243,21 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         n_rows: int,
         epochs: EpochTasks,
         validation: training.Term | None = None,
+        *,
+        kl_warmup: float = 0,
         penalties: Mapping[str, float] = MappingProxyType({}),
         rate_factors: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Run the engine on ``module_`` and keep what it leaves."""
+        """Run the engine on ``module_`` and keep what it leaves; ``kl_warmup`` is the parameter's."""
         n_steps = None if len(terms) == 1 else math.ceil(n_rows / self._batch_size(n_rows))  # of a pass over all rows
         settings = self._settings(n_rows)
-        factors = {**settings.rate_factors, **rate_factors}
-        settings = replace(settings, penalties=penalties, rate_factors=factors, n_steps=n_steps)
+        settings = replace(
+            settings,
+            kl_warmup=round(kl_warmup * (1 if isinstance(kl_warmup, Integral) else self.max_iter)),
+            penalties=penalties,
+            rate_factors={**settings.rate_factors, **rate_factors},
+            n_steps=n_steps,
+        )
         history = self._run_engine(self.module_, terms, settings, random, epochs, validation)
         self.history_ = history.epochs
         self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
@@ -374,8 +388,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         parts = []
         for start in range(0, len(Z), CHUNK):
             part = slice(start, start + CHUNK)
-            z = torch.from_numpy(Z[part].astype(np.float32)).to(self.device_)
-            rest = (torch.from_numpy(label[part]).to(self.device_) for label in labels)
+            z = self._tensor(Z[part].astype(np.float32))
+            rest = (self._tensor(label[part]) for label in labels)
             parts.append(function(z, *rest).cpu().numpy())
         return self._columns.inverse(np.concatenate(parts)).astype(self._feature_dtype(Z))
 

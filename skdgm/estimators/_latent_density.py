@@ -16,13 +16,14 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.estimators._arrays import KeepsFloatType, chunk_of, like_input
 from skdgm.estimators._base import DeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._options import layer_sizes, with_input_noise
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, start_at_factors
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
@@ -47,6 +48,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         **DeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dynamic_binarization": ["boolean"],
+        "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"}), None],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
@@ -58,7 +60,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
     # --- abstract -----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _plan(self, rows: np.ndarray) -> dict[str, Any]:
+    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         """The arguments of the module."""
 
     @abstractmethod
@@ -108,17 +110,21 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         random = self._start()
         self._choose_likelihood(rows)
         self._has_missing = bool(np.isnan(rows).any())
-        goes_on = self.warm_start and hasattr(self, "module_")
-        self.module_ = self._new_module(self._plan(rows), random)
-        trained, validation = self._split_validation(len(rows), random)
+        goes_on = self._is_warm_start
+        n_rows, n_columns = rows.shape
+        self.module_ = self._new_module(self._plan(n_rows, n_columns, self._columns.groups), random)
+        trained, validation = self._split_validation(n_rows, random)
         trained_rows = rows[trained] if len(validation) else rows
         if not goes_on:
             self._start_at_factors(trained_rows, random)
-        source = self._shown(self._source(trained_rows))
+        source = self._shown(self._rows_of(trained_rows))
         terms = [self._term(source, self._objective(noisy=True))]
-        terms += self._variance_prior(self.module_, source, len(rows))
-        held_out = self._term(self._source(rows[validation]), self._objective(noisy=False)) if len(validation) else None
-        self._train(terms, random, len(rows), EpochTasks(self, context, X), held_out, self._penalties(rows))
+        terms += self._variance_prior(self.module_, source, n_rows)
+        held_out = None
+        if len(validation):
+            held_out = self._term(self._rows_of(rows[validation]), self._objective(noisy=False))
+        tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
+        self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
         self.active_units_ = self._count_active(trained_rows)
         self._warn_if_worse_than_constant(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -140,23 +146,24 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
     def _sd_of_weights(self) -> float | None:
         return SD_OF_WEIGHTS if self.weight_prior == "auto" else self.weight_prior
 
-    def _penalties(self, rows: np.ndarray) -> dict[str, float]:
+    def _penalties(self, n_rows: int, n_columns: int) -> dict[str, float]:
         """L2 penalties of what goes beyond the linear paths, where "auto" finds few rows per column."""
-        n_rows, n_columns = rows.shape
         share = n_rows / (ENOUGH_ROWS_PER_COLUMN * n_columns)
         if self.weight_prior != "auto" or share >= 1 or not len(layer_sizes(self.hidden_layer_sizes)):
             return {}
         names = [name for name, _ in self.module_.named_parameters() if ".mlp.layers." in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
+    def _rows_of(self, rows: np.ndarray) -> Source:
+        return self._source(rows, binary=self.dynamic_binarization)
+
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
 
-    def _auto_components(self, rows: np.ndarray) -> int:
+    def _auto_components(self, n_rows: int, n_columns: int) -> int:
         """Dimensions for n_components="auto": two thirds of the columns, at most a tenth of the rows."""
-        if self.warm_start and hasattr(self, "module_"):
+        if self._is_warm_start:
             return int(self.module_.n_latents[0])
-        n_rows, n_columns = rows.shape
         return min(self._most_components, max(2, math.ceil(2 * n_columns / 3)), max(2, n_rows // 10))
 
     @property
@@ -175,9 +182,8 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     def _must_tell(self) -> bool:
         """Whether recognition is told what is missing; a warm start goes on doing so."""
-        goes_on = self.warm_start and hasattr(self, "module_")
         told = self._has_missing or self._noise_kind == "dropout"
-        return told or (goes_on and self._architecture["told_missing"])
+        return told or (self._is_warm_start and self._architecture["told_missing"])
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
         """Units of each layer whose posterior mean varies over the rows: variance above 0.01 (Burda et al. 2016)."""

@@ -7,13 +7,12 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from scipy.special import log_softmax
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from torch import Generator, Tensor
 
-from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
 from skdgm.estimators._arrays import KeepsFloatType, as_host_array, like_input
 from skdgm.estimators._auto_alpha import ROWS_FOR_START, AutoAlpha, auto_alpha, logistic_regression, rates_of_classifier
@@ -22,6 +21,7 @@ from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassShares, initial_prior, is_estimated, shares, with_named_classes
 from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
 from skdgm.estimators._options import check_n_samples, layer_sizes
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
 from skdgm.sources import Source, Subset
 from skdgm.training import Term
@@ -43,6 +43,7 @@ class SemiSupervised(
         **DeepGenerative._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "alpha_normalization": [StrOptions({"paper", "balanced"})],
+        "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "class_prior": [StrOptions({"estimated", "uniform", "empirical"}), "array-like", dict],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "labeled_batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -115,10 +116,10 @@ class SemiSupervised(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, targets = self._read_labeled(X, y)
         prior = initial_prior(self.class_prior, self.classes_, targets)
-        random, goes_on = self._start(), self.warm_start and hasattr(self, "module_")
+        random, goes_on = self._start(), self._is_warm_start
         labels, weight = self._label_tensors(targets)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
-        self.module_ = self._new_module(self._plan(n_columns, likelihood), random)
+        self.module_ = self._new_module(self._plan(len(rows), n_columns, likelihood), random)
         self._set_prior(prior, shares(targets, len(self.classes_)))
         class_shares = ClassShares(self.class_prior, self.module_, source, targets, weight, random)
         if not goes_on:
@@ -129,7 +130,16 @@ class SemiSupervised(
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=class_shares.update)
         penalties, rates = ({}, {}) if auto is None else (auto.penalties, self._start_classifier(source, targets))
-        self._train(terms, random, len(rows), tasks, validation, penalties, rates)
+        self._train(
+            terms,
+            random,
+            len(rows),
+            tasks,
+            validation,
+            kl_warmup=self.kl_warmup,
+            penalties=penalties,
+            rate_factors=rates,
+        )
         self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
         class_shares.check(self.classes_, self.class_prior_)
         if self.alpha == "auto" and self.class_weight is None:  # else it is J^alpha, or weighted
@@ -157,8 +167,8 @@ class SemiSupervised(
         with np.errstate(divide="ignore"):
             log_prior, log_labeled = np.log(prior).astype(np.float32), np.log(labeled).astype(np.float32)
         if not goes_on:
-            self.module_.log_p_y.copy_(torch.from_numpy(log_prior))
-        self.module_.log_p_labeled.copy_(torch.from_numpy(log_labeled))
+            self.module_.log_p_y.copy_(self._tensor(log_prior))
+        self.module_.log_p_labeled.copy_(self._tensor(log_labeled))
 
     def _check_same_prior(self) -> None:
         """Raise where a warm start meets another ``class_prior``."""
@@ -172,13 +182,13 @@ class SemiSupervised(
 
     def _label_tensors(self, targets: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Class indices and row weights on the device; an unlabeled row weighs 1."""
-        y = torch.from_numpy(targets).to(self.device_)
+        y = self._tensor(targets)
         if self.class_weight is None:
             return y, None
         weight = row_weights(targets, self.classes_, self.class_weight)
-        return y, torch.from_numpy(weight).to(self.device_)
+        return y, self._tensor(weight)
 
-    def _plan(self, n_columns: int, likelihood: Any) -> dict[str, Any]:
+    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
             "n_columns": n_columns,
             "n_latent": int(self.n_components),
@@ -219,14 +229,14 @@ class SemiSupervised(
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled[:: max(1, len(labeled) // ROWS_FOR_START)]
         rng = Generator(self.device_).manual_seed(self._noise_seed)
-        batch = source.rows(torch.from_numpy(labeled).to(self.device_), rng)
+        batch = source.rows(self._tensor(labeled), rng)
         x = self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
         goes_on = self.warm_start and hasattr(self, "class_prior_")
         if self._starts_linear and len(np.unique(targets[labeled])) > 1 and not goes_on:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
             weight = weight * (targets >= 0).sum() / len(x)  # the penalty stays that of so many labels
             start = logistic_regression(x, targets[labeled], len(self.classes_), weight)
-            self.module_.classifier.mlp.start_linear(*(torch.from_numpy(part).to(self.device_) for part in start))
+            self.module_.classifier.mlp.start_linear(*(self._tensor(part) for part in start))
         return rates_of_classifier(x)
 
     def _terms(
@@ -294,7 +304,7 @@ class SemiSupervised(
         ]
 
     def _subset(self, source: Source, indices: np.ndarray) -> Subset:
-        return Subset(source, torch.from_numpy(indices).to(self.device_))
+        return Subset(source, self._tensor(indices))
 
     # --- classifier ---------------------------------------------------------------------------------------------
 
@@ -482,7 +492,7 @@ class SemiSupervised(
         else:
             indices = self._class_indices(y, n_samples)
         rng, model = self._generator(random), self._model
-        rows = self._draw(n_samples, lambda: model.sample(torch.from_numpy(indices).to(self.device_), rng))
+        rows = self._draw(n_samples, lambda: model.sample(self._tensor(indices), rng))
         return rows, self.classes_[indices]
 
     def _class_indices(self, y: Any, n: int) -> np.ndarray:

@@ -11,6 +11,7 @@ from torch import Generator
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._latent_density import LatentDensity
 from skdgm.estimators._options import layer_sizes
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.dlgm import DLGMModule
 from skdgm.networks import COVARIANCES
 from skdgm.training import Objective
@@ -294,9 +295,9 @@ class DLGM(LatentDensity):
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
-    def _plan(self, rows: np.ndarray) -> dict[str, Any]:
+    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         auto = isinstance(self.n_components, str)
-        layers = [self._auto_components(rows)] if auto else layer_sizes(self.n_components, "n_components")
+        layers = [self._auto_components(n_rows, n_columns)] if auto else layer_sizes(self.n_components, "n_components")
         if not layers:
             raise ValueError("n_components must name at least one layer, got an empty sequence. Use for example 50.")
         if self.posterior == "low_rank" and self.rank > min(layers):
@@ -305,11 +306,11 @@ class DLGM(LatentDensity):
                 "Lower rank, or use posterior='full'."
             )
         return {
-            "n_columns": rows.shape[1],
+            "n_columns": n_columns,
             "n_latents": layers,
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
-            "likelihood": self._columns.groups,
+            "likelihood": likelihood,
             "linear_path": True,
             "clip_inputs": self._reads_clipped,
             "posterior": self.posterior,

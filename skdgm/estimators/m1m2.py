@@ -6,7 +6,6 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
@@ -318,7 +317,7 @@ class M1M2Classifier(SemiSupervised):
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
         default = VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)
-        goes_on = self.warm_start and hasattr(self, "module_")  # the upper weights read the codes of this encoder
+        goes_on = self._is_warm_start  # the upper weights read the codes of this encoder
         if goes_on:
             self._check_same_width(rows.shape[1])
         else:
@@ -329,7 +328,7 @@ class M1M2Classifier(SemiSupervised):
         if not goes_on:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
-        source = Codes(torch.from_numpy(mean).to(self.device_), torch.from_numpy(sd).to(self.device_), y, weight)
+        source = Codes(self._tensor(mean), self._tensor(sd), y, weight)
         return source, mean.shape[1], self.likelihood
 
     _max_pull = 0.3  # codes are few
@@ -354,5 +353,5 @@ class M1M2Classifier(SemiSupervised):
 
     @property
     def _model(self) -> M1M2Module:
-        active = torch.tensor(self.active_, device=self.device_)
+        active = self._tensor(self.active_)
         return M1M2Module(self.encoder_.module_, self.module_, active).to(self.device_)

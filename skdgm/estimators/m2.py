@@ -308,7 +308,7 @@ class M2Classifier(SemiSupervised):
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
         self._choose_likelihood(rows)
-        return self._source(rows, y, weight), rows.shape[1], self._columns.groups
+        return self._source(rows, y, weight, binary=self.dynamic_binarization), rows.shape[1], self._columns.groups
 
     def _epoch_context(self, context: Any) -> Any:
         return context

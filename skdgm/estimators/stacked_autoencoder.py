@@ -330,7 +330,7 @@ class StackedAutoencoder(
         self.n_bound_samples = n_bound_samples
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **{name: kind for name, kind in DeepGenerative._parameter_constraints.items() if name != "kl_warmup"},
+        **DeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
         "inference": [StrOptions({"rich", "vanilla", "rbm"})],
         "likelihood": [StrOptions({"auto", "bernoulli", "gaussian"})],
@@ -396,13 +396,8 @@ class StackedAutoencoder(
         return self
 
     @property
-    def _goes_on(self) -> bool:
-        """Whether this fit begins at the weights of the last one."""
-        return self.warm_start and hasattr(self, "module_")
-
-    @property
     def _grows(self) -> bool:
-        return isinstance(self.n_components, str) and not self._goes_on
+        return isinstance(self.n_components, str) and not self._is_warm_start
 
     def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
         """The fitted stack whose layers are kept, where one is given."""
@@ -453,14 +448,14 @@ class StackedAutoencoder(
         weights_rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return FitContext(
-            source=self._source(rows[trained] if len(validation) else rows),
-            validation=self._source(rows[validation]) if len(validation) else None,
+            source=self._source(rows[trained] if len(validation) else rows, binary=self.dynamic_binarization),
+            validation=self._source(rows[validation], binary=self.dynamic_binarization) if len(validation) else None,
             device=self.device_,
             weights_rng=weights_rng,
             new_generator=partial(self._generator, random),
             fixed_generator=self._fixed_generator,
             run_engine=run_engine,
-            previous=self.module_.layers if self._goes_on else (),
+            previous=self.module_.layers if self._is_warm_start else (),
         )
 
     def _architectures(self, rows: np.ndarray, given: Sequence[TrainedLayer]) -> list[Architecture]:
@@ -481,7 +476,7 @@ class StackedAutoencoder(
                 "these and go on above them."
             )
         architectures = self._layer_settings().architectures(rows.shape[1], sizes)[len(below) : self.stop_after]
-        if self._goes_on:
+        if self._is_warm_start:
             for old, new in zip(self._architecture["layers"][len(below) :], architectures, strict=False):
                 check_same_architecture(old, new, type(self).__name__)
         return architectures

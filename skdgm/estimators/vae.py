@@ -10,6 +10,7 @@ from torch import Generator
 
 from skdgm.estimators._latent_density import LatentDensity
 from skdgm.estimators._options import layer_sizes
+from skdgm.likelihoods.columns import Groups
 from skdgm.models.vae import VAEModule
 from skdgm.training import Objective
 
@@ -246,13 +247,15 @@ class VAE(LatentDensity):
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
-    def _plan(self, rows: np.ndarray) -> dict[str, Any]:
+    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
-            "n_columns": rows.shape[1],
-            "n_latent": self._auto_components(rows) if self.n_components == "auto" else int(self.n_components),
+            "n_columns": n_columns,
+            "n_latent": self._auto_components(n_rows, n_columns)
+            if self.n_components == "auto"
+            else int(self.n_components),
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
-            "likelihood": self._columns.groups,
+            "likelihood": likelihood,
             "linear_path": True,
             "clip_inputs": self._reads_clipped,
             "told_missing": self._must_tell(),
