@@ -144,7 +144,7 @@ def one_run(
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    rows = ["| method | labels | ours, % | seeds | seconds a run | paper, % |", "|---|---|---|---|---|---|"]
+    rows = ["| method | labels | skdgm, % | seeds | seconds per run | paper, % |", "|---|---|---|---|---|---|"]
     for (method, estimator, n_labeled), paper in PAPER.items():
         setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
         runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]

@@ -221,7 +221,7 @@ RUNS = {name: partial(run_dlgm, name) for name in STAGES} | {"mixture": run_mixt
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    heads = "model, -log p (nats), draws, by 500 draws, Monte-Carlo sd, -ELBO, paper, seed, epochs, training seconds"
+    heads = "model, -log p (nats), draws, with 500 draws, Monte-Carlo sd, -ELBO, paper, seed, epochs, training seconds"
     rows = ["| " + heads.replace(", ", " | ") + " |", "|---" * 10 + "|"]
     for run in [*finished(EXPERIMENT), *finished(EVIDENCE_BOUND)]:
         facts = run["facts"]
