@@ -696,7 +696,7 @@ NOTES = [
     "same settings and splits. The ranks of scikit-learn's estimators are those against the first line. In the figure,",
     "a bar joins methods whose mean ranks differ by less than the critical difference of Nemenyi's test at the 5 %",
     "level (Demsar 2006). The test is over tables, because settings of the same table are not independent.",
-    "\"[before]\" marks an older version of skdgm.",
+    '"[before]" marks an older version of skdgm.',
 ]
 WORSE = [
     "The table lists the settings in which M2Classifier is clearly worse than the better of the two: the mean",
