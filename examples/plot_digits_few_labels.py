@@ -2,13 +2,13 @@
 Digits from five labels per class
 =================================
 
-Semi-supervised classification of scikit-learn's embedded digits: 50 labeled rows, some 1,200 unlabeled ones, 30 % held
-out. Every method sees the same five seeded splits. Prints a table and writes ``digits_few_labels.png``: accuracies,
-class-conditional samples, and analogies (one digit's style in every class). This is what ``make demo`` runs.
+Semi-supervised classification of scikit-learn's digits: 50 labeled rows, about 1,200 unlabeled rows, and 30 % held out.
+All methods use the same five seeded splits. The example prints a table and writes ``digits_few_labels.png``, a figure
+with accuracies, samples of each class, and analogies (the style of one digit in every class). ``make demo`` runs it.
 """
 
 # %%
-# The methods: scikit-learn's three, with the settings that suit them here, and ours with their defaults.
+# The methods: three from scikit-learn with settings that suit this data, and three from skdgm with their defaults.
 import time
 import warnings
 from pathlib import Path
@@ -44,16 +44,16 @@ METHODS = {
 
 
 # %%
-# One run: a stratified split, 5 labels per class, the rest of the training rows marked -1.
+# A run uses a stratified split with 5 labels per class; -1 marks all other training rows.
 def run(name, seed):
-    """Held-out accuracy and seconds of one method on one split, and the fitted model."""
+    """Fit one method on one split; return its held-out accuracy, its seconds, and the fitted model."""
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.3, stratify=y, random_state=seed)
     y_few = mask_labels(y_train, N_LABELED, random_state=seed)
     rows = y_few >= 0 if name.startswith("SVC") else slice(None)
     start = time.perf_counter()
     with warnings.catch_warnings():
-        # a row of LabelSpreading's graph that no label reaches divides by 0; it counts as a wrong answer
+        # if no label reaches a row in LabelSpreading's graph, it divides by 0; the row counts as an error
         warnings.filterwarnings("ignore", "invalid value", RuntimeWarning)
         model = METHODS[name](seed).fit(X_train[rows], y_few[rows])
         accuracy = model.score(X_test, y_test)
@@ -61,25 +61,25 @@ def run(name, seed):
 
 
 # %%
-# All runs, two at a time, and the table.
+# Run everything, two runs at a time, and print the table.
 def main():
-    """Run everything, print the table, draw the picture."""
+    """Run everything, print the table, and save the figure."""
     start = time.perf_counter()
     jobs = [delayed(run)(name, seed) for name in METHODS for seed in SEEDS]
     results = Parallel(n_jobs=2, return_as="generator_unordered", inner_max_num_threads=1)(jobs)
     done = {(name, seed): rest for name, seed, *rest in track(results, "fitting", total=len(jobs))}
     accuracies = np.array([[done[name, seed][0] for seed in SEEDS] for name in METHODS])
-    print(f"\nHeld-out accuracy on digits, {N_LABELED} labels, {len(SEEDS)} splits, one thread a fit")
-    print(f"{'method':30s} {'accuracy, %':>14s} {'seconds a fit':>14s}")
+    print(f"\nHeld-out accuracy on digits, {N_LABELED} labels, {len(SEEDS)} splits, one thread per fit")
+    print(f"{'method':30s} {'accuracy, %':>14s} {'seconds per fit':>16s}")
     for name, scores in zip(METHODS, 100 * accuracies, strict=True):
         seconds = np.mean([done[name, seed][1] for seed in SEEDS])
-        print(f"{name:30s} {f'{scores.mean():.1f} ± {scores.std(ddof=1):.1f}':>14s} {seconds:14.1f}")
+        print(f"{name:30s} {f'{scores.mean():.1f} ± {scores.std(ddof=1):.1f}':>14s} {seconds:16.1f}")
     draw(accuracies, *done["M2Classifier", 0][2:])
-    print(f"\n{time.perf_counter() - start:.0f} s in all; picture: {PICTURE.name}")
+    print(f"\n{time.perf_counter() - start:.0f} s in total; figure: {PICTURE.name}")
 
 
 def draw(accuracies, m2, X_test):
-    """The picture: bars above, samples and analogies below."""
+    """Save the figure: bars at the top, samples and analogies below."""
     figure, axes = plt.subplot_mosaic(
         [["bars", "bars"], ["samples", "analogies"]], figsize=(11, 7.6), height_ratios=[2, 5], layout="constrained"
     )

@@ -2,13 +2,14 @@
 Missing pixels of digits
 ========================
 
-Scikit-learn's embedded digits with 60 % of the pixels missing at random, in the training rows too. ``DLGM`` learns from
-what is left, fills the holes of rows that it has not seen, and says by several draws how sure it is. Prints the root
-mean squared error beside scikit-learn's imputers and writes ``digits_missing_pixels.png``. Half a minute.
+Scikit-learn's digits with 60 % of the pixels missing at random, in the training rows as well. ``DLGM`` learns from the
+observed pixels and fills the missing pixels of rows that it has not seen. Several draws show its uncertainty. The
+example prints the root mean squared error of ``DLGM`` and of scikit-learn's imputers, and writes
+``digits_missing_pixels.png``. It takes half a minute.
 """
 
 # %%
-# Holes everywhere: NaN is a missing cell.
+# NaN marks a missing cell, in training and test rows.
 import time
 import warnings
 from pathlib import Path
@@ -32,21 +33,21 @@ X_train, X_test, hidden_train, hidden_test = train_test_split(X, missing, test_s
 holes_train, holes_test = np.where(hidden_train, np.nan, X_train), np.where(hidden_test, np.nan, X_test)
 
 # %%
-# Every method is fitted to the training rows with their holes.
+# Every method is fitted to the incomplete training rows.
 METHODS = {
     "SimpleImputer": SimpleImputer(keep_empty_features=True),
     "KNNImputer": KNNImputer(keep_empty_features=True),
     "IterativeImputer": IterativeImputer(n_nearest_features=20, max_iter=5, tol=1, keep_empty_features=True),
-    # errors are squared: the Gaussian likelihood asks for the right thing
+    # the Gaussian likelihood matches the squared error that is measured
     "DLGM": DLGM(n_components=10, likelihood="gaussian", n_importance_samples=200, random_state=0),
 }
 
 
 def filled_by(model):
-    """The test rows without holes, and the seconds of fitting and filling."""
+    """Return the completed test rows, and the seconds taken by fitting and filling."""
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # IterativeImputer stops after its few rounds
+        warnings.simplefilter("ignore", ConvergenceWarning)  # IterativeImputer stops after max_iter rounds
         model.fit(holes_train)
     filled = model.impute(holes_test) if hasattr(model, "impute") else model.transform(holes_test)
     return filled, time.perf_counter() - start
@@ -60,7 +61,8 @@ for name, model in METHODS.items():
     print(f"{name:<18}{error:>24.3f}{seconds:>10.1f}")
 
 # %%
-# The truth, what was seen, the mean of what is missing, and three guesses at the whole row.
+# From top to bottom: the true row, the observed pixels, the rows filled by KNNImputer and by DLGM's conditional mean,
+# and three draws from DLGM.
 draws = METHODS["DLGM"].impute(holes_test[:10], n_draws=3, random_state=0)
 rows = [X_test[:10], np.nan_to_num(holes_test[:10], nan=0.5), filled["KNNImputer"][:10], filled["DLGM"][:10], *draws]
 labels = ["truth", "seen", "KNNImputer", "DLGM, mean", "draw 1", "draw 2", "draw 3"]

@@ -1,4 +1,4 @@
-"""The benchmark table: each script records its rows as JSON, and doc/benchmarks.md is made from all of them."""
+"""The benchmark table: each script records its rows as JSON, and all of them together make doc/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ ORDER += ["dlgm_training", "rbm_training", "label_spreading", "import_time", "gr
 
 @dataclass
 class Row:
-    """One line of the table.
+    """A row of the table.
 
     Attributes
     ----------
     work, against : str
-        What was done, and by whom beside us.
+        What was measured, and what it is compared with.
     ours, theirs : str
-        Both measurements, with their units.
+        The two measurements, with their units.
     ratio : float
-        What the goal is about: mostly a ratio of times or rates.
+        The quantity that the goal refers to, usually a ratio of times or rates.
     goal : str
-        As "≥ 4×", "≤ 3×", "≤ 10 s" or "≤ 0.3 nats": a bound on it. Empty: measured without a goal.
+        A limit for ``ratio``, such as "≥ 4×", "≤ 3×", "≤ 10 s", or "≤ 0.3 nats". Empty if there is no goal.
     quality : str
-        The bound or accuracy that both reached.
+        The bound or accuracy that each side reached.
     note : str
-        A reason, shown where the goal is missed.
+        The reason for a missed goal. The page shows it only if the goal is missed.
     """
 
     work: str
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio keeps the goal; True without one."""
+        """Whether the ratio meets the goal; True without a goal."""
         if not self.goal:
             return True
         sign, bound = self.goal[0], float(self.goal[1:].strip("× abcdefghijklmnopqrstuvwxyz"))
@@ -62,20 +62,20 @@ class Row:
 
 
 def seconds(work: Callable[[], Any]) -> float:
-    """Wall time of a call."""
+    """Return the wall-clock time of a call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def in_turn(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each contestant; all take their turn in every round, so that a slow minute hits all."""
+    """Return the median seconds of each contestant. All run once per round, so a slow minute affects all of them."""
     rounds = [{name: seconds(work) for name, work in contestants.items()} for _ in range(repeats)]
     return {name: statistics.median(round[name] for round in rounds) for name in contestants}
 
 
 def record(script: str, rows: list[Row]) -> None:
-    """Keep a script's rows and write the page anew."""
+    """Save the rows of a script and rewrite the page."""
     RESULTS.mkdir(exist_ok=True)
     found = {"rows": [asdict(row) for row in rows], "machine": machine()}
     (RESULTS / f"{Path(script).stem}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -85,7 +85,7 @@ def record(script: str, rows: list[Row]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures hold for."""
+    """Describe the machine and the versions that the numbers were measured with."""
     names = ("torch", "scikit-learn", "numpy", "pyro-ppl", "jax", "pythae")
     return {
         "processor": processor(),
@@ -97,14 +97,14 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name and number of the processors."""
+    """Return the number and the name of the processors."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
     return f"{os.cpu_count()} × {models[0] if models else platform.processor()}"
 
 
 def line(row: Row) -> str:
-    """A row in Markdown."""
+    """Format a row in Markdown."""
     unit = row.goal.lstrip("≥≤ ").lstrip("0123456789.").lstrip() or "×"
     ratio = f"{row.ratio:.3g} {unit}".replace(" ×", "×")
     reached = ("**yes**" if row.reached else "no") if row.goal else ""
@@ -112,12 +112,17 @@ def line(row: Row) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
+def against(row: Row) -> str:
+    """Name what a row is compared with, in parentheses."""
+    return f" ({row.against})" if row.against else ""
+
+
 def page() -> str:
-    """The whole Markdown page."""
+    """Return the whole page in Markdown."""
     found = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
     names = [name for name in ORDER if name in found]
     rows = [Row(**row) for name in names for row in found[name]["rows"]]
-    notes = [f"- **{row.work}** ({row.against}): {row.note}" for row in rows if row.note and not row.reached]
+    notes = [f"- **{row.work}**{against(row)}: {row.note}" for row in rows if row.note and not row.reached]
     machines: dict[str, list[str]] = {}
     for name in names:
         facts = ", ".join(f"{key} {value}" for key, value in found[name]["machine"].items())
@@ -126,15 +131,16 @@ def page() -> str:
         [
             "# Speed",
             "",
-            "Made by `make bench` (scripts: `examples/benchmarks/`). Each ratio comes from one run, the contestants in",
-            "turn, medians of the rounds. Same architecture, batch and steps on both sides, and the bound or accuracy",
-            "reached stands beside. Peers run with the fastest settings that their documentation names.",
+            "`make bench` generates this page (scripts: `examples/benchmarks/`). Each ratio comes from a single run:",
+            "the contestants take turns, and times are medians over the rounds. Both sides use the same architecture,",
+            "batch size, and number of steps; the last column gives the bound or accuracy that they reached. The other",
+            "libraries run with the fastest settings that their documentation names.",
             "",
             "| work | against | ours | theirs | ratio | goal | reached | quality |",
             "|---|---|---|---|---|---|---|---|",
             *map(line, rows),
             "",
-            *(["## Notes", "", *notes, ""] if notes else []),
+            *(["## Why goals were missed", "", *notes, ""] if notes else []),
             "## Measured on",
             "",
             *(f"- {', '.join(scripts)}: {facts}" for facts, scripts in machines.items()),

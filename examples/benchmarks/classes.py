@@ -68,7 +68,7 @@ def main() -> None:
         f"{rate['few']:.0f} µs",
         median["many"] / median["few"],
         "≤ 3×",
-        f"peak memory over the data: {mib[1000]:.0f} against {mib[10]:.0f} MiB",
+        f"peak memory beyond the data: {mib[1000]:.0f} against {mib[10]:.0f} MiB",
     )
     record(__file__, [row])
 

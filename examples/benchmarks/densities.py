@@ -1,20 +1,23 @@
-"""Densities, outliers and missing cells on numeric tables: default VAE and DLGM beside scikit-learn's estimators.
+"""Densities, outliers, and missing cells on numeric tables: VAE and DLGM with defaults against scikit-learn.
 
-Outliers: half of the largest class of a table trains (3 splits), standardized by itself and without constant columns;
-missing cells become the mean. Its other half gives the held-out nats per row, and is ranked against the rows of all
-other classes (ROC AUC of the outliers). FactorAnalysis takes its components by cross-validation, GaussianMixture its
-components and covariances by BIC, KernelDensity its bandwidth by cross-validation; all else has its defaults, but for
-reg_covar=1e-3 in the mixture, whose nats on small tables fall to thousands below the others' without.
-Imputation: 10, 30 or 50 % of the cells of a standardized table are hidden at random (2 seeds); the figure is the root
-mean squared error over them, after a fit to the same rows. Correlated: rows (a, aW + 0.05 noise) of 4 + 4 columns;
-1,000 train, 1,000 are held out, and 1,000 with noise 0.2 are the outliers. One thread. While the defaults were chosen,
-the tables of DEVELOPMENT were looked at, so the report gives the ranks on the others too.
+- Outliers: the models train on half of the largest class of a table (3 splits), standardized by its own statistics and
+  without constant columns; missing cells are set to the column mean. The other half gives the held-out nats per row. It
+  is also ranked against the rows of all other classes, the outliers; the measure is ROC AUC. FactorAnalysis chooses its
+  number of components by cross-validation, GaussianMixture its components and covariance type by BIC, and KernelDensity
+  its bandwidth by cross-validation. All other settings are defaults, except reg_covar=1e-3 in the mixture: without it,
+  its nats on small tables fall to thousands below the others.
+- Imputation: 10, 30, or 50 % of the cells of a standardized table are hidden at random (2 seeds). Each method is fitted
+  to these incomplete rows; the measure is the root mean squared error over the hidden cells.
+- Correlated columns: the rows are (a, aW + 0.05 noise), with 4 + 4 columns. 1,000 rows train, 1,000 are held out, and
+  1,000 with 0.2 noise are the outliers.
+- Every run uses one thread. The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were
+  chosen, so the report also gives the ranks on the other tables.
 
     SKDGM_DATA=... python examples/benchmarks/densities.py                        # everything; resumes
     SKDGM_DATA=... python examples/benchmarks/densities.py --parts imputation --methods VAE --tables wine --n-jobs 2
     python examples/benchmarks/densities.py --report                              # tables and page from the results
 
-Runs of an older checkout are labeled "before", as in few_labels.py:
+To label the runs of an older checkout "before", as in few_labels.py:
 
     SKDGM_DATA=... PYTHONPATH=old/checkout python examples/benchmarks/densities.py --version before --methods VAE DLGM
 """
@@ -356,9 +359,9 @@ def page(frame: pd.DataFrame, runs: list[dict[str, Any]], figure: list[str]) -> 
     """Lines of the page."""
     is_correlated = frame["table"] == "correlated"
     real = frame[~is_correlated]
-    lines = ["# Densities, outliers and missing cells on numeric tables", ""]
+    lines = ["# Densities, outliers, and missing cells on numeric tables", ""]
     lines += [
-        "Made by `examples/benchmarks/densities.py --report`.",
+        "`examples/benchmarks/densities.py --report` generates this page.",
         "",
         *common.protocol(__doc__),
         "",
@@ -373,10 +376,11 @@ def page(frame: pd.DataFrame, runs: list[dict[str, Any]], figure: list[str]) -> 
 
 
 NOTES = [
-    "Ranks are means over the settings of a table, then over tables; 1 is the best. VAE and DLGM are ranked among",
-    "scikit-learn's over the settings and splits that all of them have; the means are over the same. Nats differ by",
-    "hundreds between tables, so their ranks say more than their mean. Critical differences are Nemenyi's at the 5 %",
-    "level over tables (Demsar 2006).",
+    "Ranks are averaged over the settings of a table, then over tables; rank 1 is the best. VAE, DLGM, and",
+    "scikit-learn's estimators are ranked together, over the settings and splits that all of them have; the means",
+    "use the same settings and splits. Nats differ by hundreds between tables, so the ranks say more than the mean.",
+    "In the figure, a bar joins methods whose mean ranks differ by less than the critical difference of Nemenyi's",
+    "test at the 5 % level over tables (Demsar 2006).",
 ]
 PANELS = {"held_out_nats": ["table"], "roc_auc": ["table"], "rmse": ["table", "missing"]}
 

@@ -1,9 +1,9 @@
 """DLGM training: what each posterior costs, and a rank-one model of 200-200-200 against Pyro.
 
-Fixed binarized MNIST where SKDGM_DATA names its folder, else random 0/1 rows of its shape: the time does not depend on
-the values. 10,000 rows, batch 200; a turn is a fit of one epoch for the costs, of five against Pyro. Pyro gets the same
-layers, batch, optimizer and steps, its own low-rank normal (of the covariance) as guide, and the exact KL of
-TraceMeanField_ELBO.
+The data are 10,000 rows of fixed binarized MNIST if SKDGM_DATA names its folder, otherwise random 0/1 rows of the same
+shape: the time does not depend on the values. The batch size is 200. A turn is a fit of one epoch for the costs, and of
+five epochs against Pyro. Pyro gets the same layers, batch size, optimizer, and steps. Its guide is its own low-rank
+normal (low-rank in the covariance), and it uses the exact KL of TraceMeanField_ELBO.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from skdgm.datasets import load_binarized_mnist
 
 N_ROWS, BATCH, HIDDEN, RATE, ROUNDS, EPOCHS = 10_000, 200, 200, 1e-3, 3, 5
 NOTE = (
-    "both sides run the same float32 products; the rest of our step is many small operations of forward, backward and "
-    "Adam"
+    "both sides run the same float32 matrix products; the rest of our step consists of many small operations in the "
+    "forward pass, the backward pass, and Adam"
 )
 POSTERIORS = {
     "diagonal": {"posterior": "diagonal"},

@@ -1,19 +1,22 @@
-"""Few labels on real tables: default estimators of skdgm beside scikit-learn's, all with one setting for all tables.
+"""Few labels on real tables: skdgm's estimators with defaults against scikit-learn's, one setting for all tables.
 
-15 tables, adult cut to 5,000 rows; classes of fewer than 8 rows are dropped. A split holds out 30 % of the rows, by
-class. 10, 30 or 100 training rows keep their label, drawn "even" (as many of each class as of the next) or "random"
-(from all rows, drawn again until each class has one). "adult_full" is adult with 26,000 training rows and 1,000 labels.
-Categories are one-hot, missing numbers become the mean, and scikit-learn's estimators, trees apart, get standardized
-numbers, all by the training rows; digits are divided by 16 for everybody. Supervised estimators get the labeled rows
-alone. Up to 10 splits (scikit-learn's estimators have all, ours fewer so far: the lists say how many), 3 for
-M1Classifier, M1M2Classifier and adult_full; one thread. While the defaults were chosen, the tables of DEVELOPMENT were
-looked at, so the report gives the ranks on the others too.
+- Tables: 15; adult is cut to 5,000 rows. Classes of fewer than 8 rows are dropped. "adult_full" is adult with 26,000
+  training rows and 1,000 labels.
+- Splits and labels: a split holds out 30 % of the rows, stratified by class. 10, 30, or 100 training rows keep their
+  label. They are drawn "even" (the same number from each class) or "random" (from all rows, redrawn until each class
+  has a label). There are up to 10 splits (scikit-learn's estimators have all of them, skdgm's have fewer so far; the
+  tables give the number), and 3 for M1Classifier, M1M2Classifier, and adult_full.
+- Preprocessing, by the training rows only: categories are one-hot encoded, missing numbers are set to the mean, and
+  numbers are standardized for scikit-learn's estimators except trees. Digits are divided by 16 for all methods.
+- Supervised estimators get the labeled rows only. Every run uses one thread.
+- The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives
+  the ranks on the other tables.
 
     SKDGM_DATA=... python examples/benchmarks/few_labels.py                       # everything; resumes, hours
     SKDGM_DATA=... python examples/benchmarks/few_labels.py --methods M2Classifier --tables wine --n-jobs 2
     python examples/benchmarks/few_labels.py --report                             # tables and page from the results
 
-Runs of an older checkout are labeled "before". They need only its estimators; data and protocol are of this one:
+To label the runs of an older checkout "before" (only its estimators are used; data and protocol are those of this one):
 
     SKDGM_DATA=... PYTHONPATH=old/checkout python examples/benchmarks/few_labels.py --methods M2Classifier \\
         --version before
@@ -678,7 +681,7 @@ def save_figure(frame: pd.DataFrame, path: Path) -> list[str]:
 def page(frame: pd.DataFrame, runs: list[dict[str, Any]], figure: list[str]) -> list[str]:
     """Lines of the page."""
     classifiers = [name for name in members(frame)[0] if name.startswith("M2Classifier")]
-    lines = ["# Few labels on real tables", "", "Made by `examples/benchmarks/few_labels.py --report`.", ""]
+    lines = ["# Few labels on real tables", "", "`examples/benchmarks/few_labels.py --report` generates this page.", ""]
     lines += [*protocol(__doc__), "", *overview(frame), "", *NOTES, *figure]
     lines += ["", "## Worse than logistic regression or an SVC", "", *WORSE]
     lines += [line for name in classifiers for line in ("", *worse(frame, name))]
@@ -688,14 +691,16 @@ def page(frame: pd.DataFrame, runs: list[dict[str, Any]], figure: list[str]) -> 
 
 
 NOTES = [
-    "Ranks are means over the settings of a table, then over tables; 1 is the best. Each of our estimators is ranked",
-    "alone among scikit-learn's, over the settings and splits that all of them have, and the means are over the same;",
-    "scikit-learn's own are ranked beside the first line. The critical difference is Nemenyi's at the 5 % level over",
-    "tables (Demsar 2006): settings of one table are not independent.",
+    "Ranks are averaged over the settings of a table, then over tables; rank 1 is the best. Each estimator of skdgm is",
+    "ranked separately among scikit-learn's, over the settings and splits that all of them have; the means use the",
+    "same settings and splits. The ranks of scikit-learn's estimators are those against the first line. In the figure,",
+    "a bar joins methods whose mean ranks differ by less than the critical difference of Nemenyi's test at the 5 %",
+    "level (Demsar 2006). The test is over tables, because settings of the same table are not independent.",
+    '"[before]" marks an older version of skdgm.',
 ]
 WORSE = [
-    "Listed are the settings in which the mean difference over paired splits to the better of the two lies beyond two",
-    "standard errors and one point.",
+    "The table lists the settings in which M2Classifier is clearly worse than the better of the two: the mean",
+    "difference over paired splits exceeds two standard errors and one percentage point.",
 ]
 
 

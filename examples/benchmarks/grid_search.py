@@ -1,4 +1,4 @@
-"""Two processes against one: GridSearchCV of 12 fits of five seconds and more, one thread per fit."""
+"""Two processes against one: GridSearchCV with 12 fits of at least five seconds each, one thread per fit."""
 
 from __future__ import annotations
 

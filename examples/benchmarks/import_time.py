@@ -35,13 +35,13 @@ def main() -> None:
     rows = [
         Row("`import skdgm`", "`import torch, sklearn`", f"+ {package:.3f} s", f"{before:.2f} s", package, "≤ 0.2 s"),
         Row(
-            "the same, and every estimator named once",
+            "the same, plus access to every estimator",
             "`import torch, sklearn`",
             f"+ {package + estimators:.3f} s",
             f"{before:.2f} s",
             package + estimators,
             "≤ 0.2 s",
-            note="of this, scikit-learn's own SVM, metrics and kernel modules, which `import sklearn` alone leaves out",
+            note="this includes scikit-learn's SVM, metrics, and kernel modules, which `import sklearn` does not load",
         ),
     ]
     record(__file__, rows)

@@ -1,7 +1,7 @@
 """Prediction of a million rows: M2Classifier.predict_proba and VAE.transform against MLPClassifier.predict_proba.
 
-The same layers everywhere: 784-500-10 for the classifiers; 784-500-100 for the VAE (mean and log-variance of 50)
-against an MLPClassifier with 100 outputs. float32 rows.
+Both sides have the same layers: 784-500-10 for the classifiers, and 784-500-100 for the VAE (mean and log-variance of
+50 dimensions) against an MLPClassifier with 100 outputs. The rows are float32.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from skdgm import VAE, M2Classifier
 
 N_ROWS = 1_000_000
 WHY = (
-    "both are bound by the same product; ours goes in chunks of 512 padded rows, so that a row's result never "
-    "depends on its neighbors, MLPClassifier's in one piece. Runs on this shared machine gave 0.54x to 1.13x"
+    "the same matrix product limits both sides. Ours runs in padded chunks of 512 rows, so a row's result never "
+    "depends on the other rows; MLPClassifier's runs in one piece. Runs on this shared machine gave 0.54x to 1.13x"
 )
 
 

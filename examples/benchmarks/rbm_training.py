@@ -1,11 +1,12 @@
 """RBM training: ours against scikit-learn's BernoulliRBM, in float32 and float64, at 256 units.
 
-MNIST drawn as 0 and 1, 60,000 rows, batch 100, one Gibbs step: ours by default from the rows, theirs from persistent
-chains, which is all it has. What an epoch takes is the difference between fits of one epoch and of three, so that
-neither annealing nor reading the data counts. The pseudo-likelihood of test rows after three epochs is scikit-learn's
-estimate for both, with our weights put into its RBM; ours learns at its default rate, theirs at the best of 0.02,
-0.05 and 0.1. The last rows tell the seconds to an equal pseudo-likelihood: that of their three epochs, after as many
-whole epochs of ours as it takes. Random rows where SKDGM_DATA names no folder.
+The data are 60,000 rows of MNIST drawn as 0 and 1, in batches of 100 (random rows if SKDGM_DATA names no folder). Both
+sides make one Gibbs step. Our chains start from the rows, which is our default; scikit-learn's are persistent, its only
+option. The time of an epoch is the difference between fits of one epoch and of three, which excludes annealing and
+reading the data. The pseudo-likelihood of test rows after three epochs is scikit-learn's estimate on both sides, with
+our weights copied into its RBM. Ours uses its default learning rate; scikit-learn's uses the best of 0.02, 0.05, and
+0.1. The last rows of the table give the seconds to the pseudo-likelihood that scikit-learn's RBM reaches in three
+epochs. We count as many whole epochs as ours needs.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from skdgm.datasets import load_mnist
 N_UNITS, BATCH, ROUNDS, EPOCHS = 256, 100, 3, 3
 THEIR_RATE = 0.1
 NOTE = (
-    "both sides run the same five products and draw the same random bits; precision='auto' takes float32 at 100 rows a "
-    "step"
+    "both sides run the same five matrix products and draw the same random bits; precision='auto' uses float32 at 100 "
+    "rows per step"
 )
 
 

@@ -1,7 +1,7 @@
 """M2's cost against the number of rows: seconds per row for 10,000 and 1,000,000 rows of a memmap.
 
-Once with rows that are copied to memory, as 784 float32 columns of a million rows still are by default, and once read
-from the disk in blocks, as larger arrays are.
+The rows are either copied to memory, the default for a million rows of 784 float32 columns, or read from disk in
+blocks, the default for larger arrays.
 """
 
 from __future__ import annotations

@@ -10,8 +10,8 @@ from skdgm import VAE, M2Classifier
 from skdgm.datasets import mask_labels
 
 WHY = (
-    "880 steps of some 13 ms, most of it the dispatch of some 400 small operations; one pass through each network for "
-    "labeled and unlabeled rows together saved 5 to 8 % and was not kept"
+    "880 steps of about 13 ms; most of this is the dispatch of about 400 small operations. Passing labeled and "
+    "unlabeled rows through each network together saved 5 to 8 % and was not kept"
 )
 
 

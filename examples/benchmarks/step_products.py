@@ -1,8 +1,8 @@
 """How much of a training step is matrix products: rows per second of the step over those of its products alone.
 
-A VAE of 784-600-600-50 at batch 1000, in float32 and under bfloat16; an M2 of 784-500-50 with ten classes, all of them
-summed, at 200 unlabeled rows. The products are those of forward and backward, with the layers' shapes, through the same
-backend (torch).
+The models are a VAE of 784-600-600-50 with batches of 1000, in float32 and in bfloat16, and an M2 of 784-500-50 with
+200 unlabeled rows per step and the full sum over ten classes. The products are those of the forward and backward
+passes, with the shapes of the layers, in the same backend (torch).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main() -> None:
         layers = [(a, b, 1) for a, b in ENCODER + DECODER]
         alone = partial(products, layers, 1, BATCH, precision)
         slow = precision == "bfloat16" and not multiplies_bfloat16("cpu")
-        remark = "this processor has no bfloat16 units; `precision='auto'` takes float32 here" if slow else ""
+        remark = "this processor has no bfloat16 units; `precision='auto'` uses float32 here" if slow else ""
         work = f"VAE training step, 784-600-600-50, batch {BATCH}, {precision}"
         rows.append(share(work, partial(vae.fit, X), alone, goal, remark))
     m2 = M2Classifier(50, hidden_layer_sizes=(500,), batch_size=M2_BATCH, precision="float32", alpha=1e-3, **common)
@@ -72,7 +72,7 @@ def main() -> None:
             partial(m2.fit, X, y),
             alone,
             "≥ 0.55×",
-            "no goal of its own: the VAE's; products of the unlabeled rows only",
+            "has the VAE's goal; only the products of the unlabeled rows are counted",
         )
     )
     record(__file__, rows)

@@ -1,4 +1,4 @@
-"""Resumable experiments: one JSON object per finished run, and a run that is in the file is not run again."""
+"""Resumable experiments: one JSON object per finished run; runs that are in the file are skipped."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Codes for a classifier: logistic regression on raw pixels, PCA, scikit-learn's RBM, VAE and StackedAutoencoder.
 
-Digits and MNIST, 100 and 1,000 labels, 5 splits: codes are learned on all training rows without labels (20,000 of
-MNIST, drawn for each split), the classifier on the labeled ones, standardized, its C by cross-validation on these. Test
-accuracy in percent. Every encoder gives 50 features and has one setting for both data sets. The script resumes.
+Digits and MNIST, 100 and 1,000 labels, 5 splits. The features are learned without labels on all training rows (for
+MNIST, 20,000 rows drawn for each split). The classifier is fitted to the labeled rows with standardized features, and
+its C is chosen on them by cross-validation. The result is the test accuracy in percent. Every method gives 50 features
+and has one setting for both data sets. The script resumes where it stopped.
 
     SKDGM_DATA=... python examples/replication/codes_few_labels.py
     python examples/replication/codes_few_labels.py --table

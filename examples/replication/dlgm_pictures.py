@@ -1,6 +1,7 @@
-"""Pictures of DLGM: the map of MNIST in two dimensions, and samples of MNIST, Frey faces and CIFAR-10 patches.
+"""Figures of DLGM: the map of MNIST in two dimensions, and samples of MNIST, Frey faces, and CIFAR-10 patches.
 
-As the figures of Rezende et al. 2014 (arXiv 1401.4082); written to results/dlgm_*.png. Fits are kept in the cache.
+They correspond to the figures of Rezende et al. 2014 (arXiv 1401.4082) and are written to results/dlgm_*.png. Fitted
+models are kept in the cache.
 
     SKDGM_DATA=... python examples/replication/dlgm_pictures.py                # minutes to half an hour on 2 cores
     SKDGM_DATA=... python examples/replication/dlgm_pictures.py --pictures map frey

@@ -1,9 +1,10 @@
-"""Missing pixels filled: MNIST and Frey faces, 60 % and 80 % missing at random, and a missing square.
+"""Imputation of missing pixels: MNIST and Frey faces, 60 % and 80 % missing at random, and a missing square.
 
-Every method is fitted to complete training rows and fills holes in test rows that it has not seen; the figure is the
-root mean squared error over missing pixels, in units of the gray scale [0, 1]. Frey faces are video frames: blocks of
-neighboring frames are held out. MNIST: 10,000 training rows, 1,000 test rows, gray. The script resumes, and draws the
-Markov chain of Rezende et al. 2014 (arXiv 1401.4082), appendix F, into results/imputation_*.png.
+Every method is fitted to complete training rows and fills missing pixels of test rows that it has not seen. The result
+is the root mean squared error over missing pixels, in units of the gray scale [0, 1]. Frey faces are video frames, so
+blocks of consecutive frames are held out. MNIST has 10,000 training rows and 1,000 test rows, in gray. The script
+resumes where it stopped. It also plots the Markov chain of Rezende et al. 2014 (arXiv 1401.4082), appendix F, into
+results/imputation_*.png.
 
     SKDGM_DATA=... python examples/replication/imputation.py            # everything, an hour on 2 cores
     SKDGM_DATA=... python examples/replication/imputation.py --data frey --methods DLGM SimpleImputer

@@ -1,16 +1,16 @@
 """Layer-wise training: rich against tied auto-encoders and stacked RBMs (Arnold & Ollivier 2012, arXiv 1212.1524).
 
-Their two data sets are not public; these are built in their spirit, so that no number here compares with theirs:
+Their two data sets are not public. The script builds two similar ones, so no number can be compared with theirs:
 
 - ``mnist_center``: the central 10 x 10 pixels of MNIST's training images, drawn as 0 and 1 with their gray values as
   probabilities; 4,000 training, validation and test rows each.
-- ``teapot_cups``: a teapot and five cups of three fill levels each, 10 x 10. What the cups lack of their 10 units
-  stands in the pot: 243 images, 81 / 81 / 81.
+- ``teapot_cups``: a teapot and five cups of three fill levels each, 10 x 10 pixels. The teapot contains the part of the
+  10 units that is not in the cups: 243 images, 81 / 81 / 81.
 
-For each method 60 models of depth 2 (and as many single RBMs), hyper-parameters drawn at random, are judged by their
-exact log-likelihood of the validation rows. A budget b is a number of generative parameters (recognition is not
-counted); a method's result at b is the best of its models with at most b. The figures are the paper's: bound against
-likelihood, and likelihood against budget. The script resumes.
+For each method, 60 models of depth 2 (and as many single RBMs) with random hyper-parameters are compared by their exact
+log-likelihood on the validation rows. A budget b is a number of generative parameters (the encoder is not counted); the
+result of a method at b is the best of its models with at most b parameters. The figures are those of the paper: bound
+against likelihood, and likelihood against budget. The script resumes where it stopped.
 
     SKDGM_DATA=... python examples/replication/layerwise_comparison.py              # an hour or two on one core
     python examples/replication/layerwise_comparison.py --table                     # tables and figures from the file

@@ -1,9 +1,9 @@
 """MNIST with few labels: M1+SVM, M1+TSVM, M2 and M1+M2, by the protocol of Kingma et al. 2014 (arXiv 1406.5298).
 
-50,000 training rows of which a few, balanced over the classes, keep their label; 10,000 for validation; the 10,000 test
-rows give the error. The seed of a run chooses its labels and initializes its model; an M1, fitted without labels,
-serves all runs of a method. Hyper-parameters were chosen on the validation rows. The script resumes: kill it at any
-time, and call it again.
+Of the 50,000 training rows, a few keep their label, balanced over the classes. Another 10,000 rows are for validation,
+and the 10,000 test rows give the error. The seed of a run determines its labels and its initial weights. The M1 is
+fitted without labels and shared by all runs of a method. Hyper-parameters were chosen on the validation rows. You can
+stop the script at any time; it resumes where it stopped.
 
     SKDGM_DATA=... python examples/replication/mnist_few_labels.py            # everything, hours on 2 cores
     SKDGM_DATA=... python examples/replication/mnist_few_labels.py --methods M1M2Classifier --seeds 0
@@ -144,7 +144,7 @@ def one_run(
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    rows = ["| method | labels | ours, % | seeds | seconds a run | paper, % |", "|---|---|---|---|---|---|"]
+    rows = ["| method | labels | skdgm, % | seeds | seconds per run | paper, % |", "|---|---|---|---|---|---|"]
     for (method, estimator, n_labeled), paper in PAPER.items():
         setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
         runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]

@@ -1,11 +1,11 @@
 """Fixed binarized MNIST: test -log p(x) of DLGM, by the protocol of Rezende et al. 2014 (arXiv 1401.4082).
 
-The file of Larochelle and Murray: 50,000 training, 10,000 validation and 10,000 test rows of 0 and 1, drawn once. The
-score is the importance-weighted bound on log p(x) with 500 draws a row, over all test rows, beside it the evidence
-bound. One stochastic layer is trained in two stages, by the evidence bound with flipped bits and then by the
-importance-weighted bound of 5 draws; both are scored. Hyper-parameters were chosen on the validation rows. Factor
-analysis (a linear DLGM with Bernoulli columns) and a mixture of Bernoullis stand in the same table. The script resumes:
-kill it at any time, and call it again.
+The data are the file of Larochelle and Murray: 50,000 training, 10,000 validation, and 10,000 test rows of 0 and 1,
+drawn once. The scores are the importance-weighted bound on log p(x) with 500 draws per row and the evidence lower
+bound, both over all test rows. Models with one stochastic layer are trained in two stages: first by the evidence lower
+bound with flipped bits, then by the importance-weighted bound with 5 draws; both stages are scored. Hyper-parameters
+were chosen on the validation rows. The table also has factor analysis (a linear DLGM with Bernoulli columns) and a
+mixture of Bernoullis. You can stop the script at any time; it resumes where it stopped.
 
     SKDGM_DATA=... python examples/replication/mnist_fixed_nll.py                    # everything, hours on 2 cores
     SKDGM_DATA=... python examples/replication/mnist_fixed_nll.py --runs rank_one diagonal
@@ -221,7 +221,7 @@ RUNS = {name: partial(run_dlgm, name) for name in STAGES} | {"mixture": run_mixt
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    heads = "model, -log p (nats), draws, by 500 draws, Monte-Carlo sd, -ELBO, paper, seed, epochs, training seconds"
+    heads = "model, -log p (nats), draws, with 500 draws, Monte-Carlo sd, -ELBO, paper, seed, epochs, training seconds"
     rows = ["| " + heads.replace(", ", " | ") + " |", "|---" * 10 + "|"]
     for run in [*finished(EXPERIMENT), *finished(EVIDENCE_BOUND)]:
         facts = run["facts"]

@@ -1,9 +1,10 @@
-"""Outliers ranked by density: score_samples of DLGM beside GaussianMixture, KernelDensity and IsolationForest.
+"""Outliers ranked by score_samples: DLGM compared with GaussianMixture, KernelDensity, and IsolationForest.
 
-One class of a labeled data set is the inliers, the others are outliers that no model sees. Half of the inliers train,
-standardized; the other half and the outliers are ranked. ROC AUC, 5 splits. All models have one setting for all data:
-DLGM five components and 50 hidden units, the mixture its covariance by BIC, the kernel its bandwidth by
-cross-validation, the forest its defaults. The script resumes.
+One class of a labeled data set provides the inliers; the other classes are outliers that no model sees in training. The
+models train on half of the inliers, standardized; the other half and the outliers are ranked. The measure is ROC AUC
+over 5 splits. Each model has one setting for all data: DLGM has five components and 50 hidden units, GaussianMixture
+chooses its covariance type by BIC, KernelDensity chooses its bandwidth by cross-validation, and IsolationForest has its
+defaults. The script resumes where it stopped.
 
     python examples/replication/outlier_ranking.py
     python examples/replication/outlier_ranking.py --table
