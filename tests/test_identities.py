@@ -499,7 +499,9 @@ def test_density_shifts_by_the_sum_of_log_scales(name, scale):
     np.testing.assert_allclose(scaled.inverse_transform(Z), model.inverse_transform(Z) * scale, rtol=1e-9)
     moved = MODELS[name]().fit(X * scale + 7, y)
     np.testing.assert_allclose(moved.transform(X * scale + 7), model.transform(X), atol=1e-3)
-    np.testing.assert_allclose(moved.elbo_samples(X * scale + 7) + np.log(scale).sum(), model.elbo_samples(X), atol=0.6)
+    for fitted in (moved, model):  # the rounding of 7 gives each row other noise: many draws
+        fitted.set_params(n_importance_samples=500)
+    np.testing.assert_allclose(moved.elbo_samples(X * scale + 7) + np.log(scale).sum(), model.elbo_samples(X), atol=0.2)
 
 
 def test_masked_cells_do_not_count():

@@ -89,7 +89,15 @@ def test_estimated_density_is_near_the_exact_one(monkeypatch):
     monkeypatch.setattr("skdgm.models.stack.MAX_CODE_BITS", 3)
     drawn, std = stack.score_samples(X, return_std=True)
     assert not stack.is_exact_ and (std > 0).all()
-    assert drawn.mean() == pytest.approx(exact.mean(), abs=0.05)
+    assert np.all(np.abs(drawn - exact) < 5 * std + 0.5)
+    each, first = np.unique(X, axis=0, return_index=True)
+    with pytest.MonkeyPatch.context() as seeds:  # the estimate of p(x) is unbiased; that of its logarithm is not
+        ratios = [
+            seeds.setattr(stack, "_noise_seed", seed) or np.exp(stack.score_samples(each) - exact[first])
+            for seed in range(100, 140)
+        ]
+    assert np.mean(ratios) == pytest.approx(1, abs=4 * np.std(ratios) / np.sqrt(np.size(ratios)))
+    assert np.std(ratios) / np.sqrt(np.size(ratios)) < 0.05
     np.testing.assert_array_equal(stack.score_samples(X[::-1])[::-1], drawn)
     monkeypatch.setattr("skdgm.models.partition.MAX_PARTITION_BITS", 3)
     annealed = StackedAutoencoder((6, 6), n_importance_samples=2000, **SHORT).fit(X)

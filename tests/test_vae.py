@@ -143,10 +143,10 @@ def test_codes_are_posterior_means():
 
 
 def test_more_importance_samples_tighten_the_score():
-    """In the mean over rows: 2 samples < 1000 samples, and elbo < score where the gap exceeds the noise."""
+    """In the mean over rows and noise: 2 samples < 1000 samples, and elbo < score where the gap exceeds the noise."""
     X = binary(200)
     model = VAE(2, **{**FAST, "max_iter": 60, "n_importance_samples": 2}).fit(X)
-    two = model.score(X)
+    two = np.mean([vars(model).update(_noise_seed=seed) or model.score(X) for seed in range(20)])
     many = model.set_params(n_importance_samples=1000).score(X)
     assert two < many
     assert model.elbo_samples(X).mean() < many

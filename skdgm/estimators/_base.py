@@ -30,7 +30,6 @@ from skdgm._sklearn_compat import (
 from skdgm.estimators._arrays import (
     CHUNK,
     apply_to_parts,
-    as_float32,
     as_host_array,
     check_no_empty_column,
     chunk_of,
@@ -164,7 +163,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         """An array on the device."""
-        return torch.from_numpy(array).to(self.device_)
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device_)
 
     def _source(
         self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
@@ -353,8 +352,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
         def apply(rows: np.ndarray) -> Tensor:
             x, observed = self._padded(rows, chunk)
-            as_copied, _ = self._padded(as_float32(rows), chunk)  # a row and its float32 copy draw the same noise
-            return function(x, RowNoise(self._noise_seed, as_copied), observed)
+            key = padded(self._tensor(self._columns.noise_key(rows)), chunk)
+            return function(x, RowNoise(self._noise_seed, key), observed)
 
         return apply_to_parts(apply, X, chunk)
 

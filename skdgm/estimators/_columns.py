@@ -57,6 +57,8 @@ class Columns:
         0 and 1 for columns that are not standardized.
     limit : ndarray of float64 of shape (n_columns,)
         Standardized cells beyond it are taken for mistakes, and left out of the fit.
+    is_constant : ndarray of bool of shape (n_columns,)
+        Columns of one value.
     """
 
     kinds: tuple[str, ...]
@@ -66,6 +68,7 @@ class Columns:
     center: np.ndarray
     scale: np.ndarray
     limit: np.ndarray
+    is_constant: np.ndarray
 
     @classmethod
     def of(cls, X: np.ndarray, likelihood: str, names: Sequence[str] | None = None, *, may_mix: bool = True) -> Columns:
@@ -82,7 +85,8 @@ class Columns:
             kinds, reasons = [likelihood] * n_columns, ["named"] * n_columns
             is_gray = likelihood == "bernoulli" and not (is_binary(X) | np.isnan(X)).all()
         still = np.zeros(n_columns), np.ones(n_columns), np.full(n_columns, MAX_STANDARDIZED)
-        columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *still)
+        is_constant = np.nanmin(X, 0) == np.nanmax(X, 0)
+        columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *still, is_constant)
         columns.check_density_range(X)
         where = columns.is_standardized
         if where.any():
@@ -144,6 +148,16 @@ class Columns:
         if training and (self.limit < MAX_STANDARDIZED).any():
             x = np.where(np.abs(x) > self.limit, np.nan, x)
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
+
+    def noise_key(self, X: np.ndarray) -> np.ndarray:
+        """What the noise of a row depends on: the standardized row, the same for a float32 copy of X.
+
+        A constant column has no say.
+        """
+        largest = np.finfo(np.float32).max
+        x = self.transform(X if X.dtype == np.float32 else np.clip(X, -largest, largest).astype(np.float32))
+        x[:, self.is_constant] = 0
+        return np.nan_to_num(x)
 
     def nearest(self, X: np.ndarray) -> np.ndarray:
         """The nearest values that Bernoulli columns can hold; what a named kind was given stays."""
