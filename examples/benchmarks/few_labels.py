@@ -4,8 +4,7 @@
   training rows and 1,000 labels.
 - Splits and labels: a split holds out 30 % of the rows, stratified by class. 10, 30, or 100 training rows keep their
   label. They are drawn "even" (the same number from each class) or "random" (from all rows, redrawn until each class
-  has a label). There are up to 10 splits (scikit-learn's estimators have all of them, skdgm's have fewer so far; the
-  tables give the number), and 3 for M1Classifier, M1M2Classifier, and adult_full.
+  has a label). There are 10 splits, 3 for M1Classifier, M1M2Classifier, and adult_full, and 1 for "before".
 - Preprocessing, by the training rows only: categories are one-hot encoded, missing numbers are set to the mean, and
   numbers are standardized for scikit-learn's estimators except trees. Digits are divided by 16 for all methods.
 - Supervised estimators get the labeled rows only. Every run uses one thread.
