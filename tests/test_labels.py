@@ -125,7 +125,7 @@ def test_an_empty_y_is_read():
     "y", [np.array(["a", "-1"]), ["a", "-1"], _objects("a", "-1"), np.array([b"a", b"-1"]), _objects("a", "-1", -1)]
 )
 def test_the_marker_as_a_string_is_refused(y):
-    with pytest.raises(ValueError, match=r"holds the string '-1', but unlabeled_value=-1 is no string.*dtype=object"):
+    with pytest.raises(ValueError, match=r"the string '-1', but unlabeled_value=-1 is not a string.*dtype=object"):
         is_labeled(y)
 
 

@@ -363,6 +363,6 @@ def test_upper_bound_of_too_many_rows(monkeypatch):
     X = patterns()
     stack = StackedAutoencoder((6, 4), **SHORT).fit(X)
     monkeypatch.setattr("skdgm.models.latent_marginal.MAX_TABLE_CELLS", 1000)
-    with pytest.raises(ValueError, match="300 rows times 64 codes.*Give fewer rows"):
+    with pytest.raises(ValueError, match="300 rows times 64 codes.*Pass fewer rows"):
         stack.latent_marginal_bound(X)
     assert stack.latent_marginal_bound(X, certify=False).upper_bound is None
