@@ -1,4 +1,4 @@
-"""The one reading of y: which rows are labeled, what their codes are, and which inputs are refused."""
+"""Tests of reading y: which rows are labeled, what their class indices are, and which inputs are refused."""
 
 import numpy as np
 import pytest
@@ -220,7 +220,7 @@ def test_nullable_integers_decode_to_integers():
 
 
 def test_one_label_per_class_is_no_sign_of_a_regression():
-    # check_classification_targets would warn here; warnings are errors.
+    # check_classification_targets would warn about this y, and warnings are errors.
     y = np.concatenate([np.arange(26), np.full(1000, -1)])
     assert len(encode_labels(y, -1, owner="M2Classifier")[0]) == 26
 
