@@ -1,4 +1,4 @@
-"""The benchmark table: each script records its rows as JSON, and doc/benchmarks.md is made from all of them."""
+"""The benchmark table: each script records its rows as JSON, and doc/benchmarks.md is built from all of them."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ class Row:
     Attributes
     ----------
     work, against : str
-        What was done, and by whom beside us.
+        What was done, and what it is compared with.
     ours, theirs : str
         Both measurements, with their units.
     ratio : float
-        What the goal is about: mostly a ratio of times or rates.
+        The value that the goal bounds, usually a ratio of times or rates.
     goal : str
-        As "≥ 4×", "≤ 3×", "≤ 10 s" or "≤ 0.3 nats": a bound on it. Empty: measured without a goal.
+        A bound on the ratio, such as "≥ 4×", "≤ 3×", "≤ 10 s" or "≤ 0.3 nats". Empty if there is no goal.
     quality : str
         The bound or accuracy that both reached.
     note : str
-        A reason, shown where the goal is missed.
+        A reason, shown if the goal is missed.
     """
 
     work: str
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def reached(self) -> bool:
-        """Whether the ratio keeps the goal; True without one."""
+        """Whether the ratio meets the goal; True without a goal."""
         if not self.goal:
             return True
         sign, bound = self.goal[0], float(self.goal[1:].strip("× abcdefghijklmnopqrstuvwxyz"))
@@ -69,13 +69,13 @@ def seconds(work: Callable[[], Any]) -> float:
 
 
 def in_turn(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds of each contestant; all take their turn in every round, so that a slow minute hits all."""
+    """Median seconds of each contestant; all run once in every round, so a slow minute affects all of them."""
     rounds = [{name: seconds(work) for name, work in contestants.items()} for _ in range(repeats)]
     return {name: statistics.median(round[name] for round in rounds) for name in contestants}
 
 
 def record(script: str, rows: list[Row]) -> None:
-    """Keep a script's rows and write the page anew."""
+    """Store a script's rows and rewrite the page."""
     RESULTS.mkdir(exist_ok=True)
     found = {"rows": [asdict(row) for row in rows], "machine": machine()}
     (RESULTS / f"{Path(script).stem}.json").write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
@@ -85,7 +85,7 @@ def record(script: str, rows: list[Row]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures hold for."""
+    """The processor, system and versions that the figures were measured with."""
     names = ("torch", "scikit-learn", "numpy", "pyro-ppl", "jax", "pythae")
     return {
         "processor": processor(),
@@ -97,14 +97,14 @@ def machine() -> dict[str, Any]:
 
 
 def processor() -> str:
-    """Name and number of the processors."""
+    """The name and number of the processors."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     models = [text.split(":")[1].strip() for text in lines if text.startswith("model name")]
     return f"{os.cpu_count()} × {models[0] if models else platform.processor()}"
 
 
 def line(row: Row) -> str:
-    """A row in Markdown."""
+    """A row as Markdown."""
     unit = row.goal.lstrip("≥≤ ").lstrip("0123456789.").lstrip() or "×"
     ratio = f"{row.ratio:.3g} {unit}".replace(" ×", "×")
     reached = ("**yes**" if row.reached else "no") if row.goal else ""

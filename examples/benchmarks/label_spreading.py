@@ -1,7 +1,7 @@
-"""LabelSpreading on 60,000 MNIST rows against the time M1M2Classifier takes to reach its accuracy.
+"""Benchmark of LabelSpreading on 60,000 MNIST rows against the time M1M2Classifier takes to reach its accuracy.
 
-100 labels; LabelSpreading sees the 60,000 rows and is judged on their unlabeled part, as it cannot do else; so are we.
-The epochs of both layers are few, for its accuracy is reached soon: the row tells both accuracies.
+There are 100 labels. LabelSpreading predicts only the 60,000 rows it was fitted to, so both are scored on the unlabeled
+ones of these. A few epochs of both layers are enough to reach its accuracy; the row shows both accuracies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ N_ROWS, N_LABELED = 60_000, 100
 
 
 def timed(model, X, y, truth) -> tuple[float, float]:
-    """Seconds to fit and label the unlabeled rows, and the accuracy there."""
+    """Seconds to fit and label the unlabeled rows, and the accuracy on them."""
     start = time.perf_counter()
     model.fit(X, y)
     found = model.transduction_ if hasattr(model, "transduction_") else model.predict(X)
@@ -27,7 +27,7 @@ def timed(model, X, y, truth) -> tuple[float, float]:
 
 
 def stack() -> M1M2Classifier:
-    """A short M1 and a short M2 above it."""
+    """M1M2Classifier with few epochs in both layers."""
     encoder = VAE(
         50,
         hidden_layer_sizes=(500, 500),
@@ -56,7 +56,7 @@ def stack() -> M1M2Classifier:
 
 
 def main() -> None:
-    """One fit of each."""
+    """Fit each once."""
     X, truth = load_mnist(return_X_y=True)
     X, truth = X[:N_ROWS].astype(np.float32), truth[:N_ROWS]
     y = mask_labels(truth, N_LABELED, random_state=0)

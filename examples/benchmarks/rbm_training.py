@@ -1,11 +1,11 @@
-"""RBM training: ours against scikit-learn's BernoulliRBM, in float32 and float64, at 256 units.
+"""Benchmark of RBM training with 256 units against scikit-learn's BernoulliRBM, in float32 and float64.
 
-MNIST drawn as 0 and 1, 60,000 rows, batch 100, one Gibbs step: ours by default from the rows, theirs from persistent
-chains, which is all it has. What an epoch takes is the difference between fits of one epoch and of three, so that
-neither annealing nor reading the data counts. The pseudo-likelihood of test rows after three epochs is scikit-learn's
+MNIST drawn as 0 and 1, 60,000 rows, batch 100, one Gibbs step: ours starts from the rows (default), theirs from
+persistent chains (the only option). The time of an epoch is the difference between fits of one and of three epochs,
+which excludes annealing and reading the data. The pseudo-likelihood of test rows after three epochs is scikit-learn's
 estimate for both, with our weights put into its RBM; ours learns at its default rate, theirs at the best of 0.02,
-0.05 and 0.1. The last rows tell the seconds to an equal pseudo-likelihood: that of their three epochs, after as many
-whole epochs of ours as it takes. Random rows where SKDGM_DATA names no folder.
+0.05 and 0.1. The last rows show the seconds to an equal pseudo-likelihood: that of their three epochs, reached after
+a whole number of our epochs. Without SKDGM_DATA, the rows are random.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(epochs: int) -> StackedAutoencoder:
-    """An RBM of ours; one annealing step, since its log Z is not asked for."""
+    """Our RBM, with one annealing step, since log Z is not needed."""
     rbm = StackedAutoencoder(N_UNITS, likelihood="bernoulli", batch_size=BATCH, rbm_max_iter=epochs, random_state=0)
     return rbm.set_params(n_bound_samples=1, n_annealing_steps=1, n_annealing_chains=2)
 
 
 def theirs(epochs: int) -> BernoulliRBM:
-    """scikit-learn's."""
+    """scikit-learn's RBM."""
     return BernoulliRBM(N_UNITS, learning_rate=THEIR_RATE, batch_size=BATCH, n_iter=epochs, random_state=0)
 
 
 def pseudo_likelihood(rbm: BernoulliRBM | StackedAutoencoder, X: np.ndarray) -> float:
-    """scikit-learn's estimate, of either rbm."""
+    """scikit-learn's estimate for either RBM."""
     if isinstance(rbm, StackedAutoencoder):
         module, rbm = rbm.module_.top, theirs(1).fit(X[:100])
         rbm.components_ = module.W.numpy()

@@ -1,7 +1,7 @@
-"""Codes for a classifier: logistic regression on raw pixels, PCA, scikit-learn's RBM, VAE and StackedAutoencoder.
+"""Codes as features: logistic regression on raw pixels, PCA, scikit-learn's RBM, VAE and StackedAutoencoder.
 
 Digits and MNIST, 100 and 1,000 labels, 5 splits: codes are learned on all training rows without labels (20,000 of
-MNIST, drawn for each split), the classifier on the labeled ones, standardized, its C by cross-validation on these. Test
+MNIST, drawn for each split), the classifier on the labeled ones, standardized, C by cross-validation on these. Test
 accuracy in percent. Every encoder gives 50 features and has one setting for both data sets. The script resumes.
 
     SKDGM_DATA=... python examples/replication/codes_few_labels.py

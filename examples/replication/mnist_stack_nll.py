@@ -1,10 +1,10 @@
-"""Fixed binarized MNIST: test log-likelihood of StackedAutoencoder, and which way it errs.
+"""Fixed binarized MNIST: test log-likelihood of StackedAutoencoder, and the direction of its errors.
 
 The literature quotes -86.34 nats for an RBM of 500 units with 25 Gibbs steps and -84.55 for a two-layer DBN, both
-estimates by annealing (Salakhutdinov & Murray 2008); our DLGM stands in mnist_fixed_nll. Two errors meet: log Z by
-annealing is too low on average, which makes log p too high, its standard error is told; codes drawn from recognition
-make log p too low. The RBMs' rate, batch and Gibbs steps were chosen among seven settings of fifteen epochs, by the
-likelihood of the validation rows under a single RBM. The script resumes.
+estimates by annealing (Salakhutdinov & Murray 2008); our DLGM is in mnist_fixed_nll. There are two errors: log Z by
+annealing is too low on average, which makes log p too high (we report its standard error); codes drawn from the
+encoder make log p too low. The RBMs' rate, batch and Gibbs steps were chosen among seven settings of fifteen epochs,
+by the likelihood of the validation rows under a single RBM. The script resumes.
 
     SKDGM_DATA=... python examples/replication/mnist_stack_nll.py
     python examples/replication/mnist_stack_nll.py --table
@@ -38,7 +38,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def fitted(name: str) -> StackedAutoencoder:
-    """The model of a run; kept in the cache."""
+    """The fitted model of a run, kept in the cache."""
     path = CACHE / f"stack_{joblib.hash(RUNS[name])}.joblib"
     if not path.exists():
         model = StackedAutoencoder(**RUNS[name], random_state=0, verbose=1)

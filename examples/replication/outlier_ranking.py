@@ -1,8 +1,8 @@
-"""Outliers ranked by density: score_samples of DLGM beside GaussianMixture, KernelDensity and IsolationForest.
+"""Outliers ranked by density: score_samples of DLGM against GaussianMixture, KernelDensity and IsolationForest.
 
-One class of a labeled data set is the inliers, the others are outliers that no model sees. Half of the inliers train,
+One class of a labeled data set is the inliers; the others are outliers that no model sees. Half of the inliers train,
 standardized; the other half and the outliers are ranked. ROC AUC, 5 splits. All models have one setting for all data:
-DLGM five components and 50 hidden units, the mixture its covariance by BIC, the kernel its bandwidth by
+DLGM has five components and 50 hidden units, the mixture its covariance by BIC, the kernel its bandwidth by
 cross-validation, the forest its defaults. The script resumes.
 
     python examples/replication/outlier_ranking.py
@@ -48,7 +48,7 @@ def mixture(X: np.ndarray, seed: int) -> GaussianMixture:
 
 
 def fitted(method: str, X: np.ndarray, seed: int) -> Any:
-    """A model of standardized inliers."""
+    """A model fitted to standardized inliers."""
     if method == "GaussianMixture":
         return mixture(X, seed)
     if method == "KernelDensity":
@@ -88,7 +88,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Run everything that is not there, then print the table."""
+    """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="print the table only")
     if not parser.parse_args().table:
