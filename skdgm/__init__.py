@@ -1,6 +1,6 @@
 """Deep generative models as scikit-learn estimators, on PyTorch.
 
-An estimator is loaded when it is first named: ``skdgm.datasets`` and ``skdgm.model_selection`` do without torch.
+Estimators are imported on first access, so ``skdgm.datasets`` and ``skdgm.model_selection`` do not import torch.
 """
 
 from importlib import import_module

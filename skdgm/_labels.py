@@ -1,6 +1,7 @@
-"""Which rows of y are labeled, and their labels as class indices: all of skdgm reads y with these functions.
+"""Read y: find the labeled rows and encode their labels as class indices. All of skdgm reads y with these functions.
 
-They are not in ``estimators`` because ``model_selection``, ``datasets`` and ``display`` need them without torch.
+They are not in ``estimators`` because ``model_selection``, ``datasets`` and ``display`` need them and do not import
+torch.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
         Labels; a list, array, pandas Series or torch tensor of numbers, booleans or strings. A list that mixes strings
         and numbers is read as an object array, never as strings.
     unlabeled_value : int, float, str or None, default=-1
-        Marks unlabeled rows. None, NaN, NaT and pandas.NA mark them too. If None, every row is labeled, and a missing
-        value is no exception.
+        Marks unlabeled rows. None, NaN, NaT and pandas.NA mark them too. If None, every row is labeled, even a row
+        with a missing value.
 
     Returns
     -------
@@ -33,8 +34,8 @@ def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
     Raises
     ------
     ValueError
-        If `y` has more than one column, or its type cannot hold the marker and shows what became of it: the string
-        ``'-1'`` for -1, 255 in uint8 for -1, a truncated string.
+        If `y` has more than one column, or if its type cannot hold the marker and `y` holds what the marker becomes in
+        that type: the string ``'-1'`` for -1, 255 in uint8 for -1, or a truncated string.
 
     Examples
     --------
@@ -51,12 +52,12 @@ def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
 
 
 def labels_of(y: Any, unlabeled_value: Any = -1) -> tuple[NDArray[np.bool_], NDArray[Any]]:
-    """Split `y` into which rows are labeled and the labels of these rows.
+    """Find the labeled rows of `y` and their labels.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        Labels as :func:`is_labeled` reads them. A column of shape (n_samples, 1) is raveled with a
+        Labels, in any form that :func:`is_labeled` accepts. A column of shape (n_samples, 1) is raveled with a
         ``DataConversionWarning``.
     unlabeled_value : int, float, str or None, default=-1
         The marker of an unlabeled row.
@@ -66,12 +67,12 @@ def labels_of(y: Any, unlabeled_value: Any = -1) -> tuple[NDArray[np.bool_], NDA
     labeled : ndarray of shape (n_samples,), dtype bool
         True where a row is labeled.
     labels : ndarray of shape (n_labeled,)
-        The labels, without the marker. Numbers in an object array come in their own dtype, strings stay objects.
+        The labels, without the marker. Numbers in an object array get their own dtype; strings stay objects.
 
     Raises
     ------
     ValueError
-        As :func:`is_labeled`, or if the labels mix strings and numbers, or hold missing or infinite values.
+        As in :func:`is_labeled`, or if the labels mix strings and numbers, or contain missing or infinite values.
 
     Examples
     --------
@@ -88,26 +89,26 @@ def labels_of(y: Any, unlabeled_value: Any = -1) -> tuple[NDArray[np.bool_], NDA
 def encode_labels(
     y: Any, unlabeled_value: Any = -1, *, owner: str, require_labeled: bool = True
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Turn `y` into the sorted classes and one code per row.
+    """Encode `y` as sorted classes and one class index per row.
 
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        Labels as :func:`is_labeled` reads them. A column of shape (n_samples, 1) is raveled with a
+        Labels, in any form that :func:`is_labeled` accepts. A column of shape (n_samples, 1) is raveled with a
         ``DataConversionWarning``.
     unlabeled_value : int, float, str or None, default=-1
         The marker of an unlabeled row; it is never among the classes.
     owner : str
-        Name of the estimator or function that asks, for the error texts.
+        Name of the calling estimator or function, for error messages.
     require_labeled : bool, default=True
-        Whether a `y` without any labeled row is an error. Otherwise `classes` is empty then.
+        Whether to raise an error if `y` has no labeled row. If False, `classes` is empty in that case.
 
     Returns
     -------
     classes : ndarray of shape (n_classes,)
         Sorted unique labels; ``classes[targets[labeled]]`` equals ``y[labeled]``. A single class is allowed.
     targets : ndarray of shape (n_samples,), dtype int64
-        Position in `classes`, and -1 for an unlabeled row.
+        Index into `classes`, or -1 for an unlabeled row.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def encode_labels(
 
 
 def as_column(y: Any, *, warn: bool = False) -> NDArray[Any]:
-    """Return y as a 1-d array; a single column is raveled, anything wider is scikit-learn's error."""
+    """Return y as a 1-d array: a single column is raveled, several columns raise scikit-learn's error."""
     return column_or_1d(_as_array(y), warn=warn)
 
 
@@ -141,7 +142,7 @@ def _as_array(y: Any) -> NDArray[Any]:
         return _from_list(y)
     if hasattr(y, "detach"):  # a torch tensor, perhaps on a GPU
         y = y.detach().cpu().numpy()
-    # pandas makes floats of its nullable integers, which would turn class 1 into 1.0.
+    # pandas converts its nullable integers to floats, which would turn class 1 into 1.0.
     nullable = hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype | None)
     array = np.asarray(y, dtype=object if nullable else None)
     # NumPy 2's StringDType may hold missing values, so it is read item by item.
@@ -149,7 +150,7 @@ def _as_array(y: Any) -> NDArray[Any]:
 
 
 def _from_list(y: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
-    """np.asarray, but without its habit of making strings of the numbers beside a string."""
+    """Like np.asarray, but do not convert numbers to strings if the list also contains strings."""
     array = np.asarray(y)
     turned_to_strings = array.dtype.kind in "US" and not all(isinstance(value, str | bytes) for value in y)
     return np.array(y, dtype=object) if turned_to_strings else array
@@ -166,20 +167,20 @@ def _is_labeled(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
 
 
 def _equals(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
-    """Compare without asking NumPy whether strings equal numbers: they don't, and its versions differ in saying so."""
+    """Compare with the marker, but never a string with a number: NumPy versions differ in what they return there."""
     comparable = (column.dtype.kind in "US") == isinstance(marker, str)
     return np.asarray(column == marker) if comparable else np.zeros(len(column), dtype=bool)
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a label is None, NaN, NaT or pandas.NA; told by name, as pandas need not be installed."""
+    """Whether a label is None, NaN, NaT or pandas.NA; pandas may not be installed, so its types are found by name."""
     if isinstance(value, float | np.floating | np.datetime64 | np.timedelta64):
         return bool(np.isnan(value))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _check_holds_marker(column: NDArray[Any], marker: Any) -> None:
-    """Raise if the marker was written into a type that could not hold it, and became something else."""
+    """Raise if the marker was written into an array whose type could not hold it and therefore changed it."""
     if not isinstance(marker, str):
         _check_no_string_marker(column, marker)
     if column.dtype.kind in "iu" and isinstance(marker, numbers.Integral):
@@ -193,8 +194,8 @@ def _check_no_string_marker(column: NDArray[Any], marker: Any) -> None:
     wanted = text.encode() if column.dtype.kind == "S" else text
     if column.dtype.kind in "USO" and any(isinstance(value, str | bytes) and value == wanted for value in column):
         raise ValueError(
-            f"y (dtype {column.dtype}) holds the string {text!r}, but unlabeled_value={marker!r} is no string. Write "
-            f"unlabeled rows into an object array, np.array(['a', {marker!r}], dtype=object), or pass "
+            f"y (dtype {column.dtype}) holds the string {text!r}, but unlabeled_value={marker!r} is not a string. Mark "
+            f"unlabeled rows in an object array, np.array(['a', {marker!r}], dtype=object), or pass "
             f"unlabeled_value={text!r}. If {text!r} is a class, pass unlabeled_value=None or another marker."
         )
 
@@ -205,9 +206,9 @@ def _check_not_wrapped(column: NDArray[Any], marker: int) -> None:
     wrapped -= 2**limits.bits if wrapped > limits.max else 0
     if wrapped != marker and (column == wrapped).any():
         raise ValueError(
-            f"y has dtype {column.dtype}, which cannot hold unlabeled_value={marker}, and holds {wrapped}, which "
-            f"{marker} becomes in that type. Use y.astype(int) before you write {marker}; if {wrapped} is a class, "
-            "y.astype(int) is enough."
+            f"y has dtype {column.dtype}, which cannot hold unlabeled_value={marker}, and holds {wrapped}, which is "
+            f"what {marker} becomes in that type. Call y.astype(int) before you write {marker}; if {wrapped} is a "
+            "class, y.astype(int) is enough."
         )
 
 
@@ -216,13 +217,13 @@ def _check_not_truncated(column: NDArray[Any], marker: str) -> None:
     if width < len(marker) and (column == marker[:width]).any():
         raise ValueError(
             f"y has dtype {column.dtype}, which cannot hold unlabeled_value={marker!r}, and holds "
-            f"{marker[:width]!r}, which {marker!r} is cut to in that type. Use y.astype(object) before you write "
+            f"{marker[:width]!r}, which is {marker!r} cut to fit that type. Call y.astype(object) before you write "
             f"{marker!r}; if {marker[:width]!r} is a class, y.astype(object) is enough."
         )
 
 
 def _natural(labels: NDArray[Any]) -> NDArray[Any]:
-    """Labels out of an object array in their own dtype; strings stay objects, as scikit-learn keeps them."""
+    """Convert labels in an object array to their own dtype; strings stay objects, as in scikit-learn."""
     if labels.dtype.kind == "f":
         assert_all_finite(labels, input_name="y")
     if labels.dtype.kind in "mMO":
@@ -236,7 +237,7 @@ def _natural(labels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _natural_numbers(labels: NDArray[Any]) -> NDArray[Any]:
-    """Objects as NumPy would have typed them; what it has no type for stays an object."""
+    """Convert objects to the dtype that NumPy infers for them; those without one stay objects."""
     array = np.array(labels.tolist())
     if array.dtype.kind == "O" or array.ndim != 1:
         return labels
@@ -247,8 +248,8 @@ def _check_none_missing(labels: NDArray[Any]) -> None:
     # Only reached with unlabeled_value=None: otherwise a missing value is an unlabeled row.
     if any(_is_missing(label) for label in labels):
         raise ValueError(
-            "Input y contains NaN, NaT, None or pandas.NA, and unlabeled_value=None reads every row as labeled. Drop "
-            "these rows, or pass another unlabeled_value (such as -1): missing labels are then unlabeled rows."
+            "Input y contains NaN, NaT, None or pandas.NA, and unlabeled_value=None treats every row as labeled. Drop "
+            "these rows, or pass another unlabeled_value (such as -1): missing labels then mark unlabeled rows."
         )
 
 
@@ -262,11 +263,11 @@ def _mixed_labels(labels: NDArray[Any]) -> str:
 
 
 def _check_discrete(labels: NDArray[Any]) -> None:
-    """Refuse what scikit-learn's check_classification_targets refuses, in its words.
+    """Raise the errors of scikit-learn's check_classification_targets, in its words.
 
-    That function itself also warns where more than half of the labels differ, which one label per class does by design.
+    That function also warns if more than half of the labels differ, which is normal with one label per class.
     """
-    kind = _kind_of_trouble(labels)
+    kind = _unsupported_type(labels)
     if kind:
         raise ValueError(
             f"Unknown label type: {kind}. Maybe you are trying to fit a classifier, which expects discrete classes "
@@ -274,7 +275,7 @@ def _check_discrete(labels: NDArray[Any]) -> None:
         )
 
 
-def _kind_of_trouble(labels: NDArray[Any]) -> str:
+def _unsupported_type(labels: NDArray[Any]) -> str:
     if labels.dtype.kind == "f" and (labels != np.rint(labels)).any():
         return "continuous"
     if labels.dtype.kind == "S":

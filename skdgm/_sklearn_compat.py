@@ -1,6 +1,6 @@
-"""Every private or version-dependent name of scikit-learn, in one place to mend when one moves.
+"""Import all private or version-dependent names of scikit-learn: one file to fix when one of them moves.
 
-Below scikit-learn 1.9 there are no callbacks; an estimator then behaves as one without any.
+scikit-learn before 1.9 has no callbacks; estimators then behave as if none were registered.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ try:
 except ImportError:  # scikit-learn < 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Stands in where scikit-learn has no callbacks: its contexts call nobody and never stop a fit."""
+        """Replacement for scikit-learn < 1.9: its contexts call no callbacks and never stop a fit."""
 
         def _init_callback_context(self, **kwargs: Any) -> NoCallbacks:
             return NoCallbacks()
 
 
 def with_labels(scorer: Any, classes: Any) -> Any:
-    """A scorer of probabilities that knows the columns they come in: rows may lack a class that the model has."""
+    """Tell a scorer of probabilities which class each column belongs to: the scored rows may lack some classes."""
     metric, response = getattr(scorer, "_score_func", None), getattr(scorer, "_response_method", None)
     of_probabilities = response in ("predict_proba", "predict_log_proba")
     if classes is None or metric is None or not of_probabilities or "labels" not in signature(metric).parameters:
@@ -46,16 +46,16 @@ class NoCallbacks:
         return self
 
     def call_on_fit_task_begin(self, **kwargs: Any) -> NoCallbacks:
-        """Call nobody."""
+        """Do nothing."""
         return self
 
     def call_on_fit_task_end(self, **kwargs: Any) -> bool:
-        """Call nobody, and do not ask to stop."""
+        """Do nothing, and do not ask to stop."""
         return False
 
     @contextmanager
     def propagate_callback_context(self, sub_estimator: Any):  # type: ignore[no-untyped-def]
-        """Run the body as it is."""
+        """Run the body unchanged."""
         yield
 
 

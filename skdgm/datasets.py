@@ -1,4 +1,4 @@
-"""Hide labels to make semi-supervised problems, and load the data sets of the papers as scikit-learn's loaders do."""
+"""Hide labels to make semi-supervised problems, and load the papers' data sets like scikit-learn's loaders do."""
 
 from __future__ import annotations
 
@@ -36,35 +36,35 @@ def mask_labels(
     Parameters
     ----------
     y : array-like of shape (n_samples,)
-        Labels. Rows that are unlabeled already stay so and are never chosen.
+        Labels. Rows that are already unlabeled stay unlabeled and are never chosen.
     n_labeled : int
         How many rows keep their label, at least 1; unless ``stratify=False``, at least the number of classes.
     stratify : {True, False, "proportional"}, default=True
         How many labels each class keeps.
 
-        - True: every class the same number, as in [1]_, whatever its proportion in `y`. Where that does not come out
-          even, classes drawn at random keep one more; a class with too few rows keeps all it has, and the others keep
-          more.
-        - "proportional": every class in proportion to its labeled rows in `y`, rounded by largest remainders (ties are
-          drawn at random), but at least one label. Classes that get more than their share this way leave fewer to the
-          others.
-        - False: rows are drawn from all labeled rows alike, and a class may be left without labels.
+        - True: every class keeps the same number, as in [1]_, whatever its proportion in `y`. If that does not divide
+          evenly, classes drawn at random keep one more. A class with too few rows keeps all it has, and the others
+          keep more.
+        - "proportional": every class keeps a number in proportion to its labeled rows in `y`, rounded by largest
+          remainders (ties are broken at random), but at least one. Classes that get more than their share this way
+          leave fewer to the others.
+        - False: rows are drawn uniformly from all labeled rows, and a class may be left without labels.
     random_state : int, RandomState instance or None, default=None
-        Which rows are drawn. Pass an int for the same rows at every call.
+        Determines which rows are drawn. Pass an int for the same rows at every call.
     unlabeled_value : int, float or str, default=-1
         The marker to write into the other rows.
 
     Returns
     -------
     y_masked : ndarray of shape (n_samples,)
-        A copy of `y`, in the same dtype where that can hold the marker. Otherwise booleans and unsigned integers become
+        A copy of `y`, in the same dtype if that can hold the marker. Otherwise booleans and unsigned integers become
         int64, integers become float64 for NaN, and strings become an object array.
 
     Raises
     ------
     ValueError
-        If `n_labeled` is more than the labeled rows of `y` or, unless ``stratify=False``, less than the number of
-        classes, if `stratify` is something else, or if ``unlabeled_value=None``, which marks no row.
+        If `n_labeled` is more than the number of labeled rows of `y` or, unless ``stratify=False``, less than the
+        number of classes; if `stratify` has another value; or if ``unlabeled_value=None``, which cannot mark a row.
     TypeError
         If `n_labeled` is not an integer.
 
@@ -110,7 +110,7 @@ def _check_stratify(stratify: Any) -> None:
 
 
 def _strata(column: NDArray[Any], marker: Any, *, stratify: bool) -> NDArray[np.int64]:
-    """Return the group of each row, -1 if it may not be drawn. The groups are the classes, or one of all rows."""
+    """Return the group of each row, -1 if it may not be drawn. Groups are the classes, or one for all rows."""
     if stratify:
         return encode_labels(column, marker, owner="mask_labels", require_labeled=False)[1]
     return is_labeled(column, marker).astype(np.int64) - 1
@@ -143,7 +143,7 @@ def _draw(strata: NDArray[np.int64], counts: NDArray[Any], rng: np.random.Random
 
 
 def _even_counts(available: NDArray[Any], total: int, rng: np.random.RandomState) -> NDArray[Any]:
-    """Split total into counts <= available, as even as these allow; who gets one more is drawn."""
+    """Split total into counts <= available, as evenly as possible; the classes that get one more are drawn."""
     counts = np.zeros_like(available)
     while left := total - counts.sum():
         open_ = np.flatnonzero(counts < available)
@@ -170,7 +170,7 @@ def _proportional_counts(available: NDArray[Any], total: int, rng: np.random.Ran
 
 
 def _dtype_holding(dtype: np.dtype[Any], marker: Any) -> np.dtype[Any]:
-    """Find the type for labels of dtype beside the marker."""
+    """Find a type that can hold labels of dtype and the marker."""
     if isinstance(marker, str):
         return np.result_type(dtype, np.array(marker)) if dtype.kind == "U" else np.dtype(object)
     if dtype.kind not in "buif":
@@ -192,14 +192,14 @@ _BINARIZED_MNIST_DESCR = """\
 The fixed binarization of MNIST: 50,000 training, 10,000 validation and 10,000 test images of 28 x 28 pixels, 0 or 1.
 The original has no labels; target and source were recovered by matching each image to its most likely gray image.
 source gives the row of MNIST's training set (training and validation rows) or of its test set (test rows).
-Beware: the test rows are sorted by class, so the first of them are no sample.
+Beware: the test rows are sorted by class, so the first of them are not a random sample.
 R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", ICML 2008;
 H. Larochelle, I. Murray, "The neural autoregressive distribution estimator", AISTATS 2011.
 """
 
 _FREY_FACES_DESCR = """\
 Frey faces: 1,965 frames of a video of one face, 28 rows x 20 columns of gray pixels scaled to [0, 1], row by row.
-Beware: neighboring rows are neighboring frames, so a random split leaks; cut held-out rows in blocks.
+Beware: neighboring rows are neighboring frames, so a random split leaks; hold out blocks of rows instead.
 B. Frey, from Sam Roweis's data page (frey_rawface.mat).
 """
 
@@ -215,7 +215,7 @@ _N_MNIST_TRAIN = 60_000
 def load_mnist(
     *, return_X_y: bool = False, subset: str = "all", data_home: str | os.PathLike[str] | None = None
 ) -> Bunch | tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Load MNIST, from the folder that SKDGM_DATA names or else from OpenML.
+    """Load MNIST from the folder that SKDGM_DATA names, or else from OpenML.
 
     Parameters
     ----------
@@ -224,20 +224,20 @@ def load_mnist(
     subset : {"all", "train", "test"}, default="all"
         The 60,000 training rows, the 10,000 test rows, or both in this order.
     data_home : str or path-like, default=None
-        Where :func:`sklearn.datasets.fetch_openml` keeps what it downloads; unused if the file ``mnist.npz`` lies in
-        the folder that the environment variable SKDGM_DATA names.
+        Where :func:`sklearn.datasets.fetch_openml` keeps its downloads; unused if the file ``mnist.npz`` is in the
+        folder that the environment variable SKDGM_DATA names.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         With ``data``, float32 of shape (n_samples, 784) in [0, 1]; ``target``, int64 of shape (n_samples,) in 0 to 9;
-        ``images``, the data seen as (n_samples, 28, 28); and ``DESCR``.
+        ``images``, the data reshaped to (n_samples, 28, 28); and ``DESCR``.
     (data, target) : tuple if ``return_X_y`` is True
 
     Raises
     ------
     OSError
-        If the file is not at hand and OpenML cannot be reached.
+        If the file is missing and OpenML cannot be reached.
 
     Examples
     --------
@@ -255,7 +255,7 @@ def load_mnist(
 def load_binarized_mnist(
     *, return_X_y: bool = False, subset: str = "train"
 ) -> Bunch | tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Load the fixed binarization of MNIST, on which log-likelihoods are compared, from the folder SKDGM_DATA names.
+    """Load the fixed binarization of MNIST, used to compare log-likelihoods, from the folder that SKDGM_DATA names.
 
     Parameters
     ----------
@@ -269,8 +269,8 @@ def load_binarized_mnist(
     -------
     data : :class:`~sklearn.utils.Bunch`
         With ``data``, float32 of shape (n_samples, 784), 0 or 1; ``target``, int64 of shape (n_samples,) in 0 to 9;
-        ``source``, int64 of shape (n_samples,), the row of MNIST's training or test set; ``images``, the data seen as
-        (n_samples, 28, 28); and ``DESCR``.
+        ``source``, int64 of shape (n_samples,), the row of MNIST's training or test set; ``images``, the data reshaped
+        to (n_samples, 28, 28); and ``DESCR``.
     (data, target) : tuple if ``return_X_y`` is True
 
     Raises
@@ -293,12 +293,12 @@ def load_binarized_mnist(
 def load_frey_faces() -> Bunch:
     """Load the Frey faces, 1,965 video frames of one face, from the folder that SKDGM_DATA names.
 
-    Neighboring rows are neighboring frames: cut held-out rows in blocks, a random split leaks.
+    Neighboring rows are neighboring frames: hold out blocks of rows, because a random split leaks.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With ``data``, float32 of shape (1965, 560) in [0, 1]; ``images``, the data seen as (1965, 28, 20); and
+        With ``data``, float32 of shape (1965, 560) in [0, 1]; ``images``, the data reshaped to (1965, 28, 20); and
         ``DESCR``. There are no labels.
 
     Raises
@@ -323,24 +323,24 @@ def load_cifar_patches(
     subset: str = "train",
     random_state: int | np.random.RandomState | None = None,
 ) -> Bunch:
-    """Draw random square patches of CIFAR-10 images, from the folder that SKDGM_DATA names.
+    """Draw random square patches of CIFAR-10 images, read from the folder that SKDGM_DATA names.
 
     Parameters
     ----------
     n_patches : int, default=10000
-        How many patches to draw, at least 1; image and place are drawn with replacement.
+        How many patches to draw, at least 1; images and positions are drawn with replacement.
     patch_size : int, default=8
         Width and height of a patch, 1 to 32 (the whole image).
     subset : {"train", "test", "all"}, default="train"
         Which images to draw from: 4,000 training images, 1,000 test images, or both.
     random_state : int, RandomState instance or None, default=None
-        Which patches are drawn. Pass an int for the same patches at every call.
+        Determines which patches are drawn. Pass an int for the same patches at every call.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With ``data``, float32 of shape (n_patches, 3 * patch_size**2) in [0, 1]; ``images``, the data seen as
-        (n_patches, patch_size, patch_size, 3); and ``DESCR``. There are no labels.
+        With ``data``, float32 of shape (n_patches, 3 * patch_size**2) in [0, 1]; ``images``, the data reshaped
+        to (n_patches, patch_size, patch_size, 3); and ``DESCR``. There are no labels.
 
     Raises
     ------
@@ -364,18 +364,18 @@ def load_cifar_patches(
 
 
 class _Table(NamedTuple):
-    """How a table is read.
+    """How to read a table.
 
     Attributes
     ----------
     about : str
-        What a row is and what the target says.
+        What a row is and what the target means.
     target : str
         The column that holds the classes.
     categorical : tuple of str
         The columns that hold categories, written as words, codes or numbers.
     dropped : tuple of str
-        Columns that are no features; names that end in ``_`` stand for all columns that begin so.
+        Columns that are not features; a name that ends in ``_`` stands for all columns with this prefix.
     zero_is_missing : tuple of str
         Columns in which a missing value was written as 0.
     """
@@ -425,16 +425,16 @@ _TABLES = {
         categorical=tuple(_CREDIT_CATEGORIES.split()),
     ),
     "pima_diabetes": _Table(
-        "Pima women; diabetes (1) or not (0)? A 0 in glucose, blood_pressure, skin_thickness, insulin or bmi was a "
-        "missing value and is one here.",
+        "Pima women; diabetes (1) or not (0)? A 0 in glucose, blood_pressure, skin_thickness, insulin or bmi means a "
+        "missing value and is read as one.",
         "diabetes",
         zero_is_missing=("glucose", "blood_pressure", "skin_thickness", "insulin", "bmi"),
     ),
     "sonar": _Table("Sonar echoes in 60 bands of frequency; mine (M) or rock (R)?", "target"),
     "ionosphere": _Table("Radar echoes from the ionosphere; good (g) or bad (b)?", "target"),
-    "wheat_seeds": _Table("Measures of wheat kernels; which of three varieties?", "variety"),
+    "wheat_seeds": _Table("Measurements of wheat kernels; which of three varieties?", "variety"),
     "ecoli": _Table("Proteins of E. coli; where in the cell do they sit?", "site"),
-    "glass": _Table("Refractive index and oxides of glass; what was it made for?", "type"),
+    "glass": _Table("Refractive index and oxides of glass; what was the glass made for?", "type"),
     "banknote": _Table("Wavelet statistics of images of banknotes; forged (1) or not (0)?", "forged"),
 }
 _TABLES_FROM = "From the UCI Machine Learning Repository (D. Dua, C. Graff), CC BY 4.0."
@@ -451,19 +451,19 @@ def load_table(name: str, *, return_X_y: bool = False, as_frame: bool | str = "a
     return_X_y : bool, default=False
         If True, return ``(data, target)`` instead of a Bunch.
     as_frame : bool or "auto", default="auto"
-        Whether to return a pandas DataFrame and Series instead of arrays. "auto" does so where pandas is installed.
+        Whether to return a pandas DataFrame and Series instead of arrays. "auto" does so if pandas is installed.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
         With ``data``, of shape (n_samples, n_features); ``target``, of shape (n_samples,), integers or, for "adult",
         "breast_cancer_recurrence", "sonar", "ionosphere" and "ecoli", strings; ``feature_names``, a list of str;
-        ``categorical_features``, those of the names whose columns hold categories, also where the file codes them as
+        ``categorical_features``, the names of the columns that hold categories, including those that the file codes as
         numbers; ``frame``, data and target in one DataFrame, or None; and ``DESCR``.
 
-        Categories are strings and all other columns floats. In a DataFrame, columns of categories have the dtype
-        "category". An array is float64, or object if there are columns of categories; missing cells are NaN in
-        columns of numbers and None in columns of categories.
+        Categories are strings, and all other columns are floats. In a DataFrame, categorical columns have the dtype
+        "category". An array is float64, or object if there are categorical columns; missing cells are NaN in numeric
+        columns and None in categorical columns.
     (data, target) : tuple if ``return_X_y`` is True
 
     Raises
@@ -477,9 +477,9 @@ def load_table(name: str, *, return_X_y: bool = False, as_frame: bool | str = "a
 
     Notes
     -----
-    Left out are columns that are no features ("fnlwgt" of "adult"; of "horse_colic" the hospital's number and what is
-    known only after the outcome) and the row of "horse_colic" without an outcome. Zeros in five columns of
-    "pima_diabetes" are missing values.
+    Columns that are not features are left out ("fnlwgt" of "adult"; the hospital's number and what is known only after
+    the outcome of "horse_colic"), and so is the row of "horse_colic" without an outcome. Zeros in five columns of
+    "pima_diabetes" are read as missing values.
 
     References
     ----------
@@ -515,16 +515,16 @@ def _framed(as_frame: bool | str) -> bool:
 
 
 def _read_columns(path: Path, target: str) -> dict[str, list[str]]:
-    """Cells of a file by column, as they are written, of the rows that have a target."""
+    """Read the cells of each column as text, from the rows that have a target."""
     with open(path, newline="", encoding="utf8") as file:
         header, *rows = csv.reader(file)
-    place = header.index(target)
-    cells = zip(*(row for row in rows if row[place]), strict=True)
+    position = header.index(target)
+    cells = zip(*(row for row in rows if row[position]), strict=True)
     return {column: list(values) for column, values in zip(header, cells, strict=True)}
 
 
 def _features(columns: Mapping[str, list[str]], table: _Table) -> dict[str, NDArray[Any]]:
-    """Columns as arrays, float or object, without those that are no features."""
+    """Convert columns to float or object arrays, and leave out those that are not features."""
     kept = {name: cells for name, cells in columns.items() if not _is_dropped(name, table.dropped)}
     features = {name: (_categories if name in table.categorical else _numbers)(cells) for name, cells in kept.items()}
     for name in table.zero_is_missing:
@@ -545,7 +545,7 @@ def _categories(cells: list[str]) -> NDArray[Any]:
 
 
 def _classes(cells: list[str]) -> NDArray[Any]:
-    """Integers where all cells are, else strings as objects, beside which a marker of unlabeled rows fits."""
+    """Integers if all cells are, else strings in an object array, which can also hold a marker of unlabeled rows."""
     whole = all(cell.isdecimal() for cell in cells)
     return np.array(cells).astype(np.int64) if whole else np.array(cells, dtype=object)
 
@@ -610,7 +610,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _fetch_mnist(data_home: str | os.PathLike[str] | None) -> dict[str, NDArray[Any]]:
-    # The pandas parser is quick, the other needs a minute but nothing installed.
+    # The pandas parser is fast; the other takes a minute but needs no other package.
     parser = "pandas" if find_spec("pandas") else "liac-arff"
     try:
         X, y = fetch_openml("mnist_784", version=1, data_home=data_home, return_X_y=True, as_frame=False, parser=parser)
@@ -629,7 +629,7 @@ def _cut_mnist(X: NDArray[Any], y: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def _parts(subset: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    """Names of the parts that make up a subset, in their order."""
+    """Return the names of the parts that make up a subset, in order."""
     if subset == "all":
         return known
     if subset in known:
@@ -648,7 +648,7 @@ def _scaled(pixels: NDArray[Any], scale: int) -> NDArray[np.float32]:
 def _labeled_images(
     arrays: Mapping[str, NDArray[Any]], parts: tuple[str, ...], return_X_y: bool, *, scale: int, **others: Any
 ) -> Bunch | tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """MNIST-like images and labels in the form that scikit-learn's loaders return."""
+    """Return MNIST-like images and labels in the form of scikit-learn's loaders."""
     data = _scaled(_joined(arrays, "x", parts), scale)
     target = _joined(arrays, "y", parts).astype(np.int64)
     if return_X_y:

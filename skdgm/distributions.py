@@ -1,8 +1,8 @@
-"""The densities of the models: reparametrized draws, log-densities per row, divergences.
+"""Probability distributions of the models: reparametrized draws, log-densities per row, KL divergences.
 
-The last axis of a sample is the columns of one row, and ``log_prob`` sums it out: a log-density has the shape of the
-batch, ``(..., n)``. Arithmetic is float32 whatever the precision of the networks. Every draw takes ``rng``, as
-``noise`` says.
+The last axis of a sample holds the columns of one row. ``log_prob`` sums over it, so a log-density has the shape of the
+batch, ``(..., n)``. Arithmetic is float32, whatever the precision of the networks. Every function that draws takes
+``rng``, as described in ``noise``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from skdgm.noise import Rng, bits, standard_normal
 
 LOG_2PI = math.log(2 * math.pi)
-EXP_OVERFLOWS = 80.0  # in float32, beyond this; log(1 + exp(l)) is l there
+EXP_OVERFLOWS = 80.0  # logits are clamped here before exp, which overflows float32; log(1 + exp(l)) is l beyond
 
 
 class Distribution(Protocol):
@@ -48,7 +48,7 @@ class Normal:
     mean, log_var : Tensor of shape (..., n, n_columns)
         The two may broadcast.
     observed : Tensor of bool of shape (n, n_columns) or None
-        The observed cells: the others do not count in ``log_prob``. None means all.
+        Mask of observed cells; ``log_prob`` ignores the others. None means that all are observed.
     """
 
     def __init__(self, mean: Tensor, log_var: Tensor, observed: Tensor | None = None) -> None:
@@ -77,9 +77,9 @@ class Normal:
         return sum_observed(cells, self.observed)
 
     def cross_log_prob(self, x: Tensor) -> Tensor:
-        """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices.
+        """``log_prob`` of every row of x under every row of this distribution, (n_x, n), by matrix products.
 
-        In float64, since its terms are far larger than their sum.
+        Computed in float64, since the terms are far larger than their sum.
         """
         x, mean, log_var = x.double(), self.mean.double(), self.log_var.double()
         precision = torch.exp(-log_var)
@@ -87,11 +87,11 @@ class Normal:
         return (x @ (mean * precision).T - 0.5 * (x**2 @ precision.T + constant)).to(self.mean.dtype)
 
     def kl_to_standard(self) -> Tensor:
-        """KL(q || N(0, 1)) in nats per row, of shape (..., n): Kingma et al. 2014, appendix; exact."""
+        """Exact KL(q || N(0, 1)) in nats per row, of shape (..., n); Kingma et al. 2014, appendix."""
         return 0.5 * (self.mean**2 + torch.exp(self.log_var) - 1.0 - self.log_var).sum(-1)
 
     def expand(self, *lead: int) -> Normal:
-        """The same distribution with ``lead`` axes of independent draws in front."""
+        """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         shape = (*lead, *self.mean.shape)
         return Normal(self.mean.expand(shape), self.log_var.expand(shape), self.observed)
 
@@ -99,8 +99,8 @@ class Normal:
 class Bernoulli:
     """Independent Bernoulli columns, given by their logits.
 
-    ``log_prob`` is linear in x, so at a gray x it is the *expected* log-probability of the binary rows drawn from x:
-    a bound at gray rows is a bound on the mean over binarizations, without the noise of drawing them.
+    ``log_prob`` is linear in x, so at a gray x it is the *expected* log-probability of binary rows drawn from x. A
+    bound at gray rows therefore bounds the mean over binarizations, without the noise of sampling them.
     """
 
     def __init__(self, logits: Tensor, observed: Tensor | None = None) -> None:
@@ -113,11 +113,11 @@ class Bernoulli:
         return torch.sigmoid(self.logits)
 
     def rsample(self, rng: Rng) -> Tensor:
-        """Draw 0/1 rows. Not differentiable; named alike so that every decoder can be sampled alike."""
+        """Draw 0/1 rows. Not differentiable; the name is the same for all distributions of a decoder."""
         return bits(self.mean, rng)
 
     def expand(self, *lead: int) -> Bernoulli:
-        """The same distribution with ``lead`` axes of independent draws in front."""
+        """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         return Bernoulli(self.logits.expand(*lead, *self.logits.shape), self.observed)
 
     def straight_through(self, rng: torch.Generator | None) -> Tensor:
@@ -130,14 +130,15 @@ class Bernoulli:
         return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)  # type: ignore[no-untyped-call]
 
     def cross_log_prob(self, x: Tensor) -> Tensor:
-        """``log_prob`` of every row of x under every row here, (n_x, n): products of matrices."""
+        """``log_prob`` of every row of x under every row of this distribution, by matrix products; (n_x, n)."""
         return torch.addmm(-F.softplus(self.logits).sum(-1), x, self.logits.T)
 
 
 class BernoulliLogProb(torch.autograd.Function):
-    """sum_j x_j l_j - log(1 + exp(l_j)) over the observed columns, of logits l: half the passes that autograd makes.
+    """sum_j x_j l_j - log(1 + exp(l_j)) over the observed columns, for logits l, in half the passes of autograd.
 
-    With a class or a draw per leading axis the cells are millions, and passes over them cost as much as the products.
+    With leading axes for classes or draws there are millions of cells, and passes over them cost as much as the matrix
+    products.
     """
 
     @staticmethod
@@ -151,7 +152,7 @@ class BernoulliLogProb(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        """x - sigmoid(l) in logits; l in x, where anybody asks."""
+        """The gradients: x - sigmoid(l) for the logits, and l for x if it is needed."""
         x, logits, observed = ctx.saved_tensors
         row = grads[0][..., None] if observed is None else grads[0][..., None] * observed
         of_x = (row * logits).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
@@ -159,7 +160,7 @@ class BernoulliLogProb(torch.autograd.Function):
 
 
 class Categorical:
-    """A class per row, given by unnormalised log-probabilities of shape (..., n, n_classes)."""
+    """A class per row, given by unnormalized log-probabilities of shape (..., n, n_classes)."""
 
     def __init__(self, logits: Tensor) -> None:
         self.log_probs = F.log_softmax(logits, dim=-1)
@@ -194,25 +195,26 @@ def log_standard_normal(noise: Tensor) -> Tensor:
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
     """log of the mean of exp(log_w) along ``dim``, without overflow.
 
-    Each row's numbers lie side by side: along another axis the rounding of torch's sum depends on the row's place.
+    Each row's numbers are made contiguous first: along other axes, the rounding of torch's sum depends on the row's
+    position.
     """
     return torch.logsumexp(log_w.movedim(dim, -1).contiguous(), -1) - math.log(log_w.shape[dim])
 
 
 def smooth_clip(x: Tensor, knee: float = 5.0) -> Tensor:
-    """x itself up to ``knee``, then bending towards twice that; for what is read, never for what is modeled."""
+    """x itself up to ``knee``, then a smooth approach to twice that; for network inputs, never for modeled values."""
     core = x.clamp(-knee, knee)
     excess = x - core
     return core + excess * (knee / (knee + excess.abs()))
 
 
 def scaled_gradient(x: Tensor, factor: float) -> Tensor:
-    """x itself, whose gradient is ``factor`` times as large."""
+    """x itself, with its gradient multiplied by ``factor``."""
     return x if factor == 1 else x.detach() + factor * (x - x.detach())
 
 
 def seen(x: Tensor, observed: Tensor | None) -> Tensor:
-    """A row with 0 in place of its missing cells (a column's mean once standardized), whatever stood there."""
+    """Rows with 0 in missing cells (a column's mean after standardization), whatever the cells held."""
     return x if observed is None else torch.where(observed, x, 0.0)
 
 

@@ -1,4 +1,4 @@
-"""Cross-validation and scores over the labeled rows only; scikit-learn's own would read -1 as one more class."""
+"""Cross-validation and scores on labeled rows only; scikit-learn's own tools would treat -1 as another class."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class LabeledStratifiedKFold(BaseCrossValidator):
     """Stratified K-fold over the labeled rows, with all unlabeled rows in every training set.
 
     The labeled rows are split into test folds as :class:`~sklearn.model_selection.StratifiedKFold` would split them on
-    their own. Unlabeled rows are never in a test fold, as they have no label to compare a prediction with.
-    scikit-learn's own splitters treat the marker of unlabeled rows as one more class, and a score then counts every
+    their own. Unlabeled rows are never in a test fold, because they have no label to compare a prediction with.
+    scikit-learn's own splitters treat the marker of unlabeled rows as another class, and a score then counts every
     prediction for such a row as wrong.
 
     Parameters
@@ -34,7 +34,7 @@ class LabeledStratifiedKFold(BaseCrossValidator):
         Number of folds, at least 2. Each needs a labeled row to test on, so at least one class must have `n_splits`
         labeled rows.
     shuffle : bool, default=False
-        Whether to shuffle each class before it is split. If False, folds take the labeled rows in their order.
+        Whether to shuffle each class before splitting it. If False, folds take the labeled rows in order.
     random_state : int, RandomState instance or None, default=None
         Seeds the shuffling; must be None if ``shuffle=False``. Pass an int for the same folds at every call.
     unlabeled_value : int, float, str or None, default=-1
@@ -110,7 +110,7 @@ class LabeledStratifiedKFold(BaseCrossValidator):
             yield labeled[test]
 
     def _class_indices(self, y: Any) -> NDArray[np.int64]:
-        """Class indices of y, -1 where unlabeled, checked to fill n_splits folds."""
+        """Return class indices of y, -1 where unlabeled; raise if they cannot fill n_splits folds."""
         if y is None:
             raise ValueError("LabeledStratifiedKFold needs y to tell labeled rows, got None. Use KFold without labels.")
         _, indices = encode_labels(y, self.unlabeled_value, owner="LabeledStratifiedKFold", require_labeled=False)
@@ -129,8 +129,8 @@ def make_labeled_scorer(
 ) -> Callable[..., Any]:
     """Make a scorer that scores the labeled rows and skips the others.
 
-    Pass it as ``scoring=``, alone or in a dict. ``scoring="accuracy"`` and other plain scorers count every prediction
-    for an unlabeled row as wrong, since no classifier predicts the marker.
+    Pass it as ``scoring=``, by itself or in a dict. ``scoring="accuracy"`` and other plain scorers count every
+    prediction for an unlabeled row as wrong, since no classifier predicts the marker.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def make_labeled_scorer(
 
 
 class _LabeledScorer:
-    """Passes the labeled rows to a scorer."""
+    """Scores only the labeled rows, with another scorer."""
 
     def __init__(self, scorer: Callable[..., Any], unlabeled_value: Any) -> None:
         self._scorer = scorer
@@ -198,7 +198,7 @@ class _LabeledScorer:
         X : array-like, sparse matrix, DataFrame, list or tensor of shape (n_samples, n_features)
             Rows to predict.
         y : array-like of shape (n_samples,)
-            Labels, with the marker in unlabeled rows.
+            Labels, with the marker for unlabeled rows.
         **kwargs : dict
             Other arguments of the scorer; those with one entry per row are restricted to the labeled rows.
 
@@ -285,7 +285,7 @@ def _is_scorer(metric: Callable[..., Any], kwargs: dict[str, Any]) -> bool:
 
 
 def _take(X: Any, rows: NDArray[np.intp]) -> Any:
-    """Rows of X by their indices, in the type of container that X is."""
+    """Select rows of X by index; the container type stays the same."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
     (X,) = indexable(X)  # sparse formats without rows become CSR
@@ -293,7 +293,7 @@ def _take(X: Any, rows: NDArray[np.intp]) -> Any:
 
 
 def _restrict(value: Any, rows: NDArray[np.intp], n_samples: int) -> Any:
-    """The given rows of a metadata value with one entry per row; any other value as it is."""
+    """Select rows of a metadata value with one entry per row; return any other value unchanged."""
     return _take(value, rows) if _length(value) == n_samples else value
 
 

@@ -1,9 +1,9 @@
 """Networks that return distributions.
 
-``MLP`` maps one or several inputs to outputs; the three ``...Network`` classes put a distribution on top of it. Inputs
-broadcast against each other after the first layer, so a network of (x, y) evaluates every class for every row while
-the part of x is computed once. Weights are initialized from a generator; the global one is neither read nor set.
-``COVARIANCES`` names the shapes of a normal network's covariance.
+``MLP`` maps one or two inputs to outputs; the three ``...Network`` classes put a distribution on top of it. Inputs
+broadcast against each other after the first layer: a network of (x, y) can evaluate every class for every row and
+compute the part of x only once. Weights are initialized from a given generator; the global one is neither read nor set.
+``COVARIANCES`` names the kinds of covariance of a normal network.
 """
 
 from __future__ import annotations
@@ -27,24 +27,25 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
 }
 
-# Predictions sum over columns in fours: of others some processors' libraries round a row by its place among the rows.
+# Prediction pads the columns of matrix products to a multiple of four: otherwise the libraries of some processors round
+# a row differently depending on its position in the batch.
 PRODUCT_BLOCK = 4
 
-# A classifier begins so near to 0 (not at 0, where no gradient would reach the layers below).
+# Scale of a classifier's initial logits: near 0, but not 0, where no gradient would reach the layers below.
 INITIAL_LOGITS = 1e-2
 
-# Added to the shares that classes begin with.
+# Added to the initial class shares.
 INITIAL_SHARE = 1e-3
 
-# With a linear path the last hidden layer's weights begin at this share of Glorot's.
+# With a linear path, the last layer's weights start at this fraction of Glorot's.
 INITIAL_NONLINEARITY = 0.1
 
-# A column of U narrows the posterior along it by this factor at most: float32 cannot invert I + A^T A far beyond.
+# A column of U narrows the posterior along it by at most this factor; far beyond, float32 cannot invert I + A^T A.
 MAX_NARROWING = 100.0
 
 
 class Affine(nn.Module):
-    """``weight @ x + bias``, Glorot-uniform weights drawn from ``rng``, bias 0."""
+    """``weight @ x + bias``, with Glorot-uniform weights drawn from ``rng`` and bias 0."""
 
     def __init__(self, n_in: int, n_out: int, rng: torch.Generator | None, *, bias: bool = True) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class Affine(nn.Module):
 
 
 class ClassAffine(nn.Module):
-    """The affine map of a one-hot label, read off by index: cheap for a thousand classes."""
+    """The affine map of a one-hot label, looked up by index: cheap even for a thousand classes."""
 
     def __init__(self, n_classes: int, n_out: int, rng: torch.Generator | None) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class ClassAffine(nn.Module):
 
 
 class MLP(nn.Module):
-    """Multi-layer perceptron on a row x and, where ``n_classes`` is given, on its class y.
+    """Multi-layer perceptron on a row x and, if ``n_classes`` is given, on its class y.
 
     Parameters
     ----------
@@ -86,14 +87,14 @@ class MLP(nn.Module):
     rng : torch.Generator or None
         Draws the weights.
     n_classes : int
-        Classes of y; 0 for a network of x alone.
+        Number of classes of y; 0 for a network of x only.
     told_missing : bool
-        Whether the network is told which cells are missing, beside the 0 that stands there.
+        Whether the mask of missing cells is an input as well. Missing cells of x are set to 0 in any case.
     linear_path : bool
-        Add an affine map of the input to the output, and begin with small weights in the last layer beside it: the
-        network starts out nearly linear.
+        Add an affine map of the input to the output, and start with small weights in the last layer of the other path:
+        the network starts out nearly linear.
     clip_inputs : bool
-        Read x through ``smooth_clip``: no cell, however far off, outweighs the others.
+        Pass x through ``smooth_clip``, which keeps outlying cells from outweighing the others.
     """
 
     def __init__(
@@ -121,30 +122,30 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def scale_outputs(self, outputs: slice, factor: float, path: float | None = None) -> None:
-        """Multiply the weights that lead to some outputs; those of the linear path by ``path``, None for the same."""
+        """Multiply the weights of some outputs by ``factor``; those of the linear path by ``path``, if given."""
         self.layers[-1].get_parameter("weight")[outputs] *= factor
         if self.path is not None:
             self.path.scale_outputs(outputs, factor if path is None else path)
 
     @property
     def linear_parameters(self) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the linear path; of the last layer where there is none."""
+        """Weight and bias of the linear path; of the last layer if there is none."""
         affine = (self.path or self).layers[-1]
         return affine.get_parameter("weight"), affine.get_parameter("bias")
 
     @property
     def linear_of_missing(self) -> Tensor | None:
-        """What each missing cell adds to the outputs by the linear path, (n_out, n_in), where the network is told."""
+        """What a missing cell adds to the outputs by the linear path, (n_out, n_in); None without ``told_missing``."""
         return (self.path or self).of_missing
 
     @torch.no_grad()
     def start_linear(self, weight: Tensor, bias: Tensor) -> None:
-        """Let the linear path begin with this weight, (n_out, n_in), and bias, (n_out,)."""
+        """Initialize the linear path with this weight, (n_out, n_in), and bias, (n_out,)."""
         for parameter, value in zip(self.linear_parameters, (weight, bias), strict=True):
             parameter.copy_(value)
 
     def read(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """What the first layer sees of the rows."""
+        """The rows as the first layer reads them."""
         x = seen(x, observed)
         return smooth_clip(x) if self.clip_inputs else x
 
@@ -166,7 +167,7 @@ class MLP(nn.Module):
 
 @dataclass(frozen=True)
 class Diagonal:
-    """Independent columns: log-variances beside the means."""
+    """Independent columns: the outputs are means and log-variances."""
 
     initial = 0.0
 
@@ -185,7 +186,7 @@ class LowRank:
     """Precision D + U U^T with U of ``rank`` columns."""
 
     rank: int
-    initial = 0.1  # not 0: the bound is even in U, so that no gradient would lead away from there
+    initial = 0.1  # not 0: the bound is even in U, so its gradient is 0 there
 
     def n_outputs(self, d: int) -> int:
         """Means, log D, U."""
@@ -199,7 +200,7 @@ class LowRank:
 
 @dataclass(frozen=True)
 class Full:
-    """Any covariance: the log-diagonal of its Cholesky factor, and what stands below."""
+    """Full covariance: the log-diagonal of its Cholesky factor, and the entries below the diagonal."""
 
     initial = 0.0
 
@@ -242,18 +243,18 @@ class NormalNetwork(nn.Module):
         self.n_out, self.covariance = n_out, covariance
         n_outputs = covariance.n_outputs(n_out)
         self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, told_missing, linear_path, clip_inputs)
-        # begin at sd 1, so that the first codes say little and the KL is near 0
+        # start at sd 1: the first codes carry little information and the KL is near 0
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
     def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> AnyNormal:
         outputs = self.mlp(x, y, observed)
-        if observed is not None:  # of a row without any cell the posterior is the prior: outputs 0
+        if observed is not None:  # for a row without observed cells the posterior is the prior: outputs 0
             outputs = outputs * observed.any(-1, keepdim=True)
         return self.covariance.normal(outputs, self.n_out)
 
 
 class CategoricalNetwork(nn.Module):
-    """q(y | x): a class per row; with a linear path its logits begin near 0 and may stay a logistic regression's."""
+    """q(y | x): a class per row. With a linear path, logits start near 0 and may remain a logistic regression."""
 
     def __init__(
         self,
@@ -275,13 +276,13 @@ class CategoricalNetwork(nn.Module):
 
     @torch.no_grad()
     def start_at(self, p_y: Tensor) -> None:
-        """Let the classes begin with these shares, (n_classes,); one of share 0 with a small one."""
+        """Initialize the class shares, (n_classes,); a share of 0 becomes a small positive one."""
         _, bias = self.mlp.linear_parameters
         bias.copy_(torch.log(p_y + INITIAL_SHARE))
 
 
 class DecoderNetwork(nn.Module):
-    """p(x | z) or p(x | y, z) under the likelihoods of the columns; arguments as in ``MLP`` and likelihoods.columns."""
+    """p(x | z) or p(x | y, z) under the columns' likelihoods; arguments as in ``MLP`` and ``likelihoods.columns``."""
 
     def __init__(
         self,
@@ -306,7 +307,7 @@ class DecoderNetwork(nn.Module):
         return self.likelihood(self.mlp(z, y), self.shared, observed)
 
     def outputs_of(self, likelihood: str) -> tuple[list[int], slice]:
-        """The columns under a likelihood that has one output a column, and where these outputs stand."""
+        """The columns under a likelihood that has one output per column, and the positions of these outputs."""
         start = 0
         for (name, columns), joined in zip(self.groups, self.n_outputs, strict=True):
             if name == likelihood:
@@ -315,8 +316,8 @@ class DecoderNetwork(nn.Module):
         return [], slice(0)
 
     def variance_log_prior(self) -> Tensor:
-        """Expected log-density of a row whose cells lie a column's whole spread off, under the shared variances.
+        """Expected log-density, under the shared variances, of a row with every cell off by its column's whole spread.
 
-        -0.5 sum_j (log var_j + 1 / var_j): a few such rows keep variances from vanishing where rows are few.
+        -0.5 sum_j (log var_j + 1 / var_j): a few such rows keep variances from vanishing if there are few rows.
         """
         return -0.5 * (self.shared + torch.exp(-self.shared)).sum()

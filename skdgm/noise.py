@@ -1,7 +1,7 @@
-"""Where draws come from: generators, and noise that belongs to a row.
+"""Random numbers: from a torch generator, or from noise that depends only on a row's values.
 
-Every draw takes ``rng``: a ``torch.Generator``, a :class:`RowNoise`, or None (the device's default, for shape checks on
-``meta``).
+Every function that draws takes ``rng``: a ``torch.Generator``, a :class:`RowNoise`, or None (the device's default
+generator, for shape checks on ``meta``).
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ GOLDEN, FACTOR_1, FACTOR_2 = -0x61C8864680B583EB, -0x40A7B892E31B1A47, -0x6B2FB6
 
 
 class RowNoise:
-    """Noise that belongs to a row's values, not to its place in a batch: a function of (seed, row, number of the draw).
+    """Noise that depends on a row's values, not on its position in a batch: a function of (seed, row, draw number).
 
-    A row's noise does not depend on the other rows, on their order or number, and yet differs from theirs: a single
-    block shared by all rows would make the mean over rows wander with that block. Each row reads the stream of
-    SplitMix64 from a place that is hashed from its values, and a later call reads on; the stream repeats after 2^64.
+    A row's noise does not depend on the other rows, their order or their number, yet differs from theirs: with one
+    block of noise for all rows, the mean over rows would vary with that block. Each row reads the SplitMix64 stream
+    from a position hashed from its values, and later calls continue from there. The stream repeats after 2^64 steps.
 
     Parameters
     ----------
@@ -34,9 +34,9 @@ class RowNoise:
         self.n_used = 0
 
     def normal(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Draws from N(0, 1) of ``shape`` (..., n, d), by Box and Muller: 64 bits give a pair of draws.
+        """Draw from N(0, 1) with ``shape`` (..., n, d), by the Box-Muller method: 64 bits give a pair of draws.
 
-        40 bits for the radius, so that the tails reach to 7.5, and 24 for the angle.
+        The radius takes 40 bits, which lets the tails reach 7.5; the angle takes 24.
         """
         *lead, _, d = shape
         n_draws = math.prod(lead)
@@ -46,12 +46,12 @@ class RowNoise:
         return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)])[:n_draws].reshape(shape)
 
     def uniform(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
-        """Draws from [0, 1) of ``shape`` (..., n, d), of 24 bits each, as many as float32 holds."""
+        """Draw from [0, 1) with ``shape`` (..., n, d); each draw has 24 bits, as many as float32 holds."""
         *lead, _, d = shape
         return shifted(self.words(math.prod(lead), d), 40).float().reshape(shape) * 2.0**-24
 
     def words(self, n_draws: int, d: int) -> Tensor:
-        """The next 64 random bits of every draw, row and column; (n_draws, n, d)."""
+        """Return the next 64 random bits for every draw, row and column; (n_draws, n, d)."""
         counter = torch.arange(self.n_used, self.n_used + n_draws * d, device=self.start.device)
         self.n_used += len(counter)
         return mixed(self.start[:, None] + (counter * GOLDEN).view(n_draws, 1, d))
@@ -61,38 +61,38 @@ Rng = torch.Generator | RowNoise | None
 
 
 def mixed(z: Tensor) -> Tensor:
-    """SplitMix64's mixing function: int64 to int64, one to one, each bit depending on all. Products wrap."""
+    """SplitMix64's mixing function, one-to-one on int64: each output bit depends on all input bits. Products wrap."""
     z = (z ^ shifted(z, 30)) * FACTOR_1
     z = (z ^ shifted(z, 27)) * FACTOR_2
     return z ^ shifted(z, 31)
 
 
 def shifted(z: Tensor, n_bits: int) -> Tensor:
-    """int64 shifted to the right, zeros coming in: torch's own shift repeats the sign."""
+    """Shift int64 to the right and fill with zeros; torch's own shift repeats the sign bit."""
     return (z >> n_bits) & ((1 << (64 - n_bits)) - 1)
 
 
 def hash_rows(x: Tensor) -> Tensor:
     """Hash each row's float32 values to an int64, (n,)."""
     bits = (x.float() + 0.0).contiguous().view(torch.int32).long()  # + 0.0 makes -0.0 the same as 0.0
-    place = torch.arange(1, x.shape[1] + 1, device=x.device)
-    return mixed(bits + place * GOLDEN).sum(1)
+    column = torch.arange(1, x.shape[1] + 1, device=x.device)
+    return mixed(bits + column * GOLDEN).sum(1)
 
 
 def standard_normal(shape: torch.Size | tuple[int, ...], rng: Rng, like: Tensor) -> Tensor:
-    """Draws from N(0, 1), in float32, on the device of ``like``."""
+    """Draw from N(0, 1) in float32 on the device of ``like``."""
     if isinstance(rng, RowNoise):
         return rng.normal(shape)
     return torch.randn(shape, generator=rng, device=like.device)
 
 
 def uniform(shape: torch.Size | tuple[int, ...], rng: Rng, like: Tensor) -> Tensor:
-    """Draws from [0, 1), in float32, on the device of ``like``."""
+    """Draw from [0, 1) in float32 on the device of ``like``."""
     if isinstance(rng, RowNoise):
         return rng.uniform(shape)
     return torch.rand(shape, generator=rng, device=like.device)
 
 
 def bits(mean: Tensor, rng: Rng) -> Tensor:
-    """0/1 cells with these probabilities of a 1. On a CPU twice as fast as ``torch.bernoulli``."""
+    """Draw 0/1 cells that are 1 with probability ``mean``. On a CPU twice as fast as ``torch.bernoulli``."""
     return (uniform(mean.shape, rng, mean) < mean).to(mean.dtype)

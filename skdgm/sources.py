@@ -1,9 +1,9 @@
-"""Where training rows come from: ``rows(indices, rng)`` gives a batch on the device, whatever lies behind it.
+"""Sources of training rows: ``rows(indices, rng)`` returns a batch on the device, however the rows are stored.
 
-``Resident`` gathers from tensors that lie on the device; ``OnDisk`` reads arrays too large for that block by block.
-``SampledBinary``, ``Codes`` and ``Encoded`` draw their rows anew at each visit, ``Corrupted`` draws what the encoder
-reads of them; ``Subset`` shows some rows of another source. What reads in blocks says so by its ``order``, which every
-source above it asks.
+``Resident`` gathers from tensors on the device; ``OnDisk`` reads larger arrays block by block. ``SampledBinary``,
+``Codes`` and ``Encoded`` draw new rows at each visit; ``Corrupted`` draws noisy rows for the encoder; ``Subset``
+selects rows of another source. ``order`` is the shuffled order in which a source is best read: one that reads in blocks
+defines its own, and a source that wraps another returns that source's order.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Batch(NamedTuple):
     y : Tensor of int of shape (n,) or None
         Class indices.
     weight : Tensor of shape (n,) or None
-        How much each row counts; None means 1.
+        Weight of each row; None means 1.
     encoder_input : pair of x and observed, or None
-        What the encoder reads in place of x and observed; None means these.
+        What the encoder reads instead of x and observed; None means x and observed.
     """
 
     x: Tensor
@@ -48,11 +48,11 @@ class Source(Protocol):
     n_rows: int
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Give the rows of ``indices``; a source that samples draws from ``rng``."""
+        """Return the rows at ``indices``; a source that samples draws from ``rng``."""
         ...
 
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
-        """Shuffle the rows as it is best to read them: positions in ``indices``, in all rows for None."""
+        """Return a shuffled order that is fast to read: positions in ``indices``, or in all rows if None."""
         ...
 
 
@@ -71,18 +71,18 @@ class Resident:
         return Batch(x.index_select(0, indices), at(observed, indices), at(y, indices), at(weight, indices))
 
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
-        """Give a random permutation."""
+        """Return a random permutation."""
         n_rows = self.n_rows if indices is None else len(indices)
         return torch.randperm(n_rows, generator=rng, device=self.columns.x.device)
 
 
 def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
-    """Some entries of a column, where there is one."""
+    """Select entries of a column; None stays None."""
     return None if column is None else column.index_select(0, indices)
 
 
 class OnDisk:
-    """Rows of an array that stays where it is (a memmap, say) and is read in shuffled blocks.
+    """Rows of an array that is not copied to the device (such as a memmap), read in shuffled blocks.
 
     Parameters
     ----------
@@ -91,7 +91,8 @@ class OnDisk:
         Turns a block of rows into x and observed on the device.
     device : torch.device
     block : int, default=256
-        Neighboring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix less.
+        Number of neighboring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix
+        less.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class OnDisk:
         self.y, self.weight = y, weight
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Read the rows, in the array's order for the disk's sake, and give them in the order asked for."""
+        """Read the rows in the array's order, which is faster on disk, and return them in the requested order."""
         wanted = indices.cpu().numpy()
         ascending = np.argsort(wanted, kind="stable")
         block = self.array[wanted[ascending]]
@@ -117,7 +118,7 @@ class OnDisk:
         return Batch(*self.prepare(block[back]), at(self.y, indices), at(self.weight, indices))
 
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
-        """Give a random order in which each stretch of rows lies in few blocks."""
+        """Return a random order in which consecutive rows come from few blocks."""
         order = self.shuffled_blocks(rng)
         return order if indices is None else torch.argsort(torch.argsort(order)[indices])
 
@@ -132,31 +133,31 @@ class OnDisk:
 
 
 class Wrapper:
-    """Rows made anew at each visit from those of another source, in that source's order."""
+    """Rows computed from those of another source at each visit, in that source's order."""
 
     def __init__(self, source: Source) -> None:
         self.n_rows, self.source = source.n_rows, source
 
     @abstractmethod
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Make the rows of ``indices``."""
+        """Compute the rows at ``indices``."""
 
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
-        """Give the order of the source below."""
+        """Return the order of the wrapped source."""
         return self.source.order(rng, indices)
 
 
 class SampledBinary(Wrapper):
-    """Rows of gray values in [0, 1], drawn as 0/1 anew at each visit."""
+    """Rows of gray values in [0, 1], drawn as 0 or 1 again at each visit."""
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Draw each cell with its gray value as probability."""
+        """Draw each cell with its gray value as the probability of a 1."""
         batch = self.source.rows(indices, rng)
         return batch._replace(x=bits(batch.x, rng))
 
 
 class Encoded(Wrapper):
-    """What ``encode`` draws for the rows of another source, anew at each visit."""
+    """Codes that ``encode`` draws for the rows of another source, again at each visit."""
 
     def __init__(self, source: Source, encode: Callable[[Tensor, Generator | None], Tensor]) -> None:
         super().__init__(source)
@@ -169,7 +170,7 @@ class Encoded(Wrapper):
 
 
 class Codes(Wrapper):
-    """Codes N(mean, sd^2) of rows that another model has encoded, drawn anew at each visit."""
+    """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again at each visit."""
 
     def __init__(self, mean: Tensor, sd: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
         super().__init__(Resident(mean, None, y, weight))
@@ -183,15 +184,15 @@ class Codes(Wrapper):
 
 
 class Corrupted(Wrapper):
-    """Rows of which the encoder reads a noisy copy, while the bound keeps the clean one.
+    """Rows with a noisy copy for the encoder; the bound uses the clean rows.
 
     Parameters
     ----------
     source : Source
     kind : {"flip", "dropout", "gaussian"}
-        Turn x into 1 - x, call a cell missing, or add normal noise.
+        Replace x by 1 - x, mark cells as missing, or add normal noise.
     level : float
-        Share of cells (for "dropout" the largest, each row has its own), or the noise's standard deviation.
+        Share of cells (for "dropout" the largest share; each row has its own), or the noise's standard deviation.
     """
 
     def __init__(self, source: Source, kind: str, level: float) -> None:
@@ -205,21 +206,21 @@ class Corrupted(Wrapper):
 
 
 def flipped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
-    """A share of the cells turned from x to 1 - x."""
+    """Replace x by 1 - x in a share of the cells."""
     return torch.where(chosen_cells(batch.x, share, rng), 1 - batch.x, batch.x), batch.observed
 
 
 def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
-    """Cells taken for missing: of each row a share of its own, uniform up to ``share``.
+    """Mark cells as missing: a different share in each row, uniform up to ``share``.
 
-    The encoder has to read complete rows and sparse ones; of one share only, it would be lost at all others.
+    The encoder has to read both complete and sparse rows; trained with a single share, it would fail at all others.
     """
     kept = ~chosen_cells(batch.x, share * torch.rand(len(batch.x), 1, generator=rng, device=batch.x.device), rng)
     return batch.x, kept if batch.observed is None else kept & batch.observed
 
 
 def noisy(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
-    """Normal noise on every cell."""
+    """Add normal noise to every cell."""
     return batch.x + sd * torch.randn(batch.x.shape, generator=rng, device=batch.x.device), batch.observed
 
 
@@ -238,9 +239,9 @@ class Subset:
         self.n_rows, self.source, self.indices = len(indices), source, indices
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Give the source's rows behind ``indices``."""
+        """Return the source's rows for these positions in the subset."""
         return self.source.rows(self.indices[indices], rng)
 
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
-        """Shuffle these rows as the source likes to read them."""
+        """Return the source's order of these rows."""
         return self.source.order(rng, self.indices if indices is None else self.indices[indices])

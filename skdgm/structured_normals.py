@@ -1,7 +1,7 @@
-"""Normals whose columns are correlated, and normals side by side: posteriors of deep models.
+"""Normal distributions with correlated columns, and blocks of independent normals: posteriors of deep models.
 
-As in ``distributions``: the last axis of a sample is the columns of one row, and ``log_prob`` sums it out. Products of
-matrices stay in float32 whatever the precision of the networks.
+As in ``distributions``, the last axis of a sample holds the columns of one row, and ``log_prob`` sums over it. Matrix
+products stay in float32, whatever the precision of the networks.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from skdgm.noise import Rng, standard_normal
 class LowRankNormal:
     """Normal whose precision is diagonal plus low rank: N(mean, (D + U U^T)^-1).
 
-    The structured posterior of Rezende et al. 2014, sec. 4.3, there of rank one. Nothing of size d x d is made: with
-    A = D^(-1/2) U and the Cholesky factor L of G = I + A^T A, a draw is mean + R noise for
-    R = D^(-1/2) (I - A ((L + I) L^T)^-1 A^T), whose R R^T is the covariance. At rank one this is the paper's R; in this
-    form nothing is divided by U, so that it holds at U = 0.
+    The structured posterior of Rezende et al. 2014, sec. 4.3, where it has rank one. No d x d matrix is formed. With
+    A = D^(-1/2) U and the Cholesky factor L of G = I + A^T A, a draw is mean + R noise, where
+    R = D^(-1/2) (I - A ((L + I) L^T)^-1 A^T) and R R^T is the covariance. At rank one this is the paper's R; this form
+    does not divide by U, so it also holds at U = 0.
 
     Parameters
     ----------
@@ -32,15 +32,15 @@ class LowRankNormal:
     log_d : Tensor of shape (n, d)
         Logarithm of D's diagonal.
     factors : Tensor of shape (n, rank, d)
-        U^T: a column of U in each row.
+        U^T: each row is a column of U.
     max_narrowing : float, default=inf
-        Columns of A are shortened so that none is longer: along a column the normal is at most so much narrower than D
-        alone makes it.
+        Columns of A are shortened to at most this length. Along a column, the normal is at most this many times
+        narrower than with D only.
     """
 
     def __init__(self, mean: Tensor, log_d: Tensor, factors: Tensor, max_narrowing: float = math.inf) -> None:
         self.mean, self.log_d = mean, log_d
-        self.sd = torch.exp(-0.5 * log_d)  # of D alone
+        self.sd = torch.exp(-0.5 * log_d)  # of D only
         scaled = self.sd[:, None] * factors
         gram = products(scaled, scaled)
         shortened = torch.rsqrt(1 + diagonal(gram) / max_narrowing**2)[..., None]
@@ -52,12 +52,12 @@ class LowRankNormal:
         return self.at(standard_normal(self.mean.shape, rng, self.mean))
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
-        """A draw per row and its log-density, (..., n), by the noise: exact however far the draw lies."""
+        """One draw per row and its log-density, (..., n), computed from the noise: exact even for extreme draws."""
         noise = standard_normal(self.mean.shape, rng, self.mean)
         return self.at(noise), log_standard_normal(noise) + 0.5 * self.log_det_precision
 
     def at(self, noise: Tensor) -> Tensor:
-        """The draw that a noise gives: mean + R noise."""
+        """The draw for a given noise: mean + R noise."""
         identity = torch.eye(self.rank, device=noise.device)
         with float32_products(noise):
             inner = solve(products(self.chol + identity, self.chol), along(self.scaled, noise))
@@ -76,30 +76,30 @@ class LowRankNormal:
 
     @property
     def trace(self) -> Tensor:
-        """Trace of the covariance, of shape (n,): that of D^-1 - B G^-1 B^T for B = D^(-1/2) A."""
+        """Trace of the covariance D^-1 - B G^-1 B^T, where B = D^(-1/2) A; of shape (n,)."""
         b = self.sd[:, None] * self.scaled
         with float32_products(b):
             return (self.sd**2).sum(-1) - trace_of_solution(self.chol, products(b, b))
 
     def kl_to_standard(self) -> Tensor:
-        """KL(q || N(0, I)) in nats per row, of shape (..., n): Rezende et al. 2014, eq. (11) ff.; exact."""
+        """Exact KL(q || N(0, I)) in nats per row, of shape (..., n); Rezende et al. 2014, eq. (11) ff."""
         d = self.mean.shape[-1]
         return 0.5 * ((self.mean**2).sum(-1) + self.trace - d + self.log_det_precision)
 
     def expand(self, *lead: int) -> LowRankNormal:
-        """The same distribution with ``lead`` axes of independent draws in front."""
+        """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         expanded = copy.copy(self)
         expanded.mean = self.mean.expand(*lead, *self.mean.shape)
         return expanded
 
     @property
     def rank(self) -> int:
-        """Columns of U."""
+        """Number of columns of U."""
         return self.scaled.shape[-2]
 
 
 class FullNormal:
-    """Normal with any covariance, given by its Cholesky factor: N(mean, C C^T).
+    """Normal with a full covariance matrix, given by its Cholesky factor: N(mean, C C^T).
 
     Parameters
     ----------
@@ -116,19 +116,19 @@ class FullNormal:
         return self.at(standard_normal(self.mean.shape, rng, self.mean))
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
-        """A draw per row and its log-density, (..., n), by the noise: exact however far the draw lies."""
+        """One draw per row and its log-density, (..., n), computed from the noise: exact even for extreme draws."""
         noise = standard_normal(self.mean.shape, rng, self.mean)
         return self.at(noise), log_standard_normal(noise) - self.log_det
 
     def at(self, noise: Tensor) -> Tensor:
-        """The draw that a noise gives: mean + C noise."""
+        """The draw for a given noise: mean + C noise."""
         with float32_products(self.mean):
             return self.mean + torch.einsum("nij,...nj->...ni", self.chol, noise)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, C C^T), of shape (..., n)."""
         off = x - self.mean
-        columns = off.reshape(-1, *off.shape[-2:]).permute(1, 2, 0)  # each row's draws side by side
+        columns = off.reshape(-1, *off.shape[-2:]).permute(1, 2, 0)  # each row's draws as columns
         with float32_products(off):
             squares = (torch.linalg.solve_triangular(self.chol, columns, upper=False) ** 2).sum(1)
         squares = squares.mT.reshape(off.shape[:-1])
@@ -140,17 +140,17 @@ class FullNormal:
         return torch.log(diagonal(self.chol)).sum(-1)
 
     def kl_to_standard(self) -> Tensor:
-        """KL(q || N(0, I)) in nats per row, of shape (..., n); exact."""
+        """Exact KL(q || N(0, I)) in nats per row, of shape (..., n)."""
         d = self.mean.shape[-1]
         return 0.5 * ((self.mean**2).sum(-1) + (self.chol**2).sum((-1, -2)) - d) - self.log_det
 
     def expand(self, *lead: int) -> FullNormal:
-        """The same distribution with ``lead`` axes of independent draws in front."""
+        """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
 
 
 class Blocks:
-    """Independent normals of some columns each, side by side: the codes of several layers."""
+    """Independent normals over consecutive blocks of columns: the latent codes of several layers."""
 
     def __init__(self, blocks: Sequence[AnyNormal]) -> None:
         self.blocks = blocks
@@ -165,7 +165,7 @@ class Blocks:
         return torch.cat([block.rsample(rng) for block in self.blocks], -1)
 
     def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
-        """A draw per row and its log-density, (..., n)."""
+        """One draw per row and its log-density, (..., n)."""
         draws, log_probs = zip(*(block.draw(rng) for block in self.blocks), strict=True)
         return torch.cat(draws, -1), sum_of(log_probs)
 
@@ -179,18 +179,18 @@ class Blocks:
         return sum_of([block.kl_to_standard() for block in self.blocks])
 
     def expand(self, *lead: int) -> Blocks:
-        """The same distribution with ``lead`` axes of independent draws in front."""
+        """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         return Blocks([block.expand(*lead) for block in self.blocks])
 
 
 AnyNormal = Normal | LowRankNormal | FullNormal | Blocks
 
 
-# --- small matrices: rank one is the common case, and a call to a library for each row costs more than the layers -----
+# --- small matrices: rank one is the common case, and a library call for each row would cost more than the layers -----
 
 
 def float32_products(like: Tensor) -> AbstractContextManager[object]:
-    """Keep products of matrices in float32 under the engine's autocast, which is meant for linear layers alone."""
+    """Keep matrix products in float32 under autocast, which is meant for linear layers only."""
     return torch.autocast(like.device.type, enabled=False)
 
 
@@ -203,7 +203,7 @@ def products(one: Tensor, other: Tensor) -> Tensor:
 
 
 def along(factors: Tensor, x: Tensor) -> Tensor:
-    """Products of x, (..., n, d), with each of the factors (n, rank, d): (..., n, rank)."""
+    """Inner products of x, (..., n, d), with each of the factors (n, rank, d): (..., n, rank)."""
     if factors.shape[-2] == 1:
         return (factors[:, 0] * x).sum(-1, keepdim=True)
     with float32_products(x):
@@ -211,7 +211,7 @@ def along(factors: Tensor, x: Tensor) -> Tensor:
 
 
 def combined(factors: Tensor, weights: Tensor) -> Tensor:
-    """Sum of the factors (n, rank, d) by weights (..., n, rank): (..., n, d)."""
+    """Sum of the factors (n, rank, d) weighted by ``weights`` (..., n, rank): (..., n, d)."""
     if factors.shape[-2] == 1:
         return factors[:, 0] * weights
     with float32_products(weights):

@@ -1,7 +1,7 @@
-"""The engine: it maximizes a weighted sum of bounds by stochastic gradients, and knows no model.
+"""The training engine: maximize a weighted sum of bounds by stochastic gradients, for any model.
 
-A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. The longest
-source leads: an epoch is one pass over its rows, the others run along. Nothing in an epoch waits for the device.
+A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. An epoch is
+one pass over the longest source; shorter sources repeat. Nothing in an epoch waits for the device.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from torch import Generator, Tensor, nn
 
 from skdgm.sources import Batch, Source
 
-# Far above what a healthy step has: it only keeps one wild batch from throwing the weights away.
+# Far above the norm in normal steps: the limit only keeps a single extreme batch from ruining the weights.
 MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
-# How often, and to what share, the rate is cut when the bound of held-out rows has stopped rising.
+# How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
 MAX_CUTS, RATE_CUT = 3, 0.3
 
 
 class BoundTerms(Protocol):
     """A bound per row in its named terms."""
 
-    def total(self, kl_warmup: float) -> Tensor:
-        """The bound, with its KL weighted by ``kl_warmup``."""
+    def total(self, kl_weight: float) -> Tensor:
+        """The bound, with its KL weighted by ``kl_weight``."""
         ...
 
     def _asdict(self) -> dict[str, Any]: ...
 
 
-# -> BoundTerms, or a Tensor of shape (n,). An objective without a bound writes the gradients of the loss by hand, and
-# gives a monitor without gradient.
+# Returns BoundTerms, or a Tensor of shape (n,). An objective without a bound writes the gradients of the loss itself,
+# and returns a monitored value without gradient.
 Objective = Callable[[Batch, Generator | None], Any]
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of the objective: ``weight`` times the mean over rows of what ``objective`` gives for them.
+    """One part of the objective: ``weight`` times the mean of ``objective`` over rows.
 
-    ``name`` leads its entries in the history, which has none for None. In the history's bound the term counts
-    ``share``: None for ``weight``, 0 for what is no part of the bound.
+    ``name`` is the prefix of its entries in the history; with None there are none. In the history's bound the term has
+    weight ``share``; None means ``weight``, and 0 is for terms that are not part of the bound.
     """
 
     name: str | None
@@ -57,12 +57,12 @@ class Term:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the words are those of the estimators' parameters.
+    """How to train; names are those of the estimators' parameters.
 
-    ``penalties`` and ``rate_factors`` are for the parameters whose names begin with their keys, the longest key that
-    fits: an L2 penalty, 0.5 penalty ||w||^2 on the loss, instead of ``weight_prior``'s, and a factor on the rate. An
-    epoch has ``n_steps``, or as many as a pass over the longest source takes. One that ``cools_down`` goes on at a
-    lower rate when the bound of held-out rows has stopped rising.
+    The keys of ``penalties`` and ``rate_factors`` are prefixes of parameter names; the longest matching key applies. A
+    penalty adds 0.5 penalty ||w||^2 to the loss and replaces the one from ``weight_prior``; a rate factor multiplies
+    the learning rate. An epoch has ``n_steps`` steps, or as many as a pass over the longest source takes. With
+    ``cools_down``, training continues at a lower learning rate when the validation bound has stopped rising.
     """
 
     max_iter: int
@@ -84,16 +84,16 @@ class Settings:
         return self.rate_at(epoch / self.max_iter)
 
     def rate_at(self, done: float) -> float:
-        """Learning rate when this share of the fit is done."""
+        """Learning rate after this fraction of the fit."""
         return self.learning_rate_init * LEARNING_RATES[self.learning_rate](done)
 
     def penalty(self, name: str) -> float:
-        """L2 penalty of a weight matrix; the normal prior on weights is 1 / (sd^2 N) for a loss per row."""
+        """L2 penalty of a weight matrix; a normal prior on weights gives 1 / (sd^2 N) for a loss per row."""
         prior = 0.0 if self.weight_prior is None else 1.0 / (self.weight_prior**2 * self.n_rows)
         return of_longest_prefix(self.penalties, name, prior)
 
     def kl_weight(self, epoch: int) -> float:
-        """Weight of the KL in an epoch: it climbs to 1 over ``kl_warmup`` epochs."""
+        """Weight of the KL in an epoch: it rises to 1 over ``kl_warmup`` epochs."""
         return min(1.0, (epoch + 1) / self.kl_warmup) if self.kl_warmup else 1.0
 
 
@@ -105,12 +105,12 @@ LEARNING_RATES: dict[str, Callable[[float], float]] = {
 
 
 def of_longest_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:
-    """The value of the longest key that ``name`` begins with."""
+    """The value of the longest key that ``name`` begins with, else ``otherwise``."""
     return max(((len(key), value) for key, value in values.items() if name.startswith(key)), default=(0, otherwise))[1]
 
 
 class Plan:
-    """The learning rate of a fit, epoch by epoch: its schedule, cut where the bound has stopped rising."""
+    """The learning rate of each epoch: its schedule, cut when the validation bound has stopped rising."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.factor, self.n_cuts = settings, 1.0, MAX_CUTS if settings.cools_down else 0
@@ -120,7 +120,7 @@ class Plan:
         return self.factor * self.settings.rate(epoch)
 
     def cut(self) -> bool:
-        """Lower the rate for the rest of the fit; False once that has been done often enough."""
+        """Lower the rate for the rest of the fit; return False if no cuts are left."""
         self.n_cuts -= 1
         self.factor *= RATE_CUT
         return self.n_cuts >= 0
@@ -128,7 +128,7 @@ class Plan:
 
 @dataclass
 class History:
-    """What a fit leaves: the means of all terms per epoch, and the validation bound where there is one."""
+    """Record of a fit: the means of all terms per epoch, and the validation bound if there is one."""
 
     epochs: dict[str, list[float]] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
@@ -140,7 +140,7 @@ class History:
 
 
 class NonFiniteError(ValueError):
-    """Training met infinite or undefined numbers again and again."""
+    """Training repeatedly produced infinite or undefined numbers."""
 
 
 def train(
@@ -161,12 +161,12 @@ def train(
     terms : sequence of Term
     settings : Settings
     rng : Generator or None
-        Orders the rows and draws the noise.
+        Shuffles the rows and draws the noise.
     validation : Term or None
         Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, the weights of the
-        best epoch come back and training ends, or, where it ``cools_down``, goes on from them at a lower rate.
+        best epoch are restored. Training then ends or, with ``cools_down``, continues from them at a lower rate.
     before_epoch : callable
-        Called as each epoch begins.
+        Called before each epoch.
     on_epoch : callable
         Called after each epoch; training stops when it returns True.
 
@@ -177,7 +177,7 @@ def train(
     Raises
     ------
     NonFiniteError
-        After ``MAX_ROLLBACKS`` epochs that had to be taken back.
+        If an epoch is not finite after ``MAX_ROLLBACKS`` rollbacks.
     """
     history, rollback, stopping, plan = History(), Rollback(module), EarlyStopping(module, settings), Plan(settings)
     optimizer, epoch = make_optimizer(module, settings), 0
@@ -210,10 +210,10 @@ def train(
 
 @contextmanager
 def subnormals_flushed() -> Iterator[None]:
-    """Count subnormal numbers as 0 on this thread, and put its mode back at the end.
+    """Treat subnormal numbers as 0 on this thread, and restore its mode at the end.
 
     Gradients of rows whose class is certain shrink below 1e-38, where a CPU multiplies many times more slowly: late
-    epochs of an M2 took five times the seconds of early ones.
+    epochs of an M2 took five times as long as early ones.
     """
     smallest = torch.tensor(torch.finfo(torch.float32).tiny)
     already = bool(smallest * 0.5 == 0)
@@ -233,7 +233,7 @@ def run_epoch(
     epoch: int,
     rate: float,
 ) -> dict[str, float]:
-    """One pass over the rows of the longest source; gives the mean of every term."""
+    """Train for one epoch, and return the mean of every term."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
     kl_weight, means = settings.kl_weight(epoch), Means()
@@ -241,7 +241,7 @@ def run_epoch(
     for batches in steps(terms, rng, settings.n_steps):
         optimizer.zero_grad(set_to_none=True)
         loss = step(terms, batches, settings, rng, kl_weight, means)
-        if loss.requires_grad:  # else the objective has written its gradient by hand
+        if loss.requires_grad:  # else the objective has written the gradients itself
             loss.backward()
         reduce_gradients(parameters)
         optimizer.step()
@@ -256,7 +256,7 @@ def step(
     kl_weight: float,
     means: Means,
 ) -> Tensor:
-    """The loss of one step: minus the weighted sum of the terms' means. The minus sign stands here and nowhere else."""
+    """The loss of one step: minus the weighted sum of the terms' means. The minus sign is only in this function."""
     objective = bound = torch.zeros((), device=batches[0].x.device)
     for term, batch in zip(terms, batches, strict=True):
         with linear_layers_in(settings.precision, batch.x.device.type):
@@ -274,17 +274,17 @@ def step(
 
 
 def linear_layers_in(precision: str, device: str) -> AbstractContextManager[object]:
-    """Autocast linear layers to bfloat16, or leave them."""
+    """Autocast linear layers to bfloat16, or leave them in float32."""
     return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
 def bound_of(value: BoundTerms | Tensor, kl_weight: float = 1.0) -> Tensor:
-    """The bound per row of what an objective gave."""
+    """The bound per row, from the value of an objective."""
     return value if isinstance(value, Tensor) else value.total(kl_weight)
 
 
 def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
-    """Mean over rows of weight times bound; not divided by the batch's weights, which would bias the gradient."""
+    """Mean over rows of weight times bound. Dividing by the batch's sum of weights would bias the gradient."""
     return bound.mean() if weight is None else (weight * bound).mean()
 
 
@@ -295,14 +295,14 @@ class Means:
         self.steps: dict[str, list[Tensor]] = {}
 
     def add(self, name: str, value: BoundTerms | Tensor) -> None:
-        """Add a step's value: a scalar, rows, or a bound whose parts get ``name`` in front."""
+        """Add a step's value: a scalar, a value per row, or a bound, whose parts get the prefix ``name``."""
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
             self.steps.setdefault(key, []).append(rows.detach().mean())
 
     def read(self) -> dict[str, float]:
-        """Wait for the device and give the means."""
+        """Wait for the device and return the means."""
         means = torch.stack([torch.stack(values).mean() for values in self.steps.values()])
         return dict(zip(self.steps, means.tolist(), strict=True))
 
@@ -316,19 +316,19 @@ def steps(terms: Sequence[Term], rng: Generator | None, n_steps: int | None = No
 
 
 def n_batches(term: Term) -> int:
-    """Batches of a pass over a term's rows."""
+    """Number of batches of a pass over a term's rows."""
     return math.ceil(term.source.n_rows / term.batch_size)
 
 
 def endless(term: Term, rng: Generator | None) -> Iterator[Batch]:
-    """Batches of a source, shuffled anew at each pass, sizes within one of each other: no tiny last batch."""
+    """Endless batches of a source, reshuffled at each pass; sizes differ by at most one, with no tiny last batch."""
     while True:
         for indices in term.source.order(rng).tensor_split(n_batches(term)):
             yield term.source.rows(indices, rng)
 
 
 def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Adam; the penalties on weight matrices enter as its weight decay."""
+    """Adam, with the penalties on weight matrices as weight decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, p in module.named_parameters():
         if p.requires_grad and p.numel():
@@ -346,15 +346,15 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
 
 
 def trained(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that training moves."""
+    """The parameters that are trained."""
     return [p for p in module.parameters() if p.requires_grad and p.numel()]
 
 
 def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """The one door that gradients pass between backward and step: here they are clipped."""
+    """Process all gradients between backward and step: clip them."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
-    if norm.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # the CPU need not wait to know, and spares itself a pass
+    if norm.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # on a CPU the check does not wait, and skips a pass
         factor = (MAX_GRADIENT_NORM / norm).clamp(max=1.0)
         for g in gradients:
             g.mul_(factor)
@@ -366,7 +366,7 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 class Rollback:
-    """Takes back an epoch that met non-finite numbers, to be run again at half the rate."""
+    """Takes back an epoch with non-finite numbers, which then runs again at half the learning rate."""
 
     def __init__(self, module: nn.Module) -> None:
         self.good = snapshot(module)
@@ -374,7 +374,7 @@ class Rollback:
         self.rate_factor = 1.0
 
     def accepts(self, record: dict[str, float], module: nn.Module) -> bool:
-        """Whether every mean and every weight is finite; if so, these weights are the ones to come back to."""
+        """Whether every mean and every weight is finite; if so, keep these weights for ``restore``."""
         norms = torch.stack([p.detach().norm() for p in module.parameters()])
         finite = all(map(math.isfinite, record.values())) and bool(norms.isfinite().all())
         if finite:
@@ -382,7 +382,7 @@ class Rollback:
         return finite
 
     def restore(self, module: nn.Module, epoch: int, settings: Settings) -> None:
-        """Bring the last good weights back."""
+        """Restore the last finite weights and halve the learning rate; raise after ``MAX_ROLLBACKS`` of these."""
         self.rollbacks += 1
         if self.rollbacks > MAX_ROLLBACKS:
             rate = self.rate_factor * settings.rate(epoch)
@@ -392,7 +392,7 @@ class Rollback:
 
 
 class EarlyStopping:
-    """The best validation bound so far, and its weights."""
+    """Keeps the best validation bound so far, and its weights."""
 
     def __init__(self, module: nn.Module, settings: Settings) -> None:
         self.module, self.settings = module, settings
@@ -400,24 +400,24 @@ class EarlyStopping:
         self.to_beat = -math.inf
 
     def update(self, epoch: int, bound: float) -> None:
-        """Take note of an epoch's validation bound."""
+        """Record an epoch's validation bound."""
         if bound > self.bound:
             self.bound, self.weights = bound, snapshot(self.module)
         if bound > self.to_beat + self.settings.tol:
             self.to_beat, self.last_gain = bound, epoch
 
     def is_stale(self, epoch: int) -> bool:
-        """Whether the bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, those of the warm-up left out."""
+        """Whether the bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, not counting the KL warm-up."""
         return epoch - max(self.last_gain, self.settings.kl_warmup) >= self.settings.n_iter_no_change
 
     def restore(self) -> None:
-        """Bring the best weights back."""
+        """Restore the best weights."""
         self.module.load_state_dict(self.weights)
 
 
 @torch.no_grad()
 def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> float:
-    """Mean bound of held-out rows in nats, in float32, under the same noise at every call."""
+    """Mean bound of held-out rows in nats, in float32, with the same noise at every call."""
     device = next(module.parameters()).device
     noise = None if rng is None else Generator(device).manual_seed(0)
     parts = torch.arange(term.source.n_rows, device=device).split(term.batch_size)

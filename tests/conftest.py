@@ -1,4 +1,4 @@
-"""What all tests share: one thread, no window, seeded data."""
+"""Fixtures and settings of all tests: one thread, no window, seeded data."""
 
 import os
 import sys
@@ -43,7 +43,7 @@ def few_labels():
 
 @pytest.fixture
 def data_folder(request):
-    """The folder SKDGM_DATA; skips where it, or a file that @pytest.mark.needs_files names, is not there."""
+    """The folder SKDGM_DATA; skip the test if it, or a file named by @pytest.mark.needs_files, is missing."""
     folder = os.environ.get("SKDGM_DATA")
     if not folder:
         pytest.skip("SKDGM_DATA is not set: no folder of real data")

@@ -1,4 +1,4 @@
-"""Imports go down only: each module of skdgm imports what its line in DOWN and OUTSIDE allows, and nothing else."""
+"""Check that imports only go down: each module of skdgm imports only what its line in DOWN and OUTSIDE allows."""
 
 import ast
 import subprocess
@@ -33,7 +33,7 @@ DOWN = {
     "display": ["_labels", "display"],
     "__init__": ["estimators"],
 }
-# module: the packages that it may import, beside Python's own
+# module: the packages that it may import, in addition to the standard library
 OUTSIDE = {
     **dict.fromkeys([*TORCH_MODULES, "training"], {"torch"}),
     "sources": {"torch", "numpy"},
@@ -49,7 +49,7 @@ def module_of(file):
 
 
 def imported(tree, file):
-    """The dotted name of everything that a file imports, `from a.b import c` being a.b.c."""
+    """Yield the dotted name of everything that a file imports; `from a.b import c` gives a.b.c."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -71,7 +71,7 @@ def test_imports_go_down_only(file):
         elif package not in sys.stdlib_module_names:
             assert package in OUTSIDE[module], f"{file} imports {name}, module {module!r} may import {OUTSIDE[module]}"
         if package == "sklearn" and module != "_sklearn_compat":
-            assert not any(part.startswith("_") for part in rest), f"{name} in {file} belongs into _sklearn_compat.py"
+            assert not any(part.startswith("_") for part in rest), f"{name} in {file} belongs in _sklearn_compat.py"
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -88,7 +88,7 @@ def test_display_imports_matplotlib_only_to_plot(file):
 
 
 def test_torch_is_loaded_with_the_first_estimator_only():
-    """datasets, model_selection and the like do without it; every public name is there on demand, and no other."""
+    """datasets, model_selection and similar modules do not load it; public names, and no others, load on demand."""
     code = (
         "import sys, skdgm, skdgm.datasets, skdgm.model_selection, skdgm.display, skdgm.svm.annealing; "
         "assert not {'torch', 'matplotlib'} & set(sys.modules); "

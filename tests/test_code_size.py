@@ -1,4 +1,4 @@
-"""No file of skdgm holds more than 300 lines of code: one that does has more than one job."""
+"""Check that no file of skdgm has more than 300 lines of code: a longer file does more than one job."""
 
 import ast
 import io
@@ -24,7 +24,7 @@ FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 def code_lines(source):
-    """Numbers of the lines that hold code: no docstring, comment, blank line or function signature."""
+    """Numbers of the lines that hold code, without docstrings, comments, blank lines and function signatures."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     lines = {line for token in tokens if token.type not in NOT_CODE for line in range(token.start[0], token.end[0] + 1)}
     for node in ast.walk(ast.parse(source)):
@@ -42,7 +42,7 @@ def docstring_lines(node):
 
 
 def signature_lines(node):
-    """From ``def`` to the line before the body; a body that stands on the line of the signature is code."""
+    """Lines from ``def`` to the line before the body; a body on the line of the signature counts as code."""
     first = min(part.lineno for part in [node.body[0], *getattr(node.body[0], "decorator_list", [])])
     return set(range(node.lineno, first))
 
@@ -80,4 +80,4 @@ class A:  # 2
 @pytest.mark.parametrize("file", FILES)
 def test_file_has_one_job(file):
     n_lines = len(code_lines((ROOT / file).read_text("utf8")))
-    assert n_lines <= MAX_LINES, f"{file} has {n_lines} lines of code, more than {MAX_LINES}: split it by its jobs"
+    assert n_lines <= MAX_LINES, f"{file} has {n_lines} lines of code, more than {MAX_LINES}: split it by task"

@@ -1,4 +1,4 @@
-"""Each column its own kind and its own scale: what "auto" chooses, rows out of range, bad cells, units, densities."""
+"""Likelihood and scale per column: what "auto" chooses, rows out of range, bad cells, units, densities."""
 
 import warnings
 from functools import cache
@@ -21,7 +21,7 @@ EVERY_DENSITY = pytest.mark.parametrize("estimator", DENSITIES, ids=lambda estim
 
 
 def fitted(estimator, X, n_labeled=20, **params):
-    """`estimator` fitted quickly; a classifier gets labels by the first column."""
+    """Fit `estimator` quickly; classifiers get labels that depend on the first column."""
     if estimator is M1M2Classifier:
         params = {"encoder": VAE(2, **{**FAST, "max_iter": params.get("max_iter", 5)}), **params}
     model = estimator(2, **{**FAST, **params})
@@ -40,13 +40,13 @@ def kinds(model):
 
 
 def skewed_bits(n=300, n_columns=6, seed=0):
-    """0/1 columns, by turns mostly 1 and mostly 0."""
+    """0/1 columns, alternately mostly 1 and mostly 0."""
     shares = np.where(np.arange(n_columns) % 2 == 0, 0.9, 0.1)
     return (np.random.default_rng(seed).random((n, n_columns)) < shares).astype(float)
 
 
 def mixed(n=300, seed=0):
-    """Three numbers that hang together and three 0/1 columns that hang on them."""
+    """Three dependent numeric columns and three 0/1 columns that depend on them."""
     rng = np.random.default_rng(seed)
     numbers = rng.standard_normal((n, 1)) + 0.5 * rng.standard_normal((n, 3))
     bits = numbers + 0.5 * rng.standard_normal((n, 3)) > [-1, 0, 1]
@@ -55,7 +55,7 @@ def mixed(n=300, seed=0):
 
 @cache
 def fitted_once(estimator, table, **params):
-    """A fitted model that several tests read, and its rows."""
+    """A fitted model that several tests use, and its rows."""
     X = table()
     return fitted(estimator, X, **params), X
 
@@ -64,7 +64,7 @@ def fitted_once(estimator, table, **params):
 
 
 def test_digits_are_an_image(digits):
-    """17 gray levels: Bernoulli throughout, and a kind and a reason for each column."""
+    """17 gray levels: Bernoulli for every column, with a kind and a reason for each."""
     model = fitted(VAE, digits[0][:300])
     assert kinds(model) == ["bernoulli"] * 64 and model.likelihood_ == "bernoulli"
     assert all(isinstance(column.reason, str) and column.reason for column in model.likelihoods_)
@@ -72,7 +72,7 @@ def test_digits_are_an_image(digits):
 
 @pytest.mark.needs_files("mnist.npz")
 def test_mnist_is_an_image(data_folder):
-    """256 gray levels are the most that an image has."""
+    """256 gray levels are the most that an image may have."""
     X = load_mnist(return_X_y=True, subset="test")[0][:300]
     model = fitted(VAE, X, max_iter=1)
     assert set(kinds(model)) == {"bernoulli"}
@@ -80,7 +80,7 @@ def test_mnist_is_an_image(data_folder):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_min_max_scaled_columns_with_many_zeros_are_gaussian(seed):
-    """45 % zeros in [0, 1], but thousands of distinct values: numbers, no image."""
+    """45 % zeros in [0, 1], but thousands of distinct values: numbers, not an image."""
     rng = np.random.default_rng(seed)
     X = rng.gamma(2.0, size=(400, 5)) * (rng.random((400, 5)) > 0.45)
     assert kinds(fitted(VAE, MinMaxScaler().fit_transform(X))) == ["gaussian"] * 5
@@ -88,7 +88,7 @@ def test_min_max_scaled_columns_with_many_zeros_are_gaussian(seed):
 
 @pytest.mark.parametrize(("n_values", "expected"), [(256, "bernoulli"), (257, "gaussian")])
 def test_an_image_has_at_most_256_distinct_values(n_values, expected):
-    """Counted in the whole table."""
+    """The values are counted in the whole table."""
     levels = np.linspace(0, 1, n_values)
     X = np.zeros((2, n_values))
     X[0] = levels
@@ -101,7 +101,7 @@ def test_an_image_has_at_most_256_distinct_values(n_values, expected):
 
 @pytest.mark.parametrize(("share", "expected"), [(0.35, "bernoulli"), (0.31, "gaussian")])
 def test_the_third_is_counted_among_the_columns_that_are_not_0_and_1_only(share, expected):
-    """0/1 columns beside gray ones do not make these an image."""
+    """0/1 columns next to gray ones do not turn the gray ones into an image."""
     rng = np.random.default_rng(0)
     gray = rng.integers(1, 16, (200, 4)) / 16
     gray.ravel()[rng.choice(gray.size, int(share * gray.size), replace=False)] = 0.0
@@ -111,7 +111,7 @@ def test_the_third_is_counted_among_the_columns_that_are_not_0_and_1_only(share,
 
 @EVERY_DENSITY
 def test_a_min_max_scaler_beside_a_one_hot_encoder(estimator):
-    """The numbers are Gaussian, the dummies Bernoulli; a frame goes in through the pipeline's usual parts."""
+    """Numeric columns are Gaussian, dummies are Bernoulli; a data frame passes through an ordinary pipeline."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(
         {"income": rng.lognormal(size=200), "city": rng.choice(["x", "y", "z"], 200), "age": rng.normal(size=200)}
@@ -139,7 +139,7 @@ def test_a_min_max_scaler_beside_a_one_hot_encoder(estimator):
     ids=["int", "bool", "missing cells", "rounding", "0 1 2", "0 2", "0 -1", "half", "1 2"],
 )
 def test_a_column_of_only_0_and_1_is_bernoulli(column, expected):
-    """Each column by itself, beside one of numbers."""
+    """Each column separately, next to a numeric one."""
     cells = np.resize(column, 90)
     X = pd.DataFrame({"number": np.random.default_rng(0).normal(size=90), "column": cells})
     assert kinds(fitted(VAE, X)) == ["gaussian", expected]
@@ -147,26 +147,26 @@ def test_a_column_of_only_0_and_1_is_bernoulli(column, expected):
 
 @pytest.mark.parametrize("unit", [1e-12, 1e-9, 1e-7, 1e-6, 1e-5])
 def test_small_numbers_are_no_rounding_of_0(unit):
-    """Farads, meters of light: cells that differ among themselves are numbers, however small their unit."""
+    """Farads, wavelengths in meters: cells that differ from one another are numbers, however small the unit."""
     X = unit * np.random.default_rng(0).lognormal(size=(200, 2))
     assert kinds(fitted(VAE, X, max_iter=1)) == ["gaussian"] * 2
 
 
 def test_columns_of_booleans_alone():
-    """A boolean array is 0 and 1."""
+    """A boolean array counts as 0 and 1."""
     assert kinds(fitted(VAE, skewed_bits(100).astype(bool))) == ["bernoulli"] * 6
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_heteroscedastic"])
 def test_a_named_likelihood_is_that_of_every_column(likelihood):
-    """Strings work as before."""
+    """A likelihood given by name applies to all columns."""
     model = fitted(VAE, skewed_bits(), likelihood=likelihood)
     assert kinds(model) == [likelihood] * 6 and model.likelihood_ == likelihood
 
 
 @EVERY_DENSITY
 def test_draws_and_means_of_a_mixed_table_are_of_their_kinds(estimator):
-    """0/1 cells are drawn as 0 or 1 and decoded as probabilities; numbers come in their units."""
+    """0/1 cells are drawn as 0 or 1 and decoded as probabilities; numbers keep their units."""
     model, X = fitted_once(estimator, mixed, max_iter=20)
     rows = model.sample(200, random_state=0)
     rows = rows[0] if estimator in CLASSIFIERS else rows
@@ -179,7 +179,7 @@ def test_draws_and_means_of_a_mixed_table_are_of_their_kinds(estimator):
 @pytest.mark.parametrize("estimator", [VAE, DLGM, M2Classifier], ids=lambda estimator: estimator.__name__)
 @pytest.mark.parametrize("unit", [1.0, 1e-7, 1e7])
 def test_the_density_of_a_mixed_table_integrates_to_one(estimator, unit):
-    """Summed over the 0/1 column and integrated over the number, in whatever unit it has."""
+    """Summed over the 0/1 column and integrated over the numeric column, in any unit."""
     rng = np.random.default_rng(0)
     bit = rng.random(300) < 0.3
     X = np.column_stack([unit * (rng.standard_normal(300) + 3 * bit), bit])
@@ -193,7 +193,7 @@ def test_the_density_of_a_mixed_table_integrates_to_one(estimator, unit):
 
 
 def with_one_cell(X, value):
-    """Each row once per column, that column's cell set to `value`."""
+    """Each row once per column, with that column's cell set to `value`."""
     cells = np.repeat(X[None], X.shape[1], axis=0)
     for j in range(X.shape[1]):
         cells[j, :, j] = value
@@ -203,7 +203,7 @@ def with_one_cell(X, value):
 @EVERY_DENSITY
 @pytest.mark.parametrize("value", [3, -2, 0.5])
 def test_a_row_out_of_range_is_finite_and_scores_below_the_clipped_one(estimator, value):
-    """Under a kind that "auto" chose, for columns that are mostly 1 and mostly 0. 0.5 is as far from both."""
+    """With the kind that "auto" chose, for columns of mostly 1 and of mostly 0; 0.5 is equally far from both."""
     model, X = fitted_once(estimator, skewed_bits, max_iter=30)
     bad, low, high = (with_one_cell(X[:20], cell) for cell in (value, 0, 1))
     found, lower, upper = np.split(model.score_samples(np.vstack([bad, low, high])), 3)
@@ -212,7 +212,7 @@ def test_a_row_out_of_range_is_finite_and_scores_below_the_clipped_one(estimator
 
 
 def test_each_cell_out_of_range_costs():
-    """Two bad cells score below one, one below none."""
+    """Two bad cells score lower than one, and one lower than none."""
     X = skewed_bits()
     model = fitted(VAE, X, max_iter=30)
     means = []
@@ -225,7 +225,7 @@ def test_each_cell_out_of_range_costs():
 
 
 def test_gray_cells_are_in_range_of_an_image_and_others_are_not(digits):
-    """In an image a half is a probability; 3 and -2 are out of range there too."""
+    """In an image 0.5 is a probability; 3 and -2 are out of range even there."""
     X = digits[0][:300]
     model = fitted(VAE, X, max_iter=20)
     bad = X.copy()
@@ -237,7 +237,7 @@ def test_gray_cells_are_in_range_of_an_image_and_others_are_not(digits):
 @pytest.mark.parametrize("column", [0, 3], ids=["gaussian", "bernoulli"])
 @pytest.mark.parametrize("value", [-1e6, 1e30, -1e300])
 def test_scores_are_finite_whatever_the_cell(estimator, column, value):
-    """No infinity and no NaN; such a row scores below all that were fitted."""
+    """Neither infinite nor NaN; such a row scores below all training rows."""
     model, X = fitted_once(estimator, mixed)
     bad = X[:20].copy()
     bad[:, column] = value
@@ -249,7 +249,7 @@ def test_scores_are_finite_whatever_the_cell(estimator, column, value):
 @EVERY_DENSITY
 @pytest.mark.parametrize("value", [3, -2])
 def test_a_named_bernoulli_raises_out_of_range(estimator, value):
-    """In fit, and in score_samples after a fit in range."""
+    """In fit, and in score_samples after a fit to rows in range."""
     if estimator is M1M2Classifier:
         params = {"encoder": VAE(2, **FAST, likelihood="bernoulli")}
     else:
@@ -265,7 +265,7 @@ def test_a_named_bernoulli_raises_out_of_range(estimator, value):
 
 @pytest.mark.parametrize("likelihood", ["auto", "bernoulli"])
 def test_rounding_counts_as_in_range(likelihood):
-    """1 + 2e-16 and -1e-17, as MinMaxScaler gives them, are 1 and 0: in fit and in score_samples."""
+    """1 + 2e-16 and -1e-17, as MinMaxScaler returns them, count as 1 and 0, in fit and in score_samples."""
     X = skewed_bits()
     rounded = X.copy()
     rounded[rounded[:, 0] == 1, 0] = np.nextafter(1, 2)
@@ -278,7 +278,7 @@ def test_rounding_counts_as_in_range(likelihood):
 
 
 def test_rounding_leaves_an_image_an_image(digits):
-    """A gray image whose largest level came out as 1 + 2e-16."""
+    """A gray image with 1 + 2e-16 as its largest level."""
     X = digits[0][:200].astype(float)
     X[X == 1] = np.nextafter(1, 2)
     model = fitted(VAE, X)
@@ -291,7 +291,7 @@ BREAST_CANCER = load_breast_cancer()
 
 
 def spoiled(X, value, column=7, row=None):
-    """X with one more row of `value` in each cell, or in one cell of `row`."""
+    """X with one more row that has `value` in every cell, or with `value` in one cell of `row`."""
     if row is None:
         return np.vstack([X, np.full((1, X.shape[1]), value)])
     X = X.copy()
@@ -309,7 +309,7 @@ def outlier_auc(model, X):
 
 @pytest.mark.parametrize("value", [-9999.0, 99999.0])
 def test_one_bad_row_among_569_leaves_the_outlier_auc(value):
-    """A row of missing-value codes costs a hundredth at most."""
+    """A row of missing-value codes costs at most 0.01."""
     X = BREAST_CANCER.data
     params = {"max_iter": 60, "random_state": 0}
     clean = outlier_auc(VAE(**params).fit(X), X)
@@ -335,7 +335,7 @@ def test_one_bad_row_leaves_the_accuracy(value):
 @EVERY_DENSITY
 @pytest.mark.parametrize("value", [-9999, 99999])
 def test_a_bad_cell_warns_once_naming_column_and_value(estimator, value):
-    """In fit, by the column's name; nothing later says it again."""
+    """The warning comes in fit, with the column's name, and is not repeated later."""
     frame = pd.DataFrame(spoiled(mixed()[:, :3], value, column=1, row=30), columns=["age", "weight", "height"])
     with pytest.warns(UserWarning) as record:
         model = fitted(estimator, frame)
@@ -347,7 +347,7 @@ def test_a_bad_cell_warns_once_naming_column_and_value(estimator, value):
 
 
 def test_without_names_the_columns_number_is_given():
-    """An array's columns are counted from 0, or named x0, x1 as in get_feature_names_out."""
+    """Columns of an array are counted from 0, or named x0, x1 as in get_feature_names_out."""
     with pytest.warns(UserWarning, match=r"-9999") as record:
         fitted(VAE, spoiled(mixed()[:, :3], -9999, column=1, row=30))
     assert len(record) == 1 and "1" in str(record[0].message).replace("-9999", "").replace("1000", "")
@@ -355,7 +355,7 @@ def test_without_names_the_columns_number_is_given():
 
 @pytest.mark.parametrize(("n_rows", "n_bad", "warns"), [(300, 1, True), (4000, 3, True), (1000, 5, False)])
 def test_at_most_a_thousandth_of_the_cells_is_an_error_of_entry(n_rows, n_bad, warns):
-    """At least one cell; many such cells are what the column is like."""
+    """At least one cell may be an error; many such cells are typical of the column."""
     X = np.random.default_rng(0).normal(size=(n_rows, 3))
     X[:n_bad, 1] = 99999
     with warnings.catch_warnings(record=True) as record:
@@ -365,7 +365,7 @@ def test_at_most_a_thousandth_of_the_cells_is_an_error_of_entry(n_rows, n_bad, w
 
 
 def test_cells_within_1000_scales_do_not_warn():
-    """A cell 300 sd away, and one far away whose neighbor is almost as far."""
+    """A cell 300 sd away, and a far cell with a neighbor that is almost as far."""
     X = np.random.default_rng(0).normal(size=(500, 3))
     X[0, 1] = 300
     X[0, 2], X[1, 2], X[2, 2] = 9000, 1500, 200
@@ -373,7 +373,7 @@ def test_cells_within_1000_scales_do_not_warn():
 
 
 def adult_like(n=4000, seed=0):
-    """Capital gain: 92 % zeros, the rest log-normal, half a percent at the cap 99999; beside age and hours."""
+    """Capital gain (92 % zeros, the rest log-normal, half a percent at the cap 99999), age and hours."""
     rng = np.random.default_rng(seed)
     gain = np.where(rng.random(n) < 0.08, rng.lognormal(8.5, 1.0, n).round(), 0.0)
     gain[rng.random(n) < 0.005] = 99999
@@ -392,12 +392,12 @@ def adult_like(n=4000, seed=0):
     ids=["adult", "log-normal", "wide log-normal", "t", "counts"],
 )
 def test_heavy_tails_and_many_zeros_do_not_warn(X):
-    """These columns are like that; every score is finite."""
+    """Such values are typical of these columns; every score is finite."""
     assert np.all(np.isfinite(fitted(VAE, X, max_iter=1).score_samples(X)))
 
 
 def test_a_zero_heavy_column_is_scaled_by_its_other_cells():
-    """Its quartiles coincide, and yet typical gains are no outliers beyond all measure."""
+    """Its quartiles coincide, yet typical gains do not become extreme outliers."""
     X = adult_like(2000)
     model = fitted(VAE, X, max_iter=60)
     ordinary = X[:, 1] < 20000
@@ -412,7 +412,7 @@ def test_a_zero_heavy_column_is_scaled_by_its_other_cells():
 @EVERY_DENSITY
 @pytest.mark.parametrize("value", [0.0, 5.0, -1.7e9])
 def test_a_constant_column_is_kept(estimator, value):
-    """It fits, scores, decodes to its value, and says no word."""
+    """The model fits, scores, decodes the column to its value, and does not warn."""
     X = mixed()
     X[:, 1] = value
     model = fitted(estimator, X, max_iter=20)
@@ -447,7 +447,7 @@ DENSE = {"max_iter": 20, "n_importance_samples": 100, "early_stopping": False}
 @pytest.mark.parametrize("estimator", [VAE, DLGM, M2Classifier], ids=lambda estimator: estimator.__name__)
 @pytest.mark.parametrize("c", [8.0, 1e-7, 1e7], ids=str)
 def test_scaling_a_column_shifts_the_log_density_by_minus_log_c(estimator, c):
-    """Exactly, up to the noise of the importance weights: 1e-7 and 1e7 are units like others."""
+    """Exactly, up to the noise of the importance weights, even for units as extreme as 1e-7 and 1e7."""
     model, X = fitted_once(estimator, mixed, **DENSE)
     scaled = X * [1, c, 1, 1, 1, 1]
     before = model.score_samples(X)
@@ -457,7 +457,7 @@ def test_scaling_a_column_shifts_the_log_density_by_minus_log_c(estimator, c):
 
 
 def test_only_observed_columns_count():
-    """A row without its scaled cell does not shift."""
+    """The density of a row does not shift if its scaled cell is missing."""
     X, c = mixed(), 2.0**20
     hidden = X.copy()
     hidden[::2, 1] = np.nan
@@ -469,7 +469,7 @@ def test_only_observed_columns_count():
 
 
 def test_an_offset_of_a_time_stamp_changes_nothing():
-    """1.7e9 seconds and an hour's spread: the same density, and codes to the seconds."""
+    """1.7e9 seconds with a spread of an hour: the same density and codes, and the same decoded times up to seconds."""
     X = mixed() * [1, 1000, 1, 1, 1, 1]
     moved = X + [0, 1.7e9, 0, 0, 0, 0]
     before, after = fitted(VAE, X, **DENSE), fitted(VAE, moved, **DENSE)
@@ -482,7 +482,7 @@ def test_an_offset_of_a_time_stamp_changes_nothing():
 
 @pytest.mark.parametrize("unit", [2.0**-23, 2.0**23], ids=str)
 def test_units_do_not_move_a_classifier(unit):
-    """The same probabilities in other units."""
+    """Probabilities are the same in other units."""
     model, X = fitted_once(M2Classifier, mixed, **DENSE)
     scale = np.array([unit, 1, unit, 1, 1, 1])
     before = model.predict_proba(X)

@@ -1,4 +1,4 @@
-"""scikit-learn's own checks on every public estimator, those that parametrize_with_checks leaves out included."""
+"""scikit-learn's own checks on every public estimator, including those that parametrize_with_checks leaves out."""
 
 from inspect import signature
 
@@ -23,7 +23,7 @@ NEW_FOR_STRICT = (
 
 
 def encoder():
-    return skdgm.VAE(4, **SHORT, kl_warmup=1.0)  # as the classifiers' own default: the best density may need no codes
+    return skdgm.VAE(4, **SHORT, kl_warmup=1.0)  # the classifiers' default: the best density may need no codes
 
 
 ESTIMATORS = {
@@ -38,7 +38,7 @@ ESTIMATORS = {
 
 
 def variants():
-    """Every estimator; classifiers once with a marker of unlabeled rows and once without."""
+    """Every estimator; classifiers both with and without a marker of unlabeled rows."""
     for make in [*ESTIMATORS.values(), lambda: skdgm.TransductiveSVC(n_components=8)]:  # the primal trainer
         yield make()
         if "unlabeled_value" in make().get_params(deep=False):
@@ -47,19 +47,19 @@ def variants():
 
 
 def expected_failures(estimator):
-    """With the marker -1 a check that takes -1 for a class must fail; scikit-learn spares its own by name."""
+    """With the marker -1, a check that uses -1 as a class must fail; scikit-learn exempts its own classes by name."""
     if getattr(estimator, "unlabeled_value", None) == -1:
         return {"check_classifiers_classes": "labels -1 and 1: here -1 marks unlabeled rows (unlabeled_value=-1)"}
     return {}
 
 
 def test_every_public_estimator_is_checked():
-    """Whoever adds an estimator adds it here."""
+    """Fails if a new estimator is not added to this file."""
     assert set(ESTIMATORS) == set(skdgm.__all__)
 
 
 class StopAfter:
-    """A user's callback: some checks set max_iter=1000 where 60 epochs show as much."""
+    """A callback that stops the fit: some checks set max_iter=1000, but 60 epochs are enough."""
 
     def __init__(self, n_epochs):
         self.n_epochs = n_epochs
@@ -78,13 +78,13 @@ class StopAfter:
 
 
 def stopped(estimator):
-    """The estimator with that callback, where scikit-learn has callbacks."""
+    """The estimator with that callback, if scikit-learn has callbacks."""
     return estimator.set_callbacks(StopAfter(60)) if hasattr(estimator, "set_callbacks") else estimator
 
 
 @checks.parametrize_with_checks(list(variants()), expected_failed_checks=expected_failures, **NEW_FOR_STRICT)
 def test_scikit_learns_checks(estimator, check):
-    """All that check_estimator runs."""
+    """All checks that check_estimator runs."""
     is_slow = getattr(check, "func", check).__name__ == "check_class_weight_classifiers"
     check(stopped(estimator) if is_slow else estimator)
 
@@ -140,7 +140,7 @@ def test_balanced_class_weights_help_where_classes_are_unequal(name):
 
 @pytest.mark.parametrize("name", ["M1Classifier", "M2Classifier", "M1M2Classifier"])
 def test_defaults_learn_in_15_epochs(name):
-    """check_classifiers_train, which asks for 83 % on 200 and 300 rows, with nothing changed but the epochs."""
+    """check_classifiers_train, which requires 83 % on 200 and 300 rows, with defaults except for the epochs."""
     classifier = {
         "M1Classifier": lambda: skdgm.M1Classifier(encoder=skdgm.VAE(kl_warmup=1.0, max_iter=15)),
         "M2Classifier": lambda: skdgm.M2Classifier(max_iter=15),
@@ -152,7 +152,7 @@ def test_defaults_learn_in_15_epochs(name):
 
 
 def test_minus_one_is_a_class_where_nothing_is_unlabeled():
-    """The check that is expected to fail under unlabeled_value=-1 passes with None: no other difference is hidden."""
+    """The check that is expected to fail with unlabeled_value=-1 passes with None, so it hides no other failure."""
     named = {check for make in ESTIMATORS.values() for check in expected_failures(make())}
     assert named == {"check_classifiers_classes"}
     assert not any(

@@ -1,4 +1,4 @@
-"""mask_labels as a draw with stated counts; the loaders on made files, and on the real ones where SKDGM_DATA is set."""
+"""Tests of mask_labels and of the loaders, on generated files and, if SKDGM_DATA is set, on the real ones."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_y_itself_is_left_alone():
     ("available", "n_labeled", "wanted"),
     [
         ([90, 9, 9], 9, [3, 3, 3]),
-        ([90, 2, 9], 9, [4, 2, 3]),  # up to who draws the odd one
+        ([90, 2, 9], 9, [4, 2, 3]),  # up to the class that draws the odd label
         ([90, 1, 2], 30, [27, 1, 2]),
         ([3, 3, 3], 9, [3, 3, 3]),
         ([50, 50, 50], 3, [1, 1, 1]),
@@ -67,7 +67,7 @@ def test_water_filling_leaves_no_fairer_split(seed):
     n_labeled = rng.randint(6, available.sum() + 1)
     counts = np.array(_counts(mask_labels(_y(available), n_labeled, random_state=seed), 6))
     assert counts.sum() == n_labeled
-    # A class that could give one more has at most one less than the best served.
+    # A class with labels left has at most one less than the class with the most.
     assert all(counts[k] >= counts.max() - 1 for k in np.flatnonzero(counts < available))
 
 
@@ -332,9 +332,9 @@ def test_load_frey_faces(folder):
 
 
 def test_cifar_patches_are_cut_from_the_images(folder):
-    # Pixel (image, row, column, channel) holds a number of its own, so a patch tells where it came from.
-    place = np.stack(np.meshgrid(range(3), range(32), range(32), indexing="ij"), axis=-1).astype(np.uint8)
-    np.savez(folder / "cifar10_subset.npz", x_train=place, x_test=place[:1])
+    # Each pixel (image, row, column, channel) holds a different number, so a patch shows where it came from.
+    pixels = np.stack(np.meshgrid(range(3), range(32), range(32), indexing="ij"), axis=-1).astype(np.uint8)
+    np.savez(folder / "cifar10_subset.npz", x_train=pixels, x_test=pixels[:1])
     bunch = load_cifar_patches(200, patch_size=5, random_state=0)
     patches = np.rint(bunch.images * 255).astype(int)
     assert bunch.data.shape == (200, 75)

@@ -1,4 +1,4 @@
-"""Displays on stand-ins for estimators: numbers in, axes out."""
+"""Tests of the displays, with fake estimators: numbers in, axes out."""
 
 import builtins
 
@@ -18,7 +18,7 @@ from skdgm.display import (
 
 
 class FakeM2:
-    """Images of 4 pixels; the code of a row is its first two columns, a class adds its number."""
+    """Images of 4 pixels; a row's code is its first two columns, and decoding adds the number of the class."""
 
     unlabeled_value = "?"
 

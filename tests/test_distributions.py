@@ -1,4 +1,4 @@
-"""The densities against SciPy: values, draws, divergences."""
+"""Tests of the distributions against SciPy: values, draws, divergences."""
 
 import itertools
 
@@ -28,7 +28,7 @@ def a_normal(*shape):
 
 @pytest.mark.parametrize("lead", [(), (2,), (3, 2)])
 def test_normal_log_prob_is_scipys_summed_over_columns(lead):
-    """log N(x; mean, var) per row, whatever axes stand in front; x broadcasts over them."""
+    """log N(x; mean, var) per row, with any leading axes; x broadcasts over them."""
     q, x = a_normal(*lead, 4, 3), noise(4, 3)
     expected = scipy.stats.norm(q.mean.numpy(), q.sd.numpy()).logpdf(x.numpy()).sum(-1)
     np.testing.assert_allclose(q.log_prob(x).numpy(), expected, atol=1e-4)
@@ -52,7 +52,7 @@ def test_normal_draws_have_its_mean_and_variance_and_shape():
     assert np.abs(np.corrcoef(draws.T)[np.triu_indices(3, 1)]).max() < 0.03
 
 
-def test_normal_draws_are_reparametrised():
+def test_normal_draws_are_reparametrized():
     """d draw / d mean = 1 and d draw / d log_var = (draw - mean) / 2."""
     mean, log_var = noise(4, 3).requires_grad_(), noise(4, 3, seed=1).requires_grad_()
     draw = Normal(mean, log_var).rsample(generator())
@@ -62,7 +62,7 @@ def test_normal_draws_are_reparametrised():
 
 
 def test_expanded_normal_draws_independently():
-    """expand(k) puts k axes of different draws in front, of the same density."""
+    """expand(k) adds a leading axis of k different draws with the same density."""
     q = a_normal(4, 3)
     expanded = q.expand(5, 2)
     draws = expanded.rsample(generator())
@@ -80,7 +80,7 @@ def test_expanded_normal_keeps_its_mask():
 
 
 def test_kl_to_standard_is_the_integral():
-    """KL(q || N(0, I)) = E_q[log q - log p]: SciPy's quadrature column by column, and 0 at the prior alone."""
+    """KL(q || N(0, I)) = E_q[log q - log p]: SciPy's quadrature column by column; 0 only if q is the prior."""
     q = a_normal(2, 3)
     expected = np.zeros((2, 3))
     for i, j in np.ndindex(2, 3):
@@ -100,7 +100,7 @@ def test_log_standard_normal_is_the_density_of_independent_unit_normals():
 
 
 def test_bernoulli_log_prob_is_scipys():
-    """x log p + (1 - x) log(1 - p) on 0/1 rows, with axes in front."""
+    """x log p + (1 - x) log(1 - p) on 0/1 rows, with leading axes."""
     p, x = Bernoulli(3 * noise(2, 4, 3)), (noise(4, 3, seed=3) > 0).float()
     expected = scipy.stats.bernoulli(p.mean.double().numpy()).logpmf(x.numpy()).sum(-1)
     np.testing.assert_allclose(p.log_prob(x).numpy(), expected, atol=1e-4)
@@ -113,7 +113,7 @@ def test_bernoulli_sums_to_one():
 
 
 def test_bernoulli_is_linear_in_x():
-    """At a gray row: the expectation of log p over the binary rows drawn from it, by full enumeration."""
+    """At a gray row it is the expectation of log p over binary rows drawn from it, by full enumeration."""
     p, gray = Bernoulli(noise(3, 4)), torch.rand(3, 4, generator=generator())
     rows = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
     weight = scipy.stats.bernoulli(gray.numpy()[:, None]).pmf(rows.numpy()).prod(-1)
@@ -124,7 +124,7 @@ def test_bernoulli_is_linear_in_x():
 @pytest.mark.parametrize("lead", [(), (1,), (2,)])
 @pytest.mark.parametrize("masked", [False, True])
 def test_bernoulli_gradients_are_autograds(lead, masked):
-    """In logits and in x, with axes in front of either, against the formula written out."""
+    """For logits and x, with leading axes on either, against autograd through the formula."""
     logits, x = noise(*lead, 5, 3).mul_(40).requires_grad_(True), torch.rand(5, 3, requires_grad=True)
     observed = noise(5, 3, seed=4) > 0 if masked else None
     cells = x * logits - torch.logaddexp(logits, torch.zeros(()))
@@ -133,7 +133,7 @@ def test_bernoulli_gradients_are_autograds(lead, masked):
     own = Bernoulli(logits, observed).log_prob(x)
     torch.testing.assert_close(own, plain, rtol=1e-6, atol=1e-5)
     grads = [torch.autograd.grad((weight * value).sum(), (logits, x)) for value in (own, plain)]
-    if masked:  # a missing cell is replaced before: nothing of it is left in the gradient
+    if masked:  # missing cells are replaced first, so they do not affect the gradient
         grads = [(of_logits, of_x * observed) for of_logits, of_x in grads]
     for mine, wanted in zip(*grads, strict=True):
         torch.testing.assert_close(mine, wanted, rtol=1e-5, atol=1e-5)
@@ -150,7 +150,7 @@ def test_bernoulli_is_finite_at_extreme_logits():
 
 
 def test_bernoulli_draws_have_its_mean():
-    """Shares of ones within 4 standard errors, and only 0 and 1."""
+    """The fraction of ones is within 4 standard errors, and all cells are 0 or 1."""
     p = Bernoulli(noise(1, 6).expand(20000, 6))
     draws = p.rsample(generator()).numpy()
     assert set(np.unique(draws)) == {0.0, 1.0}
@@ -161,7 +161,7 @@ def test_bernoulli_draws_have_its_mean():
 # --- Categorical ------------------------------------------------------------------------------------------------------
 
 
-def test_categorical_is_normalised_and_shift_invariant():
+def test_categorical_is_normalized_and_shift_invariant():
     """Softmax: probabilities sum to one, a constant in the logits changes nothing, large ones do not overflow."""
     logits = noise(5, 4)
     q = Categorical(logits)
@@ -191,7 +191,7 @@ def test_categorical_entropy_is_scipys():
 
 
 def test_categorical_draws_have_its_probabilities():
-    """Chi-square of the counts, with axes in front of the rows."""
+    """Chi-squared test of the counts, with leading axes."""
     q = Categorical(noise(1, 1, 4).expand(2, 10000, 4))
     draws = q.sample(generator())
     assert draws.shape == (2, 10000)
@@ -205,7 +205,7 @@ def test_categorical_draws_have_its_probabilities():
 
 @pytest.mark.parametrize("offset", [0.0, -1000.0, 1000.0])
 def test_log_mean_exp_does_not_overflow(offset):
-    """log mean exp along an axis, where exp itself is 0 or infinite."""
+    """log mean exp along an axis, even if exp itself is 0 or infinite."""
     values = noise(6, 3)
     expected = logsumexp(values.double().numpy(), axis=0) - np.log(6) + offset
     np.testing.assert_allclose(log_mean_exp(values + offset).numpy(), expected, atol=2e-4)
@@ -230,7 +230,7 @@ def test_drawing_leaves_the_global_generator_alone():
 
 
 def test_what_is_seen_is_zero_where_nothing_is_observed():
-    """Zeros in place of masked cells, NaN among them; the row itself without a mask."""
+    """Masked cells, including NaN, become zeros; without a mask the row stays the same."""
     x = torch.tensor([[1.0, torch.nan], [3.0, 4.0]])
     observed = torch.tensor([[True, False], [False, True]])
     assert seen(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
@@ -246,7 +246,7 @@ def test_what_is_seen_is_zero_where_nothing_is_observed():
     ids=["Bernoulli", "Normal", "narrow Normal"],
 )
 def test_cross_log_prob_is_log_prob_of_every_pair(p):
-    """By products of matrices, even where the terms are thousands and their sum is small."""
+    """By matrix products, even if the terms are in the thousands and their sum is small."""
     x = torch.bernoulli(torch.full((6, 4), 0.5), generator=generator())
     pairs = p.expand(6).log_prob(x[:, None].expand(6, 5, 4))
     torch.testing.assert_close(p.cross_log_prob(x), pairs, rtol=1e-5, atol=1e-4)

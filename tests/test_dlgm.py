@@ -1,4 +1,4 @@
-"""DLGM: its layers, posteriors, regularizers, and rows with missing cells."""
+"""Tests of DLGM: layers, posteriors, regularizers, and rows with missing cells."""
 
 import numpy as np
 import pytest
@@ -31,13 +31,13 @@ def factor_rows(n, seed=0, n_columns=6):
 
 
 def with_holes(X, share=0.3, seed=0):
-    """X with a share of its cells missing, and where."""
+    """X with a share of its cells missing, and the mask of these."""
     holes = np.random.default_rng(seed).random(X.shape) < share
     return np.where(holes, np.nan, X), holes
 
 
 def binary_rows(n=200, seed=0):
-    """0/1 rows in two kinds."""
+    """0/1 rows of two kinds."""
     rng = np.random.default_rng(seed)
     p = np.where(rng.random((n, 1)) < 0.5, 0.9, 0.1) * np.ones(8)
     return (rng.random((n, 8)) < p).astype(float)
@@ -48,7 +48,7 @@ def binary_rows(n=200, seed=0):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian_heteroscedastic"])
 def test_one_diagonal_layer_is_the_vae(likelihood):
-    """The same fit, codes, densities, draws and imputations, bit for bit; with missing cells too."""
+    """The same fit, codes, densities, draws and imputations, bit for bit, even with missing cells."""
     X = binary_rows() if likelihood == "bernoulli" else factor_rows(100)
     for rows in (X, with_holes(X)[0]):
         vae = VAE(3, likelihood=likelihood, **FAST).fit(rows)
@@ -76,7 +76,7 @@ def test_layers_add_noise_from_the_top_down():
 
 @pytest.mark.parametrize("posterior", POSTERIORS)
 def test_a_linear_model_finds_the_density_of_factor_analysis(posterior):
-    """Held-out rows within 0.05 nats of factor analysis, whose model a linear decoder is."""
+    """Held-out rows within 0.05 nats of factor analysis, which is the model of a linear decoder."""
     X, X_test = factor_rows(3000), factor_rows(2000, seed=1)
     model = DLGM(
         2,
@@ -108,7 +108,7 @@ def test_every_posterior_and_depth_learns(posterior, layers):
 
 
 def test_a_correlated_posterior_gains_where_the_exact_one_is_correlated():
-    """A linear decoder held at oblique columns: rank one and full close the gap that the diagonal posterior leaves."""
+    """With a fixed linear decoder with oblique columns, rank one and full close the gap of the diagonal posterior."""
     X, gap = factor_rows(2000), {}
     common = {"hidden_layer_sizes": (), "likelihood": "gaussian", "max_iter": 60, "batch_size": 100}
     common |= {"learning_rate_init": 0.01, "weight_prior": None, "n_importance_samples": 200, "random_state": 0}
@@ -124,7 +124,7 @@ def test_a_correlated_posterior_gains_where_the_exact_one_is_correlated():
     for name in POSTERIORS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DLGMModule, "__init__", held)
-            patch.setattr(_latent_density, "start_at_factors", lambda *parts: None)  # it would set the weights held
+            patch.setattr(_latent_density, "start_at_factors", lambda *parts: None)  # it would set them
             model = DLGM(2, posterior=name, **common).fit(X)
         gap[name] = model.score(X) - model.elbo_samples(X).mean()
     assert gap["low_rank"] < 0.03 and gap["full"] < 0.03 and gap["diagonal"] > 0.3
@@ -134,7 +134,7 @@ def test_a_correlated_posterior_gains_where_the_exact_one_is_correlated():
 @pytest.mark.parametrize("factor", [20, 1e3, 1e6])
 @pytest.mark.parametrize("shape", [{"posterior": "diagonal"}, {"rank": 1}, {"rank": 3}, {"posterior": "full"}])
 def test_rows_far_from_the_data_are_unlikely_and_can_be_filled(shape, factor):
-    """Whatever the posterior: finite answers, densities below those of the data, holes filled."""
+    """For any posterior: finite results, densities below those of the data, missing cells filled."""
     X = load_wine().data
     model = DLGM(8, max_iter=30, random_state=0, n_importance_samples=20, **shape).fit(X)
     far = X.mean(0) + factor * (X - X.mean(0))
@@ -146,8 +146,8 @@ def test_rows_far_from_the_data_are_unlikely_and_can_be_filled(shape, factor):
         assert np.isfinite(answer).all()
 
 
-def test_early_stopping_watches_the_bound_that_is_trained():
-    """With several draws per row that is the importance-weighted one, not the evidence bound below it."""
+def test_early_stopping_monitors_the_bound_that_is_trained():
+    """With several draws per row that is the importance-weighted bound, not the lower ELBO."""
     X = binary_rows(400)
     model = DLGM(3, **{**FAST, "early_stopping": True}, n_importance_samples_train=10).fit(X)
     history = {name: np.array(values) for name, values in model.history_.items()}
@@ -156,8 +156,8 @@ def test_early_stopping_watches_the_bound_that_is_trained():
     assert model.n_iter_ == len(validation)
 
 
-def test_a_warm_start_may_meet_missing_cells_or_none():
-    """Recognition learns to be told, and goes on being told; untold weights begin where they say nothing."""
+def test_a_warm_start_may_have_missing_cells_or_none():
+    """The encoder gains an input for the mask and keeps it; the weights of the new input start at zero effect."""
     X = factor_rows(80)
     rows, _ = with_holes(X)
     for make in (VAE, DLGM):
@@ -167,11 +167,11 @@ def test_a_warm_start_may_meet_missing_cells_or_none():
         np.testing.assert_allclose(model.transform(X), before, atol=0.5)  # the scale is that of the first fit
         assert model.fit(X)._architecture["told_missing"]
     model = DLGM(3, posterior="full", warm_start=True, **FAST).fit(X)
-    model.set_params(rank=2).fit(X)  # of no concern to a full posterior
+    model.set_params(rank=2).fit(X)  # a full posterior ignores rank
 
 
 def test_more_training_draws_tighten_the_bound_that_is_reported():
-    """On the same module the importance-weighted bound of 5 draws lies above the evidence bound, in the mean."""
+    """On the same module, the mean importance-weighted bound of 5 draws is above the mean ELBO."""
     X = torch.from_numpy(binary_rows().astype(np.float32))
     module = DLGMModule(8, [2], [6], "relu", "bernoulli", "diagonal", 1, torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -186,7 +186,7 @@ def test_more_training_draws_tighten_the_bound_that_is_reported():
 
 
 def test_importance_weighted_training_reports_its_own_bound():
-    """history_["bound"] of 10 draws is above reconstruction minus KL, which is that of one."""
+    """history_["bound"] of 10 draws is above reconstruction minus KL, the bound of one draw."""
     model = DLGM(3, **FAST, n_importance_samples_train=10, kl_warmup=0).fit(binary_rows())
     history = {name: np.array(values) for name, values in model.history_.items()}
     assert np.all(history["bound"] > history["reconstruction"] - history["kl"])
@@ -212,7 +212,7 @@ def test_codes_are_those_of_the_top_layer_or_of_all():
 
 
 def test_active_units_count_what_varies():
-    """Layer by layer, the dimensions whose posterior mean has a variance above 0.01 over the training rows."""
+    """Per layer, the dimensions with a variance of the posterior mean above 0.01 over the training rows."""
     X = binary_rows(500)
     model = DLGM((4, 2), transform_layers="all", **FAST | {"max_iter": 40, "kl_warmup": 0}).fit(X)
     spread = model.transform(X).var(0) > 0.01
@@ -224,8 +224,8 @@ def test_active_units_count_what_varies():
 
 
 @pytest.mark.parametrize("kind", ["flip", "dropout", "gaussian"])
-def test_input_noise_reaches_recognition_only(kind, monkeypatch):
-    """The bound's rows stay clean; what recognition reads differs in the share of cells asked for."""
+def test_input_noise_reaches_the_encoder_only(kind, monkeypatch):
+    """The rows of the bound stay clean; the encoder input differs in the requested share of cells."""
     X, seen = binary_rows(400), []
     original = DLGMModule.bound
 
@@ -249,7 +249,7 @@ def test_input_noise_reaches_recognition_only(kind, monkeypatch):
 
 
 def test_code_noise_blurs_the_draws():
-    """With noise of sd s the reconstruction is that of draws with variance s^2 more: exact for a linear decoder."""
+    """Noise of sd s adds s^2 to the variance of the draws: exact for a linear decoder."""
     module = DLGMModule(3, [2], [], "relu", "gaussian", "diagonal", 1, torch.Generator().manual_seed(0))
     x = torch.randn(1, 3, generator=torch.Generator().manual_seed(1)).expand(40000, 3)
     rng = torch.Generator().manual_seed(2)
@@ -262,7 +262,7 @@ def test_code_noise_blurs_the_draws():
 
 
 def test_importance_imputation_is_the_conditional_mean_of_a_linear_model():
-    """E[x_missing | x_observed] of the fitted normal, in closed form."""
+    """It equals E[x_missing | x_observed] of the fitted normal, in closed form."""
     X = factor_rows(500)
     model = DLGM(2, hidden_layer_sizes=(), posterior="full", likelihood="gaussian", max_iter=60, batch_size=50)
     model.set_params(learning_rate_init=0.01, input_noise="dropout", input_noise_level=0.6, n_importance_samples=30_000)
@@ -283,8 +283,8 @@ def test_importance_imputation_is_the_conditional_mean_of_a_linear_model():
     np.testing.assert_allclose(model.score_samples(X[:20]), density.logpdf(X[:20]), atol=0.1)
 
 
-def test_resampled_cells_have_the_conditional_law():
-    """Against the model's own rows: those that agree with the observed cells, and all where none is observed."""
+def test_resampled_cells_have_the_conditional_distribution():
+    """Against samples of the model: those that agree with the observed cells, or all if no cell is observed."""
     told = {"input_noise": "dropout", "input_noise_level": 0.9, "n_importance_samples": 300, "random_state": 0}
     model = DLGM(2, posterior="full", hidden_layer_sizes=(32,), max_iter=60, **told).fit(binary_rows(1000))
     rows = np.vstack([np.r_[np.ones(4), np.full(4, np.nan)], np.full(8, np.nan)])
@@ -298,8 +298,8 @@ def test_resampled_cells_have_the_conditional_law():
 
 
 @pytest.mark.filterwarnings("ignore:.*fitted to rows without missing cells")
-def test_the_chain_has_the_conditional_law_if_the_posterior_is_exact():
-    """Its states, after a while, are draws from p(x_missing | x_observed) of the factor model put in."""
+def test_the_chain_has_the_conditional_distribution_if_the_posterior_is_exact():
+    """After burn-in, its states are draws from p(x_missing | x_observed) of the given factor model."""
     model = DLGM(2, posterior="full", likelihood="gaussian", **FAST | {"hidden_layer_sizes": (), "max_iter": 1})
     model.fit(factor_rows(300))
     loadings, mean = np.array([[1.0, 0], [0.8, 0.3], [0, 0.9], [-0.5, 0.5], [0.3, 0.3], [0, 1.0]]), np.arange(6.0)
@@ -320,8 +320,8 @@ def test_the_chain_has_the_conditional_law_if_the_posterior_is_exact():
     np.testing.assert_allclose(np.cov(free.T), covariance, atol=0.12)
 
 
-def test_imputing_beats_the_column_means_and_keeps_what_is_seen():
-    """Observed cells bit for bit, in float32 too; errors below SimpleImputer's for every method."""
+def test_imputing_beats_the_column_means_and_keeps_observed_cells():
+    """Observed cells are kept bit for bit, even in float32; every method has smaller errors than SimpleImputer."""
     X = factor_rows(600)
     rows, holes = with_holes(X)
     model = DLGM(3, hidden_layer_sizes=(32,), max_iter=60, random_state=0).fit(rows)
@@ -341,7 +341,7 @@ def test_imputing_beats_the_column_means_and_keeps_what_is_seen():
 @pytest.mark.filterwarnings("ignore:.*fitted to rows without missing cells")
 @pytest.mark.parametrize("make", [VAE, DLGM])
 def test_missing_cells_everywhere(make):
-    """NaN in fit or not, in prediction or not: finite answers; a row without cells has no evidence."""
+    """With or without NaN in fit and in prediction, results are finite; a row without cells has log p(x) = 0."""
     X = factor_rows(80)
     rows, _ = with_holes(X)
     rows[7] = np.nan
@@ -353,8 +353,8 @@ def test_missing_cells_everywhere(make):
         assert model.score_samples(rows)[7] == 0 == model.elbo_samples(rows)[7]
 
 
-def test_recognition_knows_what_is_missing():
-    """A zero that was seen (a mean, once standardized) and a missing cell have different codes."""
+def test_the_encoder_knows_what_is_missing():
+    """An observed zero (the mean, after standardization) and a missing cell have different codes."""
     X = factor_rows(300)
     rows, _ = with_holes(X)
     model = DLGM(2, **{**FAST, "max_iter": 20}).fit(rows)
@@ -366,8 +366,8 @@ def test_recognition_knows_what_is_missing():
     assert not np.allclose(told.transform(seen), told.transform(missing))
 
 
-def test_what_stands_beside_a_row_with_holes_does_not_matter():
-    """A row's answers are the same bits alone and among rows with missing cells."""
+def test_other_rows_of_the_batch_do_not_matter_to_a_row_with_missing_cells():
+    """A row's results are the same bits by itself and in a batch of rows with missing cells."""
     X = factor_rows(60)
     rows, _ = with_holes(X)
     model = DLGM(2, **FAST).fit(rows)
@@ -402,7 +402,7 @@ def test_what_stands_beside_a_row_with_holes_does_not_matter():
     ],
 )
 def test_wrong_parameters_are_named(params, match):
-    """A clear error, and nothing fitted."""
+    """The error is clear, and nothing is fitted."""
     model = clone(DLGM(**{**FAST, "n_components": 4, **params}))
     with pytest.raises(ValueError, match=match):
         model.fit(factor_rows(30))
@@ -410,7 +410,7 @@ def test_wrong_parameters_are_named(params, match):
 
 
 def test_a_column_without_values_is_named():
-    """By its name in a frame, else by its place."""
+    """By its name in a data frame, else by its position."""
     pd = pytest.importorskip("pandas")
     X = factor_rows(30)
     X[:, 4] = np.nan
@@ -422,7 +422,7 @@ def test_a_column_without_values_is_named():
 
 @pytest.mark.filterwarnings("ignore:.*fitted to rows without missing cells")
 def test_wrong_ways_to_impute_are_named():
-    """Method, numbers, and cells outside the range of a likelihood that was named."""
+    """Method, numbers, and cells out of range of a likelihood given by name."""
     model = DLGM(2, **FAST, likelihood="bernoulli").fit(binary_rows())
     rows, _ = with_holes(binary_rows())
     with pytest.raises(ValueError, match="method must be 'importance' or 'chain', got 'mean'"):
@@ -434,11 +434,11 @@ def test_wrong_ways_to_impute_are_named():
         model.impute(rows + 1)
 
 
-# --- the linear case, whose density scikit-learn knows ----------------------------------------------------------------
+# --- the linear case, with the density of scikit-learn ----------------------------------------------------------------
 
 
 def put_in(model, loadings, mean, noise_variance):
-    """Make a fitted linear full-posterior DLGM the factor model of these parameters, with its exact posterior."""
+    """Set a fitted linear DLGM with full posterior to the factor model of these parameters and its exact posterior."""
     center, scale = model._columns.center, model._columns.scale
     W, b, var = loadings / scale[:, None], (mean - center) / scale, noise_variance / scale**2
     C = np.linalg.inv(np.eye(W.shape[1]) + (W.T / var) @ W)
@@ -456,7 +456,7 @@ def put_in(model, loadings, mean, noise_variance):
 @pytest.mark.parametrize("n_draws", [1, 5])
 @pytest.mark.parametrize("kind", ["FactorAnalysis", "PCA"])
 def test_with_the_exact_posterior_the_score_is_scikit_learns(kind, n_draws):
-    """Every weight is log p(x), whatever is drawn: within 1e-4 nats of FactorAnalysis and PCA, row by row."""
+    """Every importance weight is log p(x) for any draw: within 1e-4 nats of FactorAnalysis and PCA, row by row."""
     X, X_test = factor_rows(300), factor_rows(50, seed=1)
     model = DLGM(3, posterior="full", likelihood="gaussian", **FAST | {"hidden_layer_sizes": (), "max_iter": 1}).fit(X)
     if kind == "PCA":
@@ -472,7 +472,7 @@ def test_with_the_exact_posterior_the_score_is_scikit_learns(kind, n_draws):
 
 
 def expected_factors(kind, peer, X):
-    """E[z | x] by scikit-learn; PCA's own projection is not shrunk towards 0 by the noise, so by hand."""
+    """E[z | x] by scikit-learn; for PCA by hand, as its projection is not shrunk toward 0 by the noise."""
     if kind == "FactorAnalysis":
         return peer.transform(X)
     spread = np.sqrt(peer.explained_variance_ - peer.noise_variance_)

@@ -1,4 +1,4 @@
-"""Sums over binary codes: all of them, distinct draws, and mixtures in tables of bounded size."""
+"""Tests of sums over binary codes: all codes, distinct draws, and mixtures in tables of bounded size."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from skdgm.models.rbm import RBMModule
 
 
 def a_layer(n_hidden=4):
-    """q(h | x) at one half for every bit."""
+    """A layer with q(h | x) = 0.5 for every bit."""
     return RBMModule(3, n_hidden, "bernoulli", torch.Generator().manual_seed(0)).requires_grad_(False)
 
 
@@ -17,14 +17,14 @@ def test_all_codes():
 
 
 def test_draws_are_distinct_codes():
-    """None twice, and every code of 4 bits among enough draws."""
+    """No code occurs twice, and enough draws give every code of 4 bits."""
     rng = torch.Generator().manual_seed(0)
     codes = distinct_draws(a_layer(), torch.ones(50, 3), 10, rng)
     assert torch.equal(codes.sort(0).values, all_codes(4).sort(0).values)
 
 
 def test_codes_are_enumerated_where_there_are_few():
-    """All of them or draws, as asked for; draws where there are too many, unless all are asked for."""
+    """All codes or draws, as requested; draws if there are too many codes, unless all were requested."""
     x, rng = torch.ones(2, 3), torch.Generator().manual_seed(0)
     assert len(codes_to_sum(a_layer(), x, "auto", 1, rng)) == len(codes_to_sum(a_layer(), x, "enumerate", 1, rng)) == 16
     assert len(codes_to_sum(a_layer(), x, "sample", 1, rng)) <= 2

@@ -1,6 +1,6 @@
-"""What every estimator keeps to: reproducible bits, states without torch, callbacks, bad input, hard but legal input.
+"""Requirements of all estimators: reproducible bits, states without torch, callbacks, bad input, hard but legal input.
 
-Files of single estimators hold what is theirs alone; scikit-learn's own checks are in test_common.py.
+Tests of a single estimator are in its own file; scikit-learn's own checks are in test_common.py.
 """
 
 import copy
@@ -55,7 +55,7 @@ MAKERS = {
         3, encoder=VAE(4, **FAST, n_importance_samples=5), **FAST, n_importance_samples=5, random_state=0
     ).set_params(**params),
 }
-DENSITIES = ["VAE", "DLGM"]  # NaN is a missing cell to them
+DENSITIES = ["VAE", "DLGM"]  # NaN is a missing cell for them
 CLASSIFIERS = [name for name in MAKERS if name not in DENSITIES]
 MODELS = [name for name in MAKERS if name != "M1Classifier"]  # those with a bound of their own
 M2_FAMILY = ["M2Classifier", "M1M2Classifier"]
@@ -85,7 +85,7 @@ def _fitted(name):
 
 
 def fitted(name):
-    """A fitted estimator of one's own."""
+    """A fitted estimator that the test may change."""
     return copy.deepcopy(_fitted(name))
 
 
@@ -101,7 +101,7 @@ METHODS = [
 
 
 def outputs(model, X):
-    """Everything that the model says of X, and what it draws."""
+    """The results of all methods for X, and samples."""
     found = {method: getattr(model, method)(X) for method in METHODS if hasattr(model, method)}
     if hasattr(model, "inverse_transform"):
         found["inverse_transform"] = model.inverse_transform(found["transform"])
@@ -130,7 +130,7 @@ def digest(found):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_two_fits_with_one_seed_agree_to_the_bit(name, data):
-    """Whatever the global generators hold; another seed gives another model."""
+    """For any state of the global generators; another seed gives another model."""
     X, y, _ = data
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -143,7 +143,7 @@ def test_two_fits_with_one_seed_agree_to_the_bit(name, data):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_global_generators_are_neither_read_nor_set(name, data):
-    """fit, every method, clone, copies and pickles leave torch's and NumPy's global states alone."""
+    """fit, every method, clone, copies and pickles leave the global states of torch and NumPy unchanged."""
     X, y, _ = data
     torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()
     model = MAKERS[name]().fit(X, y)
@@ -161,8 +161,8 @@ def test_global_generators_are_neither_read_nor_set(name, data):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_prediction_is_deterministic_and_a_rows_own(name, data):
-    """The same row gives the same bits at each call, in any order and batch, also beyond a chunk of 512 rows."""
+def test_prediction_is_deterministic_and_does_not_depend_on_the_batch(name, data):
+    """The same row gives the same bits at each call, in any order and batch, even beyond a chunk of 512 rows."""
     X, _, _ = data
     model = fitted(name)
     everything = outputs(model, X)
@@ -176,7 +176,7 @@ def test_prediction_is_deterministic_and_a_rows_own(name, data):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_fits_in_threads_agree_to_the_bit(name, data):
-    """Four fits side by side in threads give the bits of a lonely fit."""
+    """Four fits in parallel threads give the same bits as a single fit."""
     X, y, _ = data
     expected = outputs(_fitted(name), X)
     fits = joblib.Parallel(n_jobs=4, backend="threading")(joblib.delayed(MAKERS[name]().fit)(X, y) for _ in range(4))
@@ -185,7 +185,7 @@ def test_fits_in_threads_agree_to_the_bit(name, data):
 
 
 def in_a_fresh_process(folder):
-    """Run by the process below: fingerprints of new fits and of the models unpickled from a folder."""
+    """Run by fresh_process: return fingerprints of new fits and of the models unpickled from a folder."""
     torch.set_num_threads(1)
     X, y, _ = _data()
     report = {}
@@ -197,7 +197,7 @@ def in_a_fresh_process(folder):
 
 @pytest.fixture(scope="module")
 def fresh_process(tmp_path_factory):
-    """What another process finds: {name: (fingerprints of its own fit, of the pickle it opened)}."""
+    """Results of another process: {name: (fingerprints of its own fit, of the pickle it opened)}."""
     folder = tmp_path_factory.mktemp("pickles")
     for name in MAKERS:
         (folder / name).write_bytes(pickle.dumps(_fitted(name)))
@@ -217,7 +217,7 @@ def test_another_process_fits_the_same_bits(name, data, fresh_process):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_pickle_predicts_the_same_bits_in_another_process(name, data, fresh_process):
-    """Loaded there, every method answers as here."""
+    """In the other process, every method returns the same as in this one."""
     assert fresh_process[name][1] == digest(outputs(_fitted(name), data[0]))
 
 
@@ -226,7 +226,7 @@ def test_a_pickle_predicts_the_same_bits_in_another_process(name, data, fresh_pr
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_pickle_holds_no_torch_object(name):
-    """No opcode of the pickle names torch, and it opens to the same predictions."""
+    """No opcode of the pickle names torch, and the loaded model predicts the same."""
     X = _data()[0]
     state = pickle.dumps(_fitted(name))
     named = [argument for _, argument, _ in pickletools.genops(state) if isinstance(argument, str)]
@@ -236,8 +236,8 @@ def test_a_pickle_holds_no_torch_object(name):
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_skops_loads_it_trusting_skdgm_alone(name):
-    """skops needs no trust beyond our own classes, and the model it loads predicts the same."""
+def test_skops_loads_it_trusting_skdgm_only(name):
+    """skops needs to trust only skdgm's classes, and the loaded model predicts the same."""
     skops_io = pytest.importorskip("skops.io", reason="skops is not installed")
     X, model = _data()[0], _fitted(name)
     state = skops_io.dumps(model)
@@ -256,7 +256,7 @@ def test_joblib_can_map_its_arrays_into_memory(name, tmp_path):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_from_a_gpu_opens_without_one(name):
-    """The state names no device: with device="cuda" asked for and none at hand, the model opens on the CPU."""
+    """The state does not name a device: a model with device="cuda" opens on the CPU if there is no GPU."""
     if not NO_CUDA:
         pytest.skip("this machine has a CUDA device")
     X, model = _data()[0], fitted(name)
@@ -268,7 +268,7 @@ def test_a_model_from_a_gpu_opens_without_one(name):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_copy_is_its_own(name, data):
-    """Fitting a deep copy, or a clone, anew does not touch the original."""
+    """Fitting a deep copy or a clone again does not change the original."""
     X, y, _ = data
     model = fitted(name)
     before = outputs(model, X)
@@ -278,15 +278,15 @@ def test_a_copy_is_its_own(name, data):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_fitted_module_is_at_rest(name):
-    """module_ is in evaluation mode, float32, and asks for no gradients; so it is after unpickling."""
+def test_the_fitted_module_is_in_evaluation_mode(name):
+    """module_ is in evaluation mode, in float32 and needs no gradients, even after unpickling."""
     for model in (_fitted(name), pickle.loads(pickle.dumps(_fitted(name)))):
         assert not model.module_.training and model.device_ == ("cpu" if NO_CUDA else "cuda")
         assert all(p.dtype == torch.float32 and not p.requires_grad for p in model.module_.parameters())
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_history_and_curves_are_one_story(name, data):
+def test_history_and_curves_agree(name, data):
     """n_iter_ epochs everywhere; loss_curve_ is minus the bound; the history holds plain finite floats."""
     X, y, _ = data
     model = MAKERS[name](max_iter=3).fit(X, y)
@@ -298,7 +298,7 @@ def test_history_and_curves_are_one_story(name, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_early_stopping_keeps_the_best_epoch(name, data):
-    """validation_scores_ has an entry per epoch run; patience ends the fit; the rows held out are not trained on."""
+    """validation_scores_ has an entry per epoch; n_iter_no_change ends the fit; held-out rows are not trained on."""
     X, y, _ = data
     patient = {
         "early_stopping": True,
@@ -317,7 +317,7 @@ def test_early_stopping_keeps_the_best_epoch(name, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_verbose_prints_a_line_per_epoch(name, data, capsys):
-    """One line each, with the bound, and nothing without verbose."""
+    """Each epoch prints a line with the bound; without verbose nothing is printed."""
     X, y, _ = data
     MAKERS[name](max_iter=2).fit(X, y)
     assert capsys.readouterr().out == ""
@@ -331,7 +331,7 @@ def test_verbose_prints_a_line_per_epoch(name, data, capsys):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_tensors_in_tensors_out(name, data):
-    """A tensor is read as the array it holds; answers about it are tensors on its device with the same values."""
+    """A tensor is read like an array; results are tensors on its device with the same values."""
     X, y, _ = data
     tensor = torch.tensor(X)
     model = MAKERS[name]().fit(tensor, torch.tensor(y))
@@ -352,7 +352,7 @@ def test_tensors_in_tensors_out(name, data):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int64, bool])
 def test_features_are_float32_for_float32_and_float64_for_the_rest(name, dtype, data):
-    """transform and inverse_transform keep float32; densities are float64; fits do not mind the type."""
+    """transform and inverse_transform keep float32; densities are float64; fits do not depend on the type."""
     X, y, _ = data
     X = (X > 0.5).astype(dtype) if dtype in (np.int64, bool) else X.astype(dtype)
     model = MAKERS[name](**({} if name == "M1Classifier" else {"max_iter": 1})).fit(X, y)
@@ -367,13 +367,13 @@ def test_features_are_float32_for_float32_and_float64_for_the_rest(name, dtype, 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_the_tag_says_which_types_are_preserved(name):
-    """The transformer tag promises float32 and float64, as the API does."""
+    """The transformer tag names float32 and float64, as documented."""
     assert set(MAKERS[name]().__sklearn_tags__().transformer_tags.preserves_dtype) == {"float32", "float64"}
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_memmap_is_read_and_not_written(name, data, tmp_path):
-    """Read-only rows on disk give the bits of rows in memory."""
+    """Read-only rows on disk give the same bits as rows in memory."""
     X, y, _ = data
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -382,7 +382,7 @@ def test_a_memmap_is_read_and_not_written(name, data, tmp_path):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_too_large_to_lie_on_the_device_are_read_in_blocks(name, data, monkeypatch):
-    """Where rows exceed the limit the fit reads them block by block, and comes to a model as good."""
+    """If rows exceed the limit, the fit reads them block by block, and the model is as good."""
     X, y, _ = data
     monkeypatch.setattr("skdgm.estimators._base.RESIDENT_BYTES", 1)
     model = MAKERS[name](max_iter=10).fit(X, y)
@@ -397,7 +397,7 @@ def test_rows_too_large_to_lie_on_the_device_are_read_in_blocks(name, data, monk
 
 
 def words(codes, marker):
-    """Labels as words in an object array, -1 as the marker; sorted as the codes are."""
+    """Convert class indices to words in an object array, in the same order, and -1 to the marker."""
     names = np.array(["ant", "bee", "cat", "dog"], dtype=object)
     y = names[codes]
     y[np.asarray(codes) < 0] = marker
@@ -407,7 +407,7 @@ def words(codes, marker):
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("marker", [-1, None, np.nan, "?"])
 def test_string_labels_in_object_arrays(name, marker, data):
-    """The same model as with integers, its answers in words; classes_ holds no marker."""
+    """The model is the same as with integers, but predicts words; classes_ does not hold the marker."""
     X, y, _ = data
     model = MAKERS[name](unlabeled_value="?" if marker == "?" else -1).fit(X, words(y, marker))
     assert model.classes_.tolist() == ["ant", "bee", "cat", "dog"]
@@ -426,7 +426,7 @@ def test_pandas_na_marks_unlabeled_rows(name, data):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_without_a_marker_minus_one_is_a_class(name, data):
-    """unlabeled_value=None reads every row as labeled."""
+    """unlabeled_value=None treats every row as labeled."""
     X, y, _ = data
     model = MAKERS[name](unlabeled_value=None).fit(X, y)
     assert model.classes_.tolist() == [-1, 0, 1, 2, 3]
@@ -436,7 +436,7 @@ def test_without_a_marker_minus_one_is_a_class(name, data):
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_score_counts_labeled_rows_only(name, data):
-    """The accuracy over the labeled rows, weighted if asked; and predict is the largest probability."""
+    """It is the accuracy on labeled rows, with weights if given; and predict takes the largest probability."""
     X, y, truth = data
     model, labeled = fitted(name), y >= 0
     right = model.predict(X)[labeled] == truth[labeled]
@@ -449,7 +449,7 @@ def test_score_counts_labeled_rows_only(name, data):
 @pytest.mark.parametrize("name", M2_FAMILY)
 @pytest.mark.parametrize("method", ["classifier", "bayes"])
 def test_probabilities_are_probabilities(name, method, data):
-    """Rows sum to one, logs agree, and predict takes the largest."""
+    """Rows sum to one, logarithms agree, and predict takes the largest."""
     X, _, _ = data
     model = fitted(name).set_params(proba_method=method)
     P = model.predict_proba(X)
@@ -460,7 +460,7 @@ def test_probabilities_are_probabilities(name, method, data):
 
 
 def blobs(n=150, n_labeled=2):
-    """Three far clusters in 6 columns, `n_labeled` labels each."""
+    """Three distant clusters in 6 columns, with `n_labeled` labels each."""
     rng = np.random.default_rng(0)
     truth = np.arange(n) % 3
     X = 4 * rng.standard_normal((3, 6))[truth] + rng.standard_normal((n, 6))
@@ -504,7 +504,7 @@ def serial_search(name):
 @pytest.mark.parametrize("name", SEARCHES)
 @pytest.mark.parametrize("backend", ["threading", "loky"])
 def test_a_search_reproduces_in_every_backend(name, backend, data):
-    """The same scores, choice and refitted bits in two jobs as in one."""
+    """Two jobs give the same scores, choice and refitted bits as one."""
     X, _, _ = data
     with joblib.parallel_backend(backend):
         found = search(name, n_jobs=2)
@@ -517,7 +517,7 @@ def test_a_search_reproduces_in_every_backend(name, backend, data):
 
 
 def test_cross_validation_counts_no_unlabeled_row_as_wrong(data):
-    """With ours the folds' scores are accuracies on labeled rows; scikit-learn's own counts every -1 as an error."""
+    """Our splitter gives accuracies on labeled rows; scikit-learn's own counts every -1 as an error."""
     X, y, truth = data
     model = M1Classifier(SVC(), encoder=FrozenEstimator(_fitted("VAE")))
     ours = cross_val_score(model, X, y, cv=LabeledStratifiedKFold(3), scoring=make_labeled_scorer("accuracy"))
@@ -532,7 +532,7 @@ def test_cross_validation_counts_no_unlabeled_row_as_wrong(data):
 
 
 class Watcher:
-    """Notes the tasks of a fit, and asks to stop after `stop` epochs."""
+    """A callback that records the tasks of a fit, and asks to stop after `stop` epochs."""
 
     def __init__(self, stop=None):
         self.stop = stop
@@ -558,7 +558,7 @@ class Watcher:
 
 
 class PropagatedWatcher(Watcher):
-    """The same, set on a meta-estimator."""
+    """The same callback, for a meta-estimator."""
 
     max_propagation_depth = None
 
@@ -571,13 +571,13 @@ class Failing(Watcher):
 
 @pytest.fixture
 def callbacks():
-    """scikit-learn's callbacks, where it has them."""
+    """scikit-learn's callbacks, if it has them."""
     return pytest.importorskip("sklearn.callback", reason="scikit-learn has no callbacks before 1.9")
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_callback_can_stop_the_fit(name, callbacks, data):
-    """After k epochs, leaving a fitted model of k epochs that equals the first k of a longer one."""
+    """It stops after k epochs and leaves a fitted model that equals the first k epochs of a longer fit."""
     X, y, _ = data
     watcher = Watcher(stop=2)
     steady = {"learning_rate": "constant", "kl_warmup": 0}  # nothing that depends on max_iter
@@ -590,7 +590,7 @@ def test_a_callback_can_stop_the_fit(name, callbacks, data):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_every_epoch_is_a_task_of_its_own(name, early_stopping, callbacks, data):
-    """As many begin as end as are run, also where patience ends the fit; callbacks do not change the bits."""
+    """One task begins and ends per epoch, even if early stopping ends the fit; callbacks do not change the bits."""
     X, y, _ = data
     watcher = Watcher()
     params = {"early_stopping": early_stopping, "n_iter_no_change": 1, "tol": 1e9, "max_iter": 6, "kl_warmup": 0}
@@ -604,7 +604,7 @@ def test_every_epoch_is_a_task_of_its_own(name, early_stopping, callbacks, data)
 @pytest.mark.parametrize("propagated", [False, True])
 @pytest.mark.parametrize("name", MAKERS)
 def test_tasks_nest_like_brackets(name, propagated, callbacks, data):
-    """Whatever task begins also ends, innermost first, the fit itself last: so bars have an end."""
+    """Every task that begins also ends, innermost first and the fit last, so progress bars end."""
     X, y, _ = data
     watcher = PropagatedWatcher() if propagated else Watcher()
     MAKERS[name]().set_callbacks(watcher).fit(X, y)
@@ -622,7 +622,7 @@ def test_tasks_nest_like_brackets(name, propagated, callbacks, data):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_callbacks_reach_epochs_through_a_pipeline_and_a_search(name, callbacks, data):
-    """A callback set on a Pipeline, or on a search around it, sees the epochs of every layer, and can stop them."""
+    """A callback set on a Pipeline, or on a search around it, sees the epochs at every level and can stop them."""
     X, y, _ = data
     n_layers = 2 if name == "M1M2Classifier" else 1
     watcher = PropagatedWatcher()
@@ -635,7 +635,7 @@ def test_callbacks_reach_epochs_through_a_pipeline_and_a_search(name, callbacks,
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_failing_callback_leaves_the_estimator_as_it_was(name, callbacks, data):
-    """Its error comes out, its teardown is called, and the fitted state is the old one."""
+    """Its error is raised, its teardown is called, and the fitted state stays the old one."""
     X, y, _ = data
     failing = Failing()
     model = fitted(name)
@@ -652,7 +652,7 @@ def test_a_failing_callback_leaves_the_estimator_as_it_was(name, callbacks, data
 
 
 class Scoring(Watcher):
-    """Scores the model as it stands after each epoch."""
+    """A callback that scores the current model after each epoch."""
 
     def __init__(self):
         super().__init__()
@@ -664,8 +664,8 @@ class Scoring(Watcher):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_callback_is_handed_a_working_model_each_epoch(name, callbacks, data):
-    """fitted_estimator predicts as if the fit had stopped there; the last one is the fitted model; bits stay."""
+def test_a_callback_gets_a_working_model_each_epoch(name, callbacks, data):
+    """fitted_estimator predicts as if the fit had ended; the last one is the final model; bits do not change."""
     X, y, _ = data
     scoring, steady = Scoring(), {"learning_rate": "constant", "kl_warmup": 0}
     model = MAKERS[name](**steady).set_callbacks(scoring).fit(X, y)
@@ -686,7 +686,7 @@ def test_scikit_learns_scoring_monitor_logs_every_epoch(name, callbacks, data):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_progress_bars_show_epochs(name, callbacks, data, capsys):
-    """ProgressBar draws a bar for the model alone, in a Pipeline and in a search, and reaches its end."""
+    """ProgressBar draws a complete bar for the model by itself, in a Pipeline and in a search."""
     pytest.importorskip("rich", reason="rich is not installed: no progress bars")
     X, y, _ = data
     bar = functools.partial(callbacks.ProgressBar, max_propagation_depth=None)
@@ -707,8 +707,8 @@ def test_progress_bars_show_epochs(name, callbacks, data, capsys):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("random_state", [0, None])
-def test_a_warm_start_goes_on_from_the_last_weights(name, random_state, data):
-    """A second fit that may not move leaves the model where it was; a cold one begins anew."""
+def test_a_warm_start_continues_from_the_last_weights(name, random_state, data):
+    """A second fit with a negligible learning rate leaves the model unchanged; a cold start begins again."""
     X, y, _ = data
     still = {"learning_rate_init": 1e-12, "max_iter": 1, "random_state": random_state}
     model, cold = fitted(name), fitted(name)
@@ -722,7 +722,7 @@ def test_a_warm_start_goes_on_from_the_last_weights(name, random_state, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_warm_start_needs_the_same_architecture(name, data):
-    """Changed layers, components, likelihood or columns are an error that says so, and leave the model as it was."""
+    """Changed layers, components, likelihood or columns raise an error that says so, and leave the model unchanged."""
     X, y, _ = data
     model = fitted(name).set_params(warm_start=True)
     before = outputs(model, X)
@@ -738,7 +738,7 @@ def test_a_warm_start_needs_the_same_architecture(name, data):
 
 @pytest.mark.parametrize("name", M2_FAMILY)
 def test_a_warm_start_needs_the_same_classes(name, data):
-    """As many classes by other names are other classes: their weights may not be taken over in silence."""
+    """The same number of classes with other names is an error: their weights must not be reused silently."""
     X, y, _ = data
     model = fitted(name).set_params(warm_start=True)
     with pytest.raises(ValueError, match="classes"):
@@ -784,7 +784,7 @@ WRONG_Y = {
 
 
 def refuses_fit(model, X, y, match, error=ValueError):
-    """fit raises, and leaves a fitted estimator and a new one as they were."""
+    """Check that fit raises, and leaves both a fitted and a new estimator unchanged."""
     reference = _data()[0][:20]
     before, attributes = outputs(model, reference), {name: id(value) for name, value in vars(model).items()}
     with pytest.raises(error, match=match):
@@ -801,7 +801,7 @@ def refuses_fit(model, X, y, match, error=ValueError):
 
 @pytest.mark.parametrize(("name", "case"), WRONG_ROWS)
 def test_fit_refuses_wrong_rows(name, case, data):
-    """A clear error, and a fitted estimator stays as it was."""
+    """The error is clear, and a fitted estimator stays unchanged."""
     X, y, _ = data
     change, match = WRONG_X[case]
     refuses_fit(fitted(name), *change(X, y), match)
@@ -810,7 +810,7 @@ def test_fit_refuses_wrong_rows(name, case, data):
 @pytest.mark.parametrize("case", WRONG_Y)
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_fit_refuses_wrong_labels(name, case, data):
-    """A clear error, and a fitted estimator stays as it was."""
+    """The error is clear, and a fitted estimator stays unchanged."""
     X, y, _ = data
     change, match = WRONG_Y[case]
     refuses_fit(fitted(name), *change(X, y), match)
@@ -818,7 +818,7 @@ def test_fit_refuses_wrong_labels(name, case, data):
 
 @pytest.mark.parametrize(("name", "case"), WRONG_ROWS)
 def test_every_method_refuses_wrong_rows(name, case, data):
-    """The same errors when rows are predicted, coded or scored."""
+    """The same errors when rows are predicted, encoded or scored."""
     X, y, _ = data
     model = fitted(name)
     before = outputs(model, X)
@@ -835,7 +835,7 @@ def test_every_method_refuses_wrong_rows(name, case, data):
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_every_method_refuses_another_number_of_columns(name, data):
-    """scikit-learn's own words: expecting 64 features."""
+    """The error has scikit-learn's words: expecting 64 features."""
     X, y, _ = data
     model = fitted(name)
     for method in METHODS:
@@ -850,7 +850,7 @@ def test_every_method_refuses_another_number_of_columns(name, data):
 @pytest.mark.parametrize("name", MAKERS)
 @pytest.mark.parametrize("method", [*METHODS, "inverse_transform", "sample", "score"])
 def test_an_unfitted_estimator_says_so(name, method, data):
-    """NotFittedError from every method."""
+    """Every method raises NotFittedError."""
     X, y, _ = data
     model = MAKERS[name]()
     if hasattr(model, method):
@@ -860,7 +860,7 @@ def test_an_unfitted_estimator_says_so(name, method, data):
 
 
 def test_explicit_bernoulli_refuses_rows_outside_the_unit_interval(data):
-    """By the pattern name, got, wanted, way out; at fit and where a density is asked for, not where rows are coded."""
+    """The error gives name, value, expectation and remedy, in fit and for densities, but not when encoding rows."""
     X, y, _ = data
     match = r"likelihood='bernoulli' needs X in \[0, 1\], got values in \[0, 1.5\].*MinMaxScaler.*likelihood='gaussian'"
     for name, parameter in [
@@ -883,7 +883,7 @@ def test_explicit_bernoulli_refuses_rows_outside_the_unit_interval(data):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("device", ["cuda", "cuda:3", "gpu", "nowhere:0"])
 def test_a_device_that_is_not_there_is_an_error(name, device, data):
-    """It names the device and the way out."""
+    """The error names the device and the remedy."""
     if device.startswith("cuda") and not NO_CUDA:
         pytest.skip("this machine has a CUDA device")
     X, y, _ = data
@@ -924,7 +924,7 @@ UNKNOWN_OF_M1 = {"estimator": [3], "encoder": [SVC()], "n_draws": [0], "fit_on":
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_unknown_parameter_values_are_errors_that_name_the_parameter(name, data):
-    """At fit, by name, and without harm."""
+    """fit raises an error with the name, and the estimator stays unchanged."""
     X, y, _ = data
     table = UNKNOWN_OF_M1 if name == "M1Classifier" else UNKNOWN
     table = {**table, **(UNKNOWN_OF_CLASSIFIERS if name in M2_FAMILY else {})}
@@ -950,14 +950,14 @@ def test_unknown_parameter_values_are_errors_that_name_the_parameter(name, data)
     ],
 )
 def test_a_class_prior_must_fit_the_classes(name, prior, match, data):
-    """One positive probability for each class that has labels, summing to one."""
+    """It needs one positive probability for each class that has labels, and they must sum to one."""
     X, y, _ = data
     refuses_fit(fitted(name).set_params(class_prior=prior), X, y, match)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_score_needs_labeled_rows_and_says_how_to_get_them(name, data):
-    """No labeled row: an error that names LabeledStratifiedKFold; other lengths: scikit-learn's words."""
+    """Without labeled rows the error names LabeledStratifiedKFold; for wrong lengths it has scikit-learn's words."""
     X, y, _ = data
     model = fitted(name)
     with pytest.raises(ValueError, match="no labeled row.*LabeledStratifiedKFold"):
@@ -969,8 +969,8 @@ def test_score_needs_labeled_rows_and_says_how_to_get_them(name, data):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_decoding_and_drawing_refuse_what_cannot_be(name, data):
-    """Codes of another width, not finite or empty; numbers of rows that are none; labels nobody has seen."""
+def test_decoding_and_drawing_refuse_invalid_input(name, data):
+    """Codes with a wrong number of columns, not finite or empty; invalid numbers of rows; unknown labels."""
     X, _, _ = data
     model = fitted(name)
     Z, before = model.transform(X), outputs(model, X)
@@ -995,7 +995,7 @@ def test_decoding_and_drawing_refuse_what_cannot_be(name, data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_bound_that_stays_non_finite_is_an_error_that_says_what_to_do(name, data, monkeypatch):
-    """Names the estimator, epoch, rate and likelihood; the fitted estimator stays as it was."""
+    """The error names the estimator, epoch, rate and likelihood; a fitted estimator stays unchanged."""
     X, y, _ = data
     model = fitted(name)
     if name == "M1M2Classifier":
@@ -1014,7 +1014,7 @@ def test_a_bound_that_stays_non_finite_is_an_error_that_says_what_to_do(name, da
 
 
 def hard(case):
-    """X, y of an unusual but legal fit."""
+    """X and y of an unusual but legal fit."""
     X, y, truth = _data()
     return {
         "all labeled": lambda: (X, truth),
@@ -1068,12 +1068,12 @@ CASES = [
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", MAKERS)
 def test_hard_input_works(name, case):
-    """The fit ends, and nothing that the model says is NaN or infinite."""
+    """The fit ends, and no result is NaN or infinite."""
     X, y = hard(case)
     model = MAKERS[name]()
     if name == "M1Classifier":
         if len(np.setdiff1d(y, -1)) < 2:
-            model.set_params(estimator=KNeighborsClassifier(1))  # an SVC needs two classes by its nature
+            model.set_params(estimator=KNeighborsClassifier(1))  # an SVC needs two classes
         else:
             model.set_params(estimator=SVC())
     else:
@@ -1088,8 +1088,8 @@ def test_hard_input_works(name, case):
 
 
 @pytest.mark.parametrize("constant", [1e30, -1e200, 3e-300, 0.1])
-def test_a_column_that_never_varies_has_no_say(constant, data):
-    """Whatever its value, it stands at 0 in the module: the model is the same, bit for bit."""
+def test_a_constant_column_has_no_effect(constant, data):
+    """For any value it is 0 in the module, so the model is the same, bit for bit."""
     X, _, _ = data
     still, zero = (np.column_stack([X, np.full(140, value)]) for value in (constant, 0.0))
     model, reference = (small_vae(likelihood="gaussian").fit(rows) for rows in (still, zero))
@@ -1099,8 +1099,8 @@ def test_a_column_that_never_varies_has_no_say(constant, data):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_heteroscedastic"])
-def test_rows_far_from_the_data_are_answered(name, likelihood, data):
-    """A model of ordinary rows gives numbers for rows a million times farther, and calls them unlikely."""
+def test_rows_far_from_the_data_give_finite_results(name, likelihood, data):
+    """A model of ordinary rows gives finite results for rows a million times farther, with low densities."""
     X, y, _ = data
     parameter = "encoder__likelihood" if name == "M1M2Classifier" else "likelihood"
     model = MAKERS[name](**{parameter: likelihood}).fit(X, y)
@@ -1111,7 +1111,7 @@ def test_rows_far_from_the_data_are_answered(name, likelihood, data):
 
 
 def test_probabilities_come_through_calibration(data):
-    """The documented way to probabilities of M1 with an SVC."""
+    """This is the documented way to get probabilities from M1 with an SVC."""
     X, y, _ = data
     labeled = y >= 0
     model = MAKERS["M1Classifier"](estimator=CalibratedClassifierCV(SVC(), cv=2))
@@ -1123,7 +1123,7 @@ def test_probabilities_come_through_calibration(data):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_fit_on_cuda_predicts_like_one_on_the_cpu(name, data):
-    """Weights are drawn on the CPU, so both begin alike; a pickle from the GPU opens anywhere."""
+    """Weights are drawn on the CPU, so both start the same; a pickle from the GPU opens anywhere."""
     if NO_CUDA:
         pytest.skip("no CUDA device on this machine")
     X, y, _ = data
@@ -1150,7 +1150,7 @@ def test_a_fit_on_cuda_predicts_like_one_on_the_cpu(name, data):
     ],
 )
 def test_automatic_precision_is_bfloat16_where_it_pays(native, params, chosen, monkeypatch):
-    """Units for it in the device, and products that are large enough; a precision that is named is taken."""
+    """It needs a device with bfloat16 units and large enough products; an explicit precision is obeyed."""
     used = []
     train = training.train
     monkeypatch.setattr(_base, "multiplies_bfloat16", lambda device: native)

@@ -1,4 +1,4 @@
-"""Latent densities begin as factor analysis: the exact density of the normal, and what goes with few or bad rows."""
+"""Tests of the start at factor analysis: the exact normal density, and fits to few or collinear rows."""
 
 import numpy as np
 import pytest
@@ -35,14 +35,14 @@ def rows_of_factors(n, seed=0, n_columns=8, n_factors=3):
 @pytest.mark.parametrize("n_latent", [2, 4])
 @pytest.mark.parametrize("model", ["VAE", "diagonal", "low_rank", "full"])
 def test_the_bound_of_a_module_that_starts_at_factors_is_the_normal_density(model, n_latent):
-    """Without hidden layers, with codes that the factors do not need, under every posterior."""
+    """Without hidden layers, with more latent dimensions than factors, for every posterior."""
     rng = torch.Generator().manual_seed(0)
     if model == "VAE":
         module = VAEModule(5, n_latent, (), "relu", "gaussian", rng)
     else:
         module = DLGMModule(5, [n_latent], (), "relu", "gaussian", model, 1, rng)
     with torch.no_grad():
-        module.decoder.mlp.layers[0].weight.zero_()  # the codes beyond the factors say nothing
+        module.decoder.mlp.layers[0].weight.zero_()  # latent dimensions beyond the factors have no effect
         for part in module.encoder.mlp.layers[0].parameters():
             part.zero_()
     factors = some_factors()
@@ -74,7 +74,7 @@ def test_of_one_missing_cell_the_posterior_variance_is_exact():
 
 
 def test_only_gaussian_columns_take_part():
-    """In a mixed table the others neither reach the codes nor lose their decoder."""
+    """In a mixed table the other columns do not affect the codes, and keep their decoder weights."""
     groups = [("bernoulli", [0, 3]), ("gaussian", [1, 2, 4])]
     module = VAEModule(5, 2, (), "relu", groups, torch.Generator().manual_seed(0))
     before = module.decoder.mlp.layers[0].weight[:2].clone()
@@ -105,7 +105,7 @@ def test_a_fit_on_few_rows_stays_near_factor_analysis():
 
 
 def test_nearly_collinear_columns_come_near_their_normal():
-    """(a, aW + 0.05 noise) of 4 + 4 columns, 1,000 rows: independent columns are 8 nats behind."""
+    """(a, aW + 0.05 noise) of 4 + 4 columns, 1,000 rows: independent columns are 8 nats lower."""
     rng = np.random.default_rng(1)
     weights = rng.normal(size=(4, 4))
 

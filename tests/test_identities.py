@@ -1,7 +1,7 @@
-"""The mathematics of the models: identities that hold for any weights, with SciPy or full enumeration as oracle.
+"""Mathematical identities of the models that hold for any weights, with SciPy or full enumeration as the reference.
 
-Monte-Carlo statements are tests of a mean against its own standard error, at a fixed seed; where a claim is a strict
-inequality the weights are random, so that the gap is many standard errors wide.
+Monte-Carlo claims test a mean against its own standard error, at a fixed seed. If a claim is a strict inequality, the
+weights are random, which makes the gap many standard errors wide.
 """
 
 import itertools
@@ -31,7 +31,7 @@ def generator(seed=0):
 
 
 def roughened(module, sd=0.4, seed=0):
-    """The module with every weight, the zero-initialized ones too, drawn from N(0, sd^2)."""
+    """The module with every weight, including zero-initialized ones, drawn from N(0, sd^2)."""
     rng = generator(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -65,7 +65,7 @@ def some_rows(likelihood, n=12, seed=1):
 
 
 def assert_mean(values, expected, *, n_sd=4.0, sd_below=None):
-    """The mean of independent values is `expected` within n_sd of its standard error (and that is small)."""
+    """Check that the mean of independent values is within n_sd standard errors of `expected`, and these are small."""
     values = np.asarray(values, dtype=float)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
     if sd_below is not None:
@@ -74,7 +74,7 @@ def assert_mean(values, expected, *, n_sd=4.0, sd_below=None):
     assert np.all(np.abs(z) < n_sd), f"off by {np.max(np.abs(z)):.1f} standard errors"
 
 
-# --- linear-Gaussian decoders, whose densities SciPy knows ------------------------------------------------------------
+# --- linear-Gaussian decoders, with densities from SciPy --------------------------------------------------------------
 
 
 def weights_of(decoder):
@@ -84,7 +84,7 @@ def weights_of(decoder):
 
 
 def with_orthogonal_columns(decoder):
-    """Make W' diag(1/var) W diagonal, so that the exact posterior is: a diagonal encoder can then be exact."""
+    """Make W' diag(1/var) W diagonal: the exact posterior is then diagonal, and a diagonal encoder can be exact."""
     weight, _, log_var = weights_of(decoder)
     sd = np.exp(log_var / 2)[:, None]
     q, r = np.linalg.qr(weight / sd)
@@ -134,7 +134,7 @@ def test_vae_weights_are_the_marginal_density_at_every_draw_if_the_posterior_is_
 
 
 def test_vae_weights_are_the_marginal_density_for_a_full_posterior():
-    """The same with W of any shape, sigma^2 I, and the exact posterior in place of the diagonal network."""
+    """The same with any W, sigma^2 I, and the exact posterior instead of the diagonal network."""
     module, x = vae("gaussian", hidden=()), 2 * some_rows("gaussian")
     with torch.no_grad():
         module.decoder.shared.fill_(np.log(0.3))
@@ -160,7 +160,7 @@ def test_vae_bound_is_the_marginal_density_in_mean_if_the_posterior_is_exact():
 
 
 def test_vae_importance_bound_tends_to_the_marginal_density_for_a_poor_posterior():
-    """With more draws the bound climbs to log p(x), and one draw is off by more."""
+    """With more draws the bound rises to log p(x); with one draw it is further away."""
     module, x = linear_vae(), some_rows("gaussian")
     expected = marginal(module.decoder).logpdf(x.numpy())
     with torch.no_grad():
@@ -193,7 +193,7 @@ def test_m2_joint_and_marginal_are_exact_if_the_posterior_is(n_draws):
 
 
 def test_m2_labeled_bound_is_the_joint_in_mean_if_the_posterior_is_exact():
-    """-L(x, y) = log p(x, y) with p(y) in it, for a given y and for every class."""
+    """-L(x, y) = log p(x, y), including p(y), for a given y and for every class."""
     module, x, y = linear_m2(), some_rows("gaussian", 3), torch.tensor([2, 0, 1])
     draws = module.labeled_bound(x.repeat(4000, 1), y.repeat(4000), generator()).total().detach().reshape(4000, 3)
     assert_mean(draws, joint(module, x)[np.arange(3), y], sd_below=0.05)
@@ -214,7 +214,7 @@ def linear_m1m2():
 
 
 def test_m1m2_joint_is_exact_if_both_posteriors_are():
-    """p(z1) being N(0, I), log p(x, y) = log p(y) + log N(x; b, W W' + diag(var)) at every draw."""
+    """Since p(z1) is N(0, I), log p(x, y) = log p(y) + log N(x; b, W W' + diag(var)) at every draw."""
     module, x = linear_m1m2(), some_rows("gaussian")
     expected = marginal(module.lower.decoder).logpdf(x.numpy())
     found = module.log_joint(x, generator(), 3).detach().numpy()
@@ -227,7 +227,7 @@ def test_m1m2_joint_is_the_sum_of_its_parts():
     module, x = m1m2("gaussian"), some_rows("gaussian", 4)
     lower, upper = module.lower, module.upper
     at_means = RowNoise(0, x)
-    at_means.normal = torch.zeros  # every draw is its mean, whatever the order of drawing
+    at_means.normal = torch.zeros  # every draw is its mean, in any order of drawing
 
     def log_normal(q, value):
         return norm(q.mean.detach().numpy(), q.sd.detach().numpy()).logpdf(value.detach().numpy()).sum(-1)
@@ -272,7 +272,7 @@ def test_unlabeled_bound_is_logsumexp_at_the_optimal_label_posterior_and_lower_e
 @pytest.mark.parametrize("make", [vae, m2, m1m2])
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_elbo_below_5_draws_below_50_draws(make, likelihood):
-    """E[ELBO] < E[IW(5)] < E[IW(50)]: by more than 3 standard errors, the posterior of random weights being poor."""
+    """E[ELBO] < E[IW(5)] < E[IW(50)] by over 3 standard errors, because random weights give a poor posterior."""
     module, x = make(likelihood), some_rows(likelihood, 5).repeat(60, 1)
     with torch.no_grad():
         bounds = [module.elbo(x, generator(0), 1), *(module.log_likelihood(x, generator(k), k) for k in (5, 50))]
@@ -282,7 +282,7 @@ def test_elbo_below_5_draws_below_50_draws(make, likelihood):
 
 
 def test_elbo_of_many_draws_is_the_mean_of_single_bounds():
-    """elbo(n_draws) estimates what bound() estimates by one draw."""
+    """elbo(n_draws) estimates the same as bound() with one draw."""
     for module in (vae(), m2()):
         x = some_rows("bernoulli", 3)
         one = module.bound if isinstance(module, VAEModule) else module.unlabeled_bound
@@ -293,7 +293,7 @@ def test_elbo_of_many_draws_is_the_mean_of_single_bounds():
         assert np.all(np.abs(difference) < 4 * error) and np.all(error < 0.1)
 
 
-def test_warmup_weighs_the_kl_only():
+def test_warmup_weights_the_kl_only():
     """total(w) = reconstruction - w KL + label, and the KL of a normal to N(0, I) is SciPy's integral."""
     module, x = m2(), some_rows("bernoulli", 3)
     bound = module.unlabeled_bound(x, generator())
@@ -333,7 +333,7 @@ def test_m1m2_marginal_sums_to_one_over_all_binary_rows_and_classes():
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "gaussian_heteroscedastic"])
 def test_fitted_gaussian_density_integrates_to_one_in_the_units_of_X(likelihood):
-    """The integral of exp(score_samples) over a line is one: the scale is accounted for."""
+    """The integral of exp(score_samples) over a line is one, so the scale is accounted for."""
     rng = np.random.default_rng(0)
     X = 300 + 40 * (rng.choice([-2.0, 2.0], (300, 1)) + rng.standard_normal((300, 1)))
     model = VAE(
@@ -372,7 +372,7 @@ def objectives(module, likelihood):
     ],
 )
 def test_every_parameter_receives_a_gradient(likelihood, make, objective, without):
-    """Each part of the objective moves each weight that stands in its equation, and no other."""
+    """Each part of the objective has a gradient for the weights in its equation, and no others."""
     module = make(likelihood)
     objectives(module, likelihood)[objective]().sum().backward()
     for name, parameter in module.named_parameters():
@@ -381,8 +381,8 @@ def test_every_parameter_receives_a_gradient(likelihood, make, objective, withou
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
-def test_freshly_initialised_networks_learn_everywhere(likelihood):
-    """No weight of a new module is stuck at its initial value: those set to zero receive a gradient too."""
+def test_freshly_initialized_networks_learn_everywhere(likelihood):
+    """No weight of a new module is stuck at its initial value: even weights set to zero receive a gradient."""
     modules = [
         VAEModule(N_COLUMNS, 2, (6,), "softplus", likelihood, generator()),
         M2Module(N_COLUMNS, 2, (6,), "softplus", likelihood, PRIOR, generator()),
@@ -395,7 +395,7 @@ def test_freshly_initialised_networks_learn_everywhere(likelihood):
 
 
 def gradients(module, bound):
-    """The gradient of the bound's mean over rows, all parameters in one vector."""
+    """The gradient of the bound's mean over rows, with all parameters in one vector."""
     grads = torch.autograd.grad(bound.mean(), list(module.parameters()), allow_unused=True)
     pairs = zip(grads, module.parameters(), strict=True)
     return torch.cat([torch.zeros(p.numel()) if grad is None else grad.flatten() for grad, p in pairs]).numpy()
@@ -404,9 +404,9 @@ def gradients(module, bound):
 @pytest.mark.parametrize("n_enumerated", [1, 2, 3])
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_enumerating_the_most_probable_classes_is_unbiased_in_value_and_gradient(n_enumerated, likelihood):
-    """E[U with k summed classes and one drawn] = U, and so for every gradient, q(y | x)'s included.
+    """E[U with k summed classes and one drawn] = U, and the same for every gradient, including that of q(y | x).
 
-    Some 300 components are compared; the largest of as many standard normals stays below 4.5 (p > 0.99).
+    About 300 components are compared; the largest of 300 standard normals is below 4.5 (p > 0.99).
     """
     module = m2(likelihood, prior=(0.1, 0.3, 0.25, 0.2, 0.15), sd=0.6, seed=3)
     x = some_rows(likelihood, 6, seed=4).repeat(60, 1)
@@ -429,7 +429,7 @@ def test_enumerating_the_most_probable_classes_is_unbiased_in_value_and_gradient
 
 @pytest.mark.parametrize("n_enumerated", [None, 1])
 def test_leaving_out_negligible_classes_changes_nothing_that_float32_holds(n_enumerated, monkeypatch):
-    """The same value and gradients as with all classes, certain rows and undecided ones mixed."""
+    """Value and gradients are those of all classes, for a mix of certain and uncertain rows."""
     module, x = m2(), some_rows("bernoulli", 12)
     with torch.no_grad():
         module.classifier.mlp.layers[-1].weight.mul_(60)  # most rows certain to 1e-9 and beyond
@@ -450,7 +450,7 @@ def test_leaving_out_negligible_classes_changes_nothing_that_float32_holds(n_enu
 
 @pytest.mark.parametrize("n_enumerated", [2, 3, 7])
 def test_enumerating_all_but_one_class_or_more_is_the_full_sum(n_enumerated):
-    """With k >= n_classes - 1 nothing is left to draw: the same value and gradient, to the bit."""
+    """With k >= n_classes - 1 no class is left to draw: value and gradient are the same, bit for bit."""
     module, x = m2(), some_rows("bernoulli")
     full, enumerated = (module.unlabeled_bound(x, generator(), n_enumerated=k).total() for k in (None, n_enumerated))
     assert torch.equal(full, enumerated)
@@ -460,7 +460,7 @@ def test_enumerating_all_but_one_class_or_more_is_the_full_sum(n_enumerated):
 # --- gray rows, units, masks ------------------------------------------------------------------------------------------
 
 
-def test_bernoulli_bound_at_grey_rows_is_the_mean_over_binarisations():
+def test_bernoulli_bound_at_gray_rows_is_the_mean_over_binarizations():
     """E_{b ~ x}[log p(b | z)] - KL(q(z | x)), by summing over all binary rows b with probability x^b (1-x)^(1-b)."""
     module, gray = vae(), torch.rand(4, N_COLUMNS, generator=generator())
     binary = all_binary_rows()
@@ -487,7 +487,7 @@ def correlated_rows(n=80):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("scale", [[4.0, 0.25, 1024.0]])
 def test_density_shifts_by_the_sum_of_log_scales(name, scale):
-    """p(a x + c) = p(x) / prod a, while codes and labels stay: exactly for powers of two, closely for shifts too."""
+    """p(a x + c) = p(x) / prod a, with the same codes and labels: exact for powers of two, close for shifts."""
     X, y = correlated_rows()
     model = MODELS[name]().fit(X, y)
     scaled = MODELS[name]().fit(X * scale, y)
@@ -505,7 +505,7 @@ def test_density_shifts_by_the_sum_of_log_scales(name, scale):
 
 
 def test_masked_cells_do_not_count():
-    """A cell that is not observed changes neither bound nor codes nor label nor density, whatever stands there."""
+    """The value of an unobserved cell changes neither bound nor codes nor labels nor density."""
     observed = torch.rand(12, N_COLUMNS, generator=generator(2)) > 0.4
     observed[0] = False
     for likelihood, make in itertools.product(LIKELIHOODS, (vae, m2, m1m2)):
@@ -528,7 +528,7 @@ def test_masked_cells_do_not_count():
 
 
 def test_a_row_without_observed_cells_has_density_one():
-    """Nothing seen: the posterior is the prior and the likelihood 1, so that bound and log p() are 0 at any weights."""
+    """The posterior is the prior and the likelihood is 1, so the bound and log p() are 0 for any weights."""
     module, x = vae("gaussian"), some_rows("gaussian")
     nothing = torch.zeros_like(x, dtype=torch.bool)
     assert torch.equal(module.bound(x, generator(), nothing).total(), torch.zeros(len(x)))
@@ -552,7 +552,7 @@ def test_density_of_observed_columns_is_their_marginal():
 
 @pytest.fixture(scope="module")
 def tiny():
-    """A fitted M2 of 5 binary columns and one code dimension, whose integrals a grid can do; labels in 3 classes."""
+    """A fitted M2 of 5 binary columns, 3 classes and one latent dimension, small enough to integrate on a grid."""
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=150)
     X = (rng.random((150, N_COLUMNS)) < np.array([0.2, 0.5, 0.8])[y][:, None]).astype(float)
@@ -568,7 +568,7 @@ def tiny():
 
 
 def brute_force_joint(model, X):
-    """log p(x, y) by quadrature over the code; (n, n_classes)."""
+    """log p(x, y) by quadrature over z; (n, n_classes)."""
     grid = np.linspace(-8, 8, 801)
     z = torch.from_numpy(grid).float()[:, None]
     log_w = norm.logpdf(grid) + np.log(grid[1] - grid[0])
@@ -581,7 +581,7 @@ def brute_force_joint(model, X):
 
 
 def test_bayes_probabilities_are_bayes_rule_by_brute_force(tiny):
-    """proba_method="bayes": p(y | x) = p(x, y) / p(x), the code integrated out on a grid."""
+    """proba_method="bayes": p(y | x) = p(x, y) / p(x), with z integrated out on a grid."""
     model, X = tiny
     by_classifier = model.predict_proba(X)
     model.set_params(proba_method="bayes")
@@ -589,11 +589,11 @@ def test_bayes_probabilities_are_bayes_rule_by_brute_force(tiny):
     model.set_params(proba_method="classifier")
     expected = np.exp(log_softmax(brute_force_joint(model, X), axis=1))
     np.testing.assert_allclose(found, expected, atol=0.02)
-    assert np.abs(by_classifier - expected).max() > 0.03  # q(y | x) would not pass for it
+    assert np.abs(by_classifier - expected).max() > 0.03  # q(y | x) would fail this test
 
 
 def test_score_samples_is_the_log_marginal_by_brute_force(tiny):
-    """score_samples tends to log sum_y p(x, y) from below, elbo_samples lies lower, and the rows' sum to one."""
+    """score_samples tends to log sum_y p(x, y) from below, elbo_samples is lower, and all rows' p(x) sum to one."""
     model, X = tiny
     expected = logsumexp(brute_force_joint(model, X), axis=1)
     assert logsumexp(expected) == pytest.approx(0, abs=1e-4)
@@ -602,7 +602,7 @@ def test_score_samples_is_the_log_marginal_by_brute_force(tiny):
     assert np.exp(model.score_samples(X)).sum() == pytest.approx(1, abs=0.01)
 
 
-def test_history_of_the_paper_normalisation_is_J_alpha():
+def test_history_of_the_paper_normalization_is_J_alpha():
     """J^alpha / N = (sum -U + sum -L) / N + alpha mean log q(y | x), eqs. (8) and (9), from the parts of each epoch."""
     X, y = correlated_rows()
     y[20:] = -1
@@ -613,8 +613,8 @@ def test_history_of_the_paper_normalisation_is_J_alpha():
     np.testing.assert_allclose(h["bound"], expected, atol=1e-4)
 
 
-def test_what_stood_under_a_marker_changes_nothing():
-    """The fit sees no label under a -1: the same bits for any truth beneath it and for any way to mark it."""
+def test_the_label_hidden_by_a_marker_changes_nothing():
+    """The fit does not see the true label of a -1 row: bits are the same for any true label and any marker."""
     X, truth = correlated_rows()
     hidden = np.arange(80) >= 12
     other = np.where(hidden, (truth + 1) % 3, truth)
@@ -627,7 +627,7 @@ def test_what_stood_under_a_marker_changes_nothing():
 
 
 def test_normal_posterior_moves_with_the_observed_mask_only():
-    """q(z | x) reads 0 in place of a masked cell: the same as that row with 0 there and everything observed."""
+    """q(z | x) reads masked cells as 0: the same as for the row with 0 there and all cells observed."""
     module, x = vae("gaussian"), some_rows("gaussian")
     observed = x > 0
     some = observed.any(1)

@@ -1,4 +1,4 @@
-"""The one reading of y: which rows are labeled, what their codes are, and which inputs are refused."""
+"""Tests of reading y: which rows are labeled, what their class indices are, and which inputs are refused."""
 
 import numpy as np
 import pytest
@@ -125,7 +125,7 @@ def test_an_empty_y_is_read():
     "y", [np.array(["a", "-1"]), ["a", "-1"], _objects("a", "-1"), np.array([b"a", b"-1"]), _objects("a", "-1", -1)]
 )
 def test_the_marker_as_a_string_is_refused(y):
-    with pytest.raises(ValueError, match=r"holds the string '-1', but unlabeled_value=-1 is no string.*dtype=object"):
+    with pytest.raises(ValueError, match=r"the string '-1', but unlabeled_value=-1 is not a string.*dtype=object"):
         is_labeled(y)
 
 
@@ -220,7 +220,7 @@ def test_nullable_integers_decode_to_integers():
 
 
 def test_one_label_per_class_is_no_sign_of_a_regression():
-    # check_classification_targets would warn here; warnings are errors.
+    # check_classification_targets would warn about this y, and warnings are errors.
     y = np.concatenate([np.arange(26), np.full(1000, -1)])
     assert len(encode_labels(y, -1, owner="M2Classifier")[0]) == 26
 

@@ -1,4 +1,4 @@
-"""The best latent marginal: the order of its bounds, its certificate, and what it says of the layers above."""
+"""Tests of the best latent marginal: the order of its bounds, its certificate, and what it says about upper layers."""
 
 import math
 
@@ -28,10 +28,10 @@ def some_rows(n=60, seed=0):
 
 
 def a_layer(kind, seed=0, trained=False, likelihood="bernoulli"):
-    """A layer with random parameters, or after some epochs."""
+    """A layer with random parameters, or trained for some epochs."""
     rng = torch.Generator().manual_seed(seed)
-    recognition = {"hidden": [6], "activation": "tanh"} if kind == "rich" else {}
-    layer = new_layer(kind, N_COLUMNS, N_HIDDEN, likelihood, rng=rng, **recognition)
+    encoder = {"hidden": [6], "activation": "tanh"} if kind == "rich" else {}
+    layer = new_layer(kind, N_COLUMNS, N_HIDDEN, likelihood, rng=rng, **encoder)
     if trained:
         learn = ContrastiveDivergence(layer) if kind == "rbm" else layer.bound
         term = training.Term("", Resident(some_rows()), lambda batch, rng: learn(batch.x, rng), 1.0, 20)
@@ -58,7 +58,7 @@ def test_q_is_a_distribution_over_codes(layer):
 
 @layers
 def test_bounds_are_their_definitions(layer):
-    """Loops over rows and codes in numpy, from log_prob alone."""
+    """They equal loops over rows and codes in NumPy, with nothing but log_prob."""
     x, source, codes = some_rows(5), some_rows(7, seed=1), all_codes(N_HIDDEN)
     log_p = np.array([[layer.p_x(h[None]).log_prob(row[None]).item() for h in codes] for row in x])
     log_q = np.array([[layer.q_h(row[None]).log_prob(h[None]).item() for h in codes] for row in x])
@@ -71,20 +71,20 @@ def test_bounds_are_their_definitions(layer):
 
 @layers
 def test_order_of_the_bounds(layer):
-    """Certified U >= U_t >= q lower bound >= auto-encoder's bound, which lies above minus the loss - log|D|."""
+    """Certified U >= U_t >= q lower bound >= auto-encoder's bound, which is above minus the loss - log|D|."""
     x, codes = some_rows(), all_codes(N_HIDDEN)
     bounds, best = q_bounds(layer, x, codes, x), best_latent_marginal(layer, x, codes)
     loss = (layer.q_h(x).cross_log_prob(codes).T.exp() * layer.p_x(codes).cross_log_prob(x)).sum(1)
     values = [best.certified, bounds.q_lower.mean(), bounds.autoencoder.mean(), loss.mean() - math.log(len(x))]
     values = [float(value) for value in values]
     assert values == sorted(values, reverse=True)
-    assert best.values[-1] >= float(bounds.q_lower.mean()) - 0.011  # EM ends within 0.01 of the best
+    assert best.values[-1] >= float(bounds.q_lower.mean()) - 0.011  # EM ends within 0.01 of the optimum
     assert best.certified - best.values[-1] <= 0.011
 
 
 @layers
 def test_em_never_falls_and_reaches_the_optimum(layer):
-    """Monotone, and by the certificate at the value of a general optimizer over the simplex."""
+    """It is monotone, and within the certificate of the value of a general optimizer over the simplex."""
     x, codes = some_rows(), all_codes(N_HIDDEN)
     best = best_latent_marginal(layer, x, codes)
     assert (np.diff(best.values) >= -1e-6).all()
@@ -103,7 +103,7 @@ def test_em_never_falls_and_reaches_the_optimum(layer):
 @layers
 @pytest.mark.parametrize("seed", [0, 1])
 def test_theorem(layer, seed):
-    """U >= E log P >= U - KL(Q || P_J) for any RBM above: what a layer can lose is the KL."""
+    """U >= E log P >= U - KL(Q || P_J) for any RBM above: a layer can lose at most the KL."""
     x, codes = some_rows(), all_codes(N_HIDDEN)
     best = best_latent_marginal(layer, x, codes)
     rng = torch.Generator().manual_seed(seed)
@@ -119,7 +119,7 @@ def test_theorem(layer, seed):
 
 @layers
 def test_sampled_codes_bound_from_below(layer):
-    """The truncated sum rises with the draws, up to the whole."""
+    """The truncated sum rises with the number of draws, up to the full sum."""
     x = some_rows()
     whole = q_bounds(layer, x, all_codes(N_HIDDEN), x)
     rng = torch.Generator().manual_seed(0)
@@ -142,7 +142,7 @@ def test_bounds_do_not_depend_on_the_table_size(monkeypatch):
 
 
 def test_far_rows_stay_finite():
-    """Rows that no code explains: probabilities below the smallest float32 number."""
+    """Rows that no code explains have probabilities below the smallest float32 number."""
     layer = a_layer("rich", likelihood="gaussian")
     x = torch.full((4, N_COLUMNS), 300.0)
     best = best_latent_marginal(layer, x, all_codes(N_HIDDEN))

@@ -1,4 +1,4 @@
-"""Layer-by-layer training, without an estimator: what each layer is trained on, and how a stack grows."""
+"""Tests of layer-by-layer training, without an estimator: what each layer is trained on, and how a stack grows."""
 
 import pytest
 import torch
@@ -54,7 +54,7 @@ def context(run_engine, **kwargs):
 
 
 class Recorder:
-    """In the engine's place: trains nothing, and remembers what it was given."""
+    """A stand-in for the training engine: it does not train, and records its arguments."""
 
     def __init__(self):
         self.calls = []
@@ -72,7 +72,7 @@ def few_epochs(level, architecture, layer, term, validation):
 
 
 def test_each_layer_reads_codes_of_those_below():
-    """The lowest the rows, upper ones codes of the right width; auto-encoders through noise, the RBM without."""
+    """The lowest layer reads rows, upper ones codes of the right width; auto-encoders read noisy input, the RBM not."""
     engine, options = Recorder(), settings(input_noise="auto", early_stopping=True)
     layers = LayerwiseTrainer(options, context(engine)).train([], options.architectures(N_COLUMNS, [5, 4, 3]))
     assert [layer.n_hidden for layer in layers] == [5, 4, 3]
@@ -93,7 +93,7 @@ def test_nothing_is_validated_without_early_stopping():
 
 
 def test_given_layers_are_kept_and_codes_are_binary():
-    """Only the layers above are trained; of real rows the upper layers are Bernoulli all the same."""
+    """Only the layers above are trained; even for real rows, the upper layers are Bernoulli."""
     engine, options = Recorder(), settings(likelihood="gaussian")
     architectures = options.architectures(N_COLUMNS, [5, 3])
     assert [layer["likelihood"] for layer in architectures] == ["gaussian", "bernoulli"]
@@ -113,7 +113,7 @@ def test_layers_begin_at_the_weights_of_an_earlier_fit():
 
 
 def test_candidates_are_shares_of_the_width():
-    """Each size once, at least 2 and at most 500."""
+    """Each size occurs once, is at least 2 and at most 500."""
     sizes = [
         [layer["n_hidden"] for layer in settings().candidates("rbm", width, (1.0, 0.5), 0)] for width in (2, 9, 5000)
     ]
@@ -121,7 +121,7 @@ def test_candidates_are_shares_of_the_width():
 
 
 def test_growth_ends_in_an_rbm_of_a_tried_size():
-    """Five layers at most, an RBM last."""
+    """It has at most five layers, with an RBM last."""
     layers = LayerwiseTrainer(settings(), context(few_epochs)).grow([])
     assert 1 <= len(layers) <= 5 and layers[-1].architecture["kind"] == "rbm"
     widths = [N_COLUMNS, *(trained.n_hidden for trained in layers)]
@@ -130,7 +130,7 @@ def test_growth_ends_in_an_rbm_of_a_tried_size():
 
 
 def test_bounds_are_in_the_units_of_the_rows():
-    """A log-scale moves every bound but their gap; none above is certified where that is not asked for."""
+    """A log-scale shifts every bound but not their gap; without a request, no upper bound is certified."""
     rbm, x = RBMModule(N_COLUMNS, 3, "bernoulli", torch.Generator().manual_seed(0)), some_rows(20, 0)
     with torch.no_grad():
         plain, moved = (layer_bounds(rbm, x, x, None, log_scale) for log_scale in (0.0, 2.0))

@@ -1,4 +1,4 @@
-"""Likelihoods: from outputs to a density over rows, with floors and masks."""
+"""Tests of likelihoods: from outputs to a density over rows, with variance limits and masks."""
 
 import itertools
 
@@ -15,7 +15,7 @@ N_COLUMNS = 3
 
 
 def a_density(name, n=4, observed=None, seed=0):
-    """The distribution of random outputs."""
+    """A distribution from random outputs."""
     rng = torch.Generator().manual_seed(seed)
     likelihood = LIKELIHOODS[name]
     outputs = torch.randn(n, likelihood.outputs_per_column * N_COLUMNS, generator=rng)
@@ -24,7 +24,7 @@ def a_density(name, n=4, observed=None, seed=0):
 
 
 def test_the_table_holds_the_documented_names():
-    """The likelihoods of the API, and whether X is standardized for them: not where it is binary."""
+    """The likelihoods of the API, and whether X is standardized for them: not if it is binary."""
     wanted = {"bernoulli": False, "gaussian": True, "gaussian_heteroscedastic": True}
     assert {name: likelihood.standardize for name, likelihood in LIKELIHOODS.items()} == wanted
     assert {name: not likelihood.is_binary for name, likelihood in LIKELIHOODS.items()} == wanted
@@ -32,7 +32,7 @@ def test_the_table_holds_the_documented_names():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_outputs_mean_what_scipy_says(name):
-    """logits; means and one variance per column; means, then log-variances."""
+    """Logits; means and one variance per column; means, then log-variances."""
     p, outputs, shared = a_density(name)
     x = torch.rand(4, N_COLUMNS, generator=torch.Generator().manual_seed(1))
     x = x.round() if name == "bernoulli" else x
@@ -61,8 +61,8 @@ def test_a_likelihood_is_a_density_over_rows(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_masked_columns_have_no_say(name):
-    """With a mask, log_prob is that of the observed columns alone, whatever stands in the others."""
+def test_masked_columns_have_no_effect(name):
+    """With a mask, log_prob is that of the observed columns only, whatever the others hold."""
     observed = torch.tensor([[True, False, True]] * 4)
     x = torch.rand(4, N_COLUMNS, generator=torch.Generator().manual_seed(1))
     with_mask, outputs, shared = a_density(name, observed=observed)
@@ -75,8 +75,8 @@ def test_masked_columns_have_no_say(name):
 
 @pytest.mark.parametrize("name", ["gaussian", "gaussian_heteroscedastic"])
 @pytest.mark.parametrize("log_var", [-1e6, -50.0, 50.0, 1e6])
-def test_variances_have_a_floor_and_a_ceiling(name, log_var):
-    """A density stays bounded where a column never varies, and finite far away."""
+def test_variances_have_lower_and_upper_limits(name, log_var):
+    """A density stays bounded for a constant column, and finite far from the data."""
     likelihood = LIKELIHOODS[name]
     shared = torch.full((likelihood.shared_per_column * N_COLUMNS,), log_var)
     outputs = torch.full((2, likelihood.outputs_per_column * N_COLUMNS), log_var if name != "gaussian" else 0.0)
@@ -88,8 +88,8 @@ def test_variances_have_a_floor_and_a_ceiling(name, log_var):
     assert 0.009 < np.exp(MIN_LOG_VAR / 2) <= p.sd.min() and p.sd.max() <= np.exp(MAX_LOG_VAR / 2) * 1.0001
 
 
-def test_bounded_leaves_the_middle_alone():
-    """Inside its limits it is the identity, with gradient one."""
+def test_bounded_is_the_identity_inside_its_limits():
+    """Its gradient there is one."""
     log_var = torch.tensor([-20.0, -5.0, 0.0, 5.0, 20.0], requires_grad=True)
     bounded(log_var).sum().backward()
     assert bounded(log_var)[1:4].tolist() == [-5.0, 0.0, 5.0]

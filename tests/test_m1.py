@@ -1,4 +1,4 @@
-"""M1Classifier: what the inner estimator is shown, and what it can do through us."""
+"""Tests of M1Classifier: what the inner estimator is trained on, and which of its methods are available."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ N = 90
 
 
 class Recorder(ClassifierMixin, BaseEstimator):
-    """An inner estimator that notes what it is trained on and predicts its first class."""
+    """An inner estimator that records its training data and predicts its first class."""
 
     def __init__(self, unlabeled_value=0):
         self.unlabeled_value = unlabeled_value
@@ -39,7 +39,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
 
 
 class Supervised(Recorder):
-    """The same without a parameter that would say it reads unlabeled rows."""
+    """The same, but without a parameter that says that it reads unlabeled rows."""
 
     def __init__(self):
         pass
@@ -67,7 +67,7 @@ def m1(inner, vae, **params):
 
 
 def test_the_inner_estimator_learns_from_the_codes_of_labeled_rows(data, vae):
-    """It sees transform(X) of the labeled rows with their labels, and is asked about transform(X)."""
+    """It is fitted to transform(X) of the labeled rows with their labels, and predicts from transform(X)."""
     X, y, _ = data
     model = m1(Supervised(), vae).fit(X, y)
     assert np.array_equal(model.estimator_.X_, vae.transform(X)[y >= 0][:, model.active_])
@@ -91,8 +91,8 @@ def test_it_is_the_inner_estimator_on_the_codes(data, vae):
         assert model.score(X, truth) == by_hand.score(Z, truth) > 0.9
 
 
-def test_silent_dimensions_are_no_features(data, vae):
-    """active_ are the dimensions whose means have an sd above active_threshold; all of them where none has."""
+def test_inactive_dimensions_are_not_features(data, vae):
+    """active_ holds the dimensions whose means have an sd above active_threshold, or all dimensions if none has."""
     X, y, _ = data
     spread = vae.transform(X).std(0)
     middle = (np.sort(spread)[0] + np.sort(spread)[1]) / 2
@@ -104,7 +104,7 @@ def test_silent_dimensions_are_no_features(data, vae):
 
 @pytest.mark.parametrize("threshold", [0.0, "between"])
 def test_draws_have_the_posteriors_mean_and_sd(data, vae, threshold):
-    """n_draws draws from q(z | x) for every labeled row, labels repeated: moments within 4.5 standard errors."""
+    """n_draws draws from q(z | x) per labeled row, with repeated labels: moments within 4.5 standard errors."""
     X, y, _ = data
     spread = np.sort(vae.transform(X).std(0))
     threshold = (spread[0] + spread[1]) / 2 if threshold == "between" else threshold
@@ -122,7 +122,7 @@ def test_draws_have_the_posteriors_mean_and_sd(data, vae, threshold):
 
 
 def test_prediction_reads_means_even_if_trained_on_draws(data, vae):
-    """No noise at prediction: the estimator is asked about posterior means."""
+    """Prediction has no noise: the estimator reads posterior means."""
     X, y, _ = data
     model = m1(Supervised(), vae, n_draws=3).fit(X, y)
     model.predict(X)
@@ -130,7 +130,7 @@ def test_prediction_reads_means_even_if_trained_on_draws(data, vae):
 
 
 def test_draws_come_from_the_seed(data, vae):
-    """The same random_state draws the same codes, another one others."""
+    """The same random_state draws the same codes, another one different codes."""
     X, y, _ = data
     first, again, other = (m1(Supervised(), vae, n_draws=4).set_params(random_state=s).fit(X, y) for s in (0, 0, 1))
     assert np.array_equal(first.estimator_.X_, again.estimator_.X_)
@@ -138,7 +138,7 @@ def test_draws_come_from_the_seed(data, vae):
 
 
 def test_a_frozen_encoder_is_not_fitted_again(data, vae):
-    """It is used as it is, by clones too: the same module, the same weights."""
+    """It is used unchanged, also by clones: the same module, the same weights."""
     X, y, _ = data
     module = vae.module_
     before = {name: value.clone() for name, value in module.state_dict().items()}
@@ -149,7 +149,7 @@ def test_a_frozen_encoder_is_not_fitted_again(data, vae):
 
 
 def test_an_encoder_is_cloned_and_sees_all_rows(data):
-    """The one passed stays unfitted; the fitted one equals a VAE of all rows with the same seed."""
+    """The given encoder stays unfitted; the fitted one equals a VAE fitted to all rows with the same seed."""
     X, y, _ = data
     encoder = VAE(3, **FAST)
     model = M1Classifier(SVC(), encoder=encoder, active_threshold=0.0).fit(X, y)
@@ -158,7 +158,7 @@ def test_an_encoder_is_cloned_and_sees_all_rows(data):
 
 
 def test_an_unseeded_encoder_takes_its_seed_from_ours(data):
-    """random_state of M1Classifier reproduces encoder, draws and inner estimator; the encoder's own one is kept."""
+    """random_state of M1Classifier determines encoder, draws and inner estimator; an encoder's own seed is kept."""
     X, y, _ = data
 
     def fitted(seed, own=None):
@@ -178,7 +178,7 @@ def test_an_unseeded_encoder_takes_its_seed_from_ours(data):
     ],
 )
 def test_a_frozen_encoder_must_suit(frozen, match, data):
-    """Not a VAE, or of other columns: an error that says so."""
+    """If it is not a VAE, or was fitted to other columns, the error says so."""
     X, y, _ = data
     with pytest.raises(ValueError, match=match):
         M1Classifier(SVC(), encoder=frozen(X)).fit(X, y)
@@ -189,7 +189,7 @@ def test_a_frozen_encoder_must_suit(frozen, match, data):
 @pytest.mark.parametrize("inner", [LabelSpreading(), SelfTrainingClassifier(LogisticRegression()), Recorder()])
 @pytest.mark.parametrize("fit_on", ["auto", "all"])
 def test_estimators_that_read_unlabeled_rows_get_all_of_them(inner, fit_on, data, vae):
-    """With codes of classes and -1; our predictions are labels all the same."""
+    """They get class indices and -1; our predictions are still labels."""
     X, y, truth = data
     model = m1(inner, vae, fit_on=fit_on).fit(X, y)
     if isinstance(inner, Recorder):
@@ -202,13 +202,13 @@ def test_estimators_that_read_unlabeled_rows_get_all_of_them(inner, fit_on, data
 
 @pytest.mark.parametrize(("inner", "fit_on"), [(Recorder(), "labeled"), (Supervised(), "auto")])
 def test_others_get_labeled_rows_only(inner, fit_on, data, vae):
-    """fit_on="labeled" always, "auto" for whatever does not read unlabeled rows."""
+    """Always with fit_on="labeled"; with "auto" if the estimator does not read unlabeled rows."""
     X, y, _ = data
     assert len(m1(inner, vae, fit_on=fit_on).fit(X, y).estimator_.X_) == np.sum(y >= 0)
 
 
-def test_draws_beside_unlabeled_rows(data, vae):
-    """Draws for labeled rows, means for unlabeled ones, when the inner estimator reads both."""
+def test_draws_with_unlabeled_rows(data, vae):
+    """If the inner estimator reads both, labeled rows give draws and unlabeled rows give means."""
     X, y, _ = data
     model = m1(Recorder(), vae, n_draws=2).fit(X, y)
     inner = model.estimator_
@@ -221,7 +221,7 @@ def test_draws_beside_unlabeled_rows(data, vae):
 
 
 def test_sample_weight_reaches_the_inner_estimator_row_by_row(data, vae):
-    """Routed weights are cut to the labeled rows, and repeated with their draws."""
+    """Routed weights are restricted to the labeled rows, and repeated with their draws."""
     X, y, _ = data
     weight = np.random.default_rng(0).random(N)
     with sklearn.config_context(enable_metadata_routing=True):
@@ -236,7 +236,7 @@ def test_sample_weight_reaches_the_inner_estimator_row_by_row(data, vae):
 
 
 def test_sample_weight_counts_in_a_support_vector_machine(data, vae):
-    """Routed to an SVC, weights give what the SVC by hand gives with them, and differ from none."""
+    """Weights routed to an SVC give the same as the SVC fitted by hand, and differ from no weights."""
     X, y, _ = data
     labeled = y >= 0
     weight = np.where(y == 10, 50.0, 0.05)
@@ -250,8 +250,8 @@ def test_sample_weight_counts_in_a_support_vector_machine(data, vae):
     assert not np.allclose(model.decision_function(X), plain.decision_function(Z))
 
 
-def test_weights_that_nobody_asked_for_are_an_error(data, vae):
-    """Without a request, or without routing, they are refused rather than dropped; the model stays as it was."""
+def test_weights_that_were_not_requested_are_an_error(data, vae):
+    """Without a request or without routing, they raise an error instead of being dropped; the model is unchanged."""
     X, y, _ = data
     model = m1(SVC(), vae).fit(X, y)
     before = model.decision_function(X)
@@ -262,7 +262,7 @@ def test_weights_that_nobody_asked_for_are_an_error(data, vae):
     assert np.array_equal(model.decision_function(X), before)
 
 
-def test_what_the_inner_estimator_lacks_is_lacking(data, vae):
+def test_methods_that_the_inner_estimator_lacks_are_missing(data, vae):
     """hasattr follows the inner estimator, before and after fit."""
     X, y, _ = data
     for inner, has in [(SVC(), {"decision_function"}), (LogisticRegression(), {"decision_function", "predict_proba"})]:

@@ -1,4 +1,4 @@
-"""M1M2Classifier: the hidden steps of the original as options, and both layers in every answer."""
+"""Tests of M1M2Classifier: its options for undocumented steps of the paper, and both layers in every method."""
 
 import pickle
 
@@ -25,7 +25,7 @@ N = 120
 
 @pytest.fixture(scope="module")
 def data():
-    """Three far clusters in 6 columns, 30 labels, and the true labels."""
+    """Three distant clusters in 6 columns, 30 labels, and the true labels."""
     rng = np.random.default_rng(0)
     truth = np.arange(N) % 3
     X = np.outer(truth - 1.0, [8, 8, 8, 0, 0, 0]) + np.outer(truth == 1, [0, 0, 0, 8, 8, 8])
@@ -35,7 +35,7 @@ def data():
 
 @pytest.fixture(scope="module")
 def vae(data):
-    """A fitted encoder whose last dimension is inactive: two carry the clusters, the third is muted."""
+    """A fitted encoder with two dimensions that carry the clusters, and a third that was made inactive."""
     two, vae = VAE(2, **{**FAST, "max_iter": 20}).fit(data[0]), VAE(3, **{**FAST, "max_iter": 1}).fit(data[0])
     for part in ("encoder", "decoder"):
         source, target = (getattr(model.module_, part) for model in (two, vae))
@@ -61,23 +61,23 @@ def m1m2(vae, **params):
 
 
 def test_it_learns_the_clusters(model, data):
-    """From a quarter of the labels, through the codes."""
+    """A quarter of the labels is enough, through the codes."""
     X, _, truth = data
     assert np.mean(model.predict(X) == truth) > 0.95
 
 
 def test_only_active_dimensions_are_modeled(model, data, vae):
-    """active_ are those whose means have an sd above the threshold; the upper layer has as many columns."""
+    """active_ holds those with an sd of the means above the threshold; the upper layer has as many columns."""
     X, y, _ = data
     spread = vae.transform(X).std(0)
     assert np.array_equal(model.active_, np.flatnonzero(spread > 0.1)) and model.active_.tolist() == [0, 1]
     assert model.module_.encoder.mlp.layers[0].weight.shape[1] == 2
     assert m1m2(vae, active_threshold=0.0).fit(X, y).active_.tolist() == [0, 1, 2]
-    assert m1m2(vae, active_threshold=1e3).fit(X, y).active_.tolist() == [0, 1, 2]  # none: all are kept
+    assert m1m2(vae, active_threshold=1e3).fit(X, y).active_.tolist() == [0, 1, 2]  # if none is active, all are kept
 
 
-def test_codes_are_drawn_anew_at_each_visit(data, vae, monkeypatch):
-    """resample_codes=True shows the upper layer N(mean, sd^2) of q(z1 | x), False the means."""
+def test_codes_are_drawn_again_at_each_visit(data, vae, monkeypatch):
+    """resample_codes=True trains the upper layer on draws from q(z1 | x), N(mean, sd^2); False on the means."""
     X, y, _ = data
     mean, sd = (part[:, :2] for part in vae._posterior(X))
     original = M2Module.unlabeled_bound
@@ -126,7 +126,7 @@ def test_decoding_goes_down_to_X_with_zeros_for_inactive_dimensions(model, data,
 
 
 def test_draws_of_a_class_look_like_that_class(model, data):
-    """In the units of X: near its column means, and predicted as it."""
+    """They are near the class's column means, in the units of X, and are predicted as this class."""
     X, _, truth = data
     for label in range(3):
         rows, labels = model.sample(300, y=label, random_state=0)
@@ -136,7 +136,7 @@ def test_draws_of_a_class_look_like_that_class(model, data):
 
 
 def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
-    """sample fills them with N(0, 1): draws differ where the decoder reads nothing but the inactive dimension."""
+    """sample fills them with N(0, 1): draws differ even if the decoder reads only the inactive dimension."""
     X, y, _ = data
     vae = clone(model.encoder.estimator).set_params(max_iter=3).fit(X)
     layer = vae.module_.decoder.mlp.layers[0]
@@ -158,7 +158,7 @@ def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
 
 
 def test_density_is_comparable_with_its_encoders(model, data, vae):
-    """log p(x) of the stack is a density over X, in the units of X: of the encoder's size, scaled rows shift it."""
+    """log p(x) of the stack is a density in the units of X: about as large as the encoder's, and shifted by scaling."""
     X, _, _ = data
     assert np.isfinite(model.score_samples(X)).all()
     assert abs(model.score_samples(X).mean() - vae.score_samples(X).mean()) < 3
@@ -167,7 +167,7 @@ def test_density_is_comparable_with_its_encoders(model, data, vae):
 
 
 def test_a_frozen_encoder_is_not_fitted_again(model, data, vae):
-    """The encoder is the frozen one itself, in clones too."""
+    """The encoder is the frozen one itself, even in clones."""
     X, y, _ = data
     before = {name: value.clone() for name, value in vae.module_.state_dict().items()}
     again = clone(model).fit(X, y)
@@ -177,15 +177,15 @@ def test_a_frozen_encoder_is_not_fitted_again(model, data, vae):
 
 
 def test_a_pickle_holds_the_encoders_weights_once(model):
-    """M1M2 with a fitted encoder pickles in little more than both layers' weights."""
+    """The pickle of M1M2 with a fitted encoder is little larger than the weights of both layers."""
     n_weights = sum(value.numel() for value in model.module_.state_dict().values())
     n_weights += sum(value.numel() for value in model.encoder_.module_.state_dict().values())
     alone = M1M2Classifier(2, encoder=VAE(3, **FAST), **FAST)
     assert len(pickle.dumps(model)) < 4 * n_weights + len(pickle.dumps(alone)) + 12000
 
 
-def test_the_encoders_likelihood_is_the_rows(data):
-    """likelihood_ tells p(x | z1), chosen by the encoder; `likelihood` is p(z1 | y, z2)."""
+def test_the_encoders_likelihood_is_that_of_the_rows(data):
+    """likelihood_ is that of p(x | z1), chosen by the encoder; `likelihood` is that of p(z1 | y, z2)."""
     X, y, _ = data
     binary = (X > 0).astype(float)
     encoder = VAE(3, **{**FAST, "max_iter": 2})

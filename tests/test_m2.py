@@ -1,4 +1,4 @@
-"""M2Classifier, and what it shares with M1M2Classifier: classes, priors, weights, conditional samples and analogies."""
+"""Tests of M2Classifier, also for M1M2Classifier: classes, priors, weights, conditional samples and analogies."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ N = 120
 
 @pytest.fixture(scope="module")
 def data():
-    """Three clusters of binary rows, 30 labels 'a', 'b', 'c', the rest None; the true labels."""
+    """Three clusters of binary rows, with 30 labels 'a', 'b', 'c' and None for the other rows; the true labels."""
     rng = np.random.default_rng(0)
     truth = np.array(["a", "b", "c"], dtype=object)[np.arange(N) % 3]
     centres = rng.choice([0.1, 0.9], (3, 12))
@@ -33,12 +33,12 @@ def data():
 
 @pytest.fixture(scope="module")
 def model(data):
-    """A fitted model that knows the clusters."""
+    """A fitted model that has learned the clusters."""
     return M2Classifier(2, **{**FAST, "max_iter": 40}).fit(data[0], data[1])
 
 
 def test_it_learns_the_clusters(model, data):
-    """From a quarter of the labels."""
+    """A quarter of the labels is enough."""
     X, _, truth = data
     assert np.mean(model.predict(X) == truth) > 0.95
 
@@ -57,7 +57,7 @@ def test_decoding_without_a_label_averages_over_the_prior(data):
 
 
 def test_analogies_keep_the_code_and_change_the_class(model, data):
-    """Decoded as another class, rows are predicted as that class; one label serves all rows, or one each."""
+    """Rows decoded as another class are predicted as that class; with one label for all rows, or one per row."""
     X, _, truth = data
     Z = model.transform(X)
     for label in "abc":
@@ -79,7 +79,7 @@ def test_codes_average_over_the_class_posterior(model, data):
 
 
 def test_draws_of_a_class_look_like_that_class(model, data):
-    """sample(n, y) gives rows of class y: near its column means, and predicted as it."""
+    """sample(n, y) gives rows of class y: near its column means, and predicted as y."""
     X, _, truth = data
     for label in "abc":
         rows, labels = model.sample(400, y=label, random_state=0)
@@ -91,7 +91,7 @@ def test_draws_of_a_class_look_like_that_class(model, data):
 
 
 def test_draws_without_a_label_follow_the_prior(data):
-    """Labels come from p(y) (chi-square), rows from their labels; the same seed draws the same."""
+    """Labels come from p(y) (chi-squared test), rows from their labels; the same seed gives the same draws."""
     X, y, _ = data
     model = M2Classifier(2, **FAST, class_prior=[0.6, 0.3, 0.1]).fit(X, y)
     rows, labels = model.sample(900, random_state=0)
@@ -127,14 +127,14 @@ def unbalanced(y):
     ids=["uniform", "empirical", "list", "tuple", "dict"],
 )
 def test_class_priors(prior, expected, data):
-    """p(y) in the order of classes_, a dict by label; it is p(y) of the model."""
+    """A sequence is in the order of classes_, a dict by label; either is p(y) of the model."""
     X, y, _ = data
     model = M2Classifier(2, **FAST, class_prior=prior).fit(X, unbalanced(y))
     np.testing.assert_allclose(model.module_.p_y.probs.numpy(), expected, atol=1e-6)
 
 
 def test_the_prior_moves_bayes_probabilities(data):
-    """p(y | x) by Bayes' rule follows p(y): the odds of two models with the same weights differ by the priors' odds."""
+    """p(y | x) by Bayes' rule depends on p(y): odds of two models with equal weights differ by the priors' odds."""
     X, y, _ = data
     model = M2Classifier(2, **FAST, proba_method="bayes", class_prior="uniform").fit(X, y)
     before = model.predict_log_proba(X)
@@ -145,10 +145,10 @@ def test_the_prior_moves_bayes_probabilities(data):
 
 
 def test_class_weights_count_labeled_rows(data):
-    """A weight of k equals k copies of a class's labeled rows in the weighted mean: a heavy class is predicted more."""
+    """A weight of k is like k copies of a class's labeled rows in the mean: a heavy class is predicted more often."""
     X, y, _ = data
     y = unbalanced(y)
-    noise = np.random.default_rng(0).random(X.shape)  # rows without any class: the weights alone decide
+    noise = np.random.default_rng(0).random(X.shape)  # rows without any class: only the weights decide
     share = {}
     for weight in (None, "balanced", {"a": 1.0, "b": 1.0, "c": 50.0}):
         model = M2Classifier(2, **FAST, alpha=5.0, class_weight=weight).fit(noise, y)
@@ -158,7 +158,7 @@ def test_class_weights_count_labeled_rows(data):
 
 
 def test_class_weight_of_ones_changes_nothing(data):
-    """Weights of one are no weights, to float accuracy."""
+    """Weights of one are the same as no weights, to float accuracy."""
     X, y, _ = data
     ones = M2Classifier(2, **FAST, class_weight=dict.fromkeys("abc", 1.0)).fit(X, y)
     plain = M2Classifier(2, **FAST).fit(X, y)
@@ -167,7 +167,7 @@ def test_class_weight_of_ones_changes_nothing(data):
 
 @pytest.mark.parametrize("labeled_batch_size", [1, "auto"])
 def test_class_weights_count_in_small_batches_too(labeled_batch_size, data):
-    """A labeled batch of one row must not lose its weight: the heavy class still wins."""
+    """A labeled batch of one row keeps its weight: the heavy class still wins."""
     X, y, _ = data
     noise = np.random.default_rng(0).random(X.shape)
     params = {**FAST, "max_iter": 5, "labeled_batch_size": labeled_batch_size, "class_prior": "empirical"}
@@ -180,7 +180,7 @@ def test_class_weights_count_in_small_batches_too(labeled_batch_size, data):
 
 
 def test_alpha_makes_the_classifier_learn_from_labels(data):
-    """The larger alpha, the larger log q(y | x) of the labeled rows after a few epochs."""
+    """A larger alpha gives a larger log q(y | x) of the labeled rows after a few epochs."""
     X, y, _ = data
     ends = [M2Classifier(2, **FAST, alpha=a).fit(X, y).history_["classification"][-1] for a in (0, 0.3, 5)]
     assert ends[0] + 0.05 < ends[1] < ends[2] - 0.05
@@ -188,7 +188,7 @@ def test_alpha_makes_the_classifier_learn_from_labels(data):
 
 @pytest.mark.parametrize("normalization", ["paper", "balanced"])
 def test_weights_of_the_terms(normalization, data):
-    """paper: J^alpha / N. balanced: mean bounds count alike, and log q(y | x) keeps its weight per labeled row."""
+    """paper: J^alpha / N. balanced: mean bounds count equally, and log q(y | x) keeps its weight per labeled row."""
     X, y, _ = data
     n_labeled, n_unlabeled = 30, N - 30
     model = M2Classifier(2, **FAST, alpha=0.4, alpha_normalization=normalization).fit(X, y)
@@ -204,7 +204,7 @@ def test_weights_of_the_terms(normalization, data):
 
 @pytest.mark.parametrize(("labeled_batch_size", "wanted"), [(1, {1}), (7, {6}), (20, {15}), ("auto", {30})])
 def test_labeled_batches(labeled_batch_size, wanted, data, monkeypatch):
-    """Steps show that many labeled rows, in equal parts; an epoch has the steps of a pass over all rows."""
+    """Steps have this many labeled rows, in batches of equal size; an epoch has the steps of a pass over all rows."""
     X, y, _ = data
     sizes = {"log_q_y": [], "unlabeled_bound": []}
     for method, found in sizes.items():
@@ -230,7 +230,7 @@ def test_all_labeled_is_supervised_learning(data):
 
 @pytest.mark.parametrize("n_enumerated", [1, 2, 9])
 def test_enumerating_some_classes_learns_as_well(n_enumerated, data):
-    """The fit with few enumerated classes works; from n_classes - 1 on it is the full one to the bit."""
+    """The fit with few enumerated classes works; from n_classes - 1 on it equals the full one bit for bit."""
     X, y, truth = data
     model = M2Classifier(2, **{**FAST, "max_iter": 15}, n_enumerated=n_enumerated).fit(X, y)
     assert np.mean(model.predict(X) == truth) > 0.9
@@ -240,7 +240,7 @@ def test_enumerating_some_classes_learns_as_well(n_enumerated, data):
 
 
 def test_warmup_scales_the_kl_of_the_first_epochs(data):
-    """The objective counts the first epoch's KL by 1 / kl_warmup; the bound counts it whole."""
+    """The objective multiplies the first epoch's KL by 1 / kl_warmup; the bound has the whole KL."""
     X, y, _ = data
     model = M2Classifier(2, **FAST, kl_warmup=4, alpha=0.1, alpha_normalization="balanced").fit(X, y)
     h = {name: np.array(values) for name, values in model.history_.items()}

@@ -1,4 +1,4 @@
-"""Folds and scores of labeled rows, against scikit-learn's own on the labeled part alone, and inside its searches."""
+"""Tests of folds and scores of labeled rows, against scikit-learn's own on labeled rows only, and in searches."""
 
 import pickle
 
@@ -25,7 +25,7 @@ _VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 
 
 class Words(ClassifierMixin, BaseEstimator):
-    """Give a semi-supervised classifier of integers the words it was denied."""
+    """Let a semi-supervised classifier that accepts only integers use strings as labels."""
 
     def __init__(self, classifier):
         self.classifier = classifier
@@ -384,7 +384,7 @@ def _search(model, scoring, **options):
 
 @pytest.fixture(scope="module")
 def model():
-    """A pipeline that takes -1 for a class, so that scores of training folds tell whether a scorer skips it."""
+    """A pipeline that treats -1 as a class: scores of training folds then show whether a scorer skips it."""
     return make_pipeline(StandardScaler(), KNeighborsClassifier())
 
 
@@ -402,7 +402,7 @@ def test_searches_in_parallel_find_what_a_plain_loop_finds(small, model, backend
     assert parallel.best_params_ == plain.best_params_
     for name in ("mean_test_accuracy", "mean_test_f1", "mean_train_accuracy"):
         np.testing.assert_array_equal(parallel.cv_results_[name], plain.cv_results_[name])
-    # Test folds hold labeled rows only, so there the plain scorer agrees; training folds hold others as well.
+    # Test folds have only labeled rows, so the plain scorer agrees on them; training folds have unlabeled rows too.
     np.testing.assert_array_equal(plain.cv_results_["mean_test_accuracy"], plain.cv_results_["mean_test_raw"])
     assert (plain.cv_results_["mean_train_accuracy"] != plain.cv_results_["mean_train_raw"]).any()
 
@@ -430,7 +430,7 @@ def test_sample_weight_reaches_the_scorer_through_searches(small):
     for one in (scoring, scoring["ours"]):
         search = GridSearchCV(LogisticRegression(), {"C": [1.0]}, cv=cv, scoring=one, refit=False, error_score="raise")
         search.fit(X, y, sample_weight=np.arange(1.0, 81))
-    if _VERSION >= (1, 8):  # where searches hand weights on without routing
+    if _VERSION >= (1, 8):  # searches pass weights on without routing
         assert len(seen) == 6
     assert all(n_rows == n_weights for n_rows, n_weights in seen)
 

@@ -1,4 +1,4 @@
-"""Networks return distributions, read labels as one-hot inputs, and take their weights from the generator alone."""
+"""Networks return distributions, read labels as one-hot inputs, and draw their weights only from the generator."""
 
 import numpy as np
 import pytest
@@ -34,8 +34,8 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_weights_come_from_the_generator_alone(name):
-    """Same seed, same weights; another seed, others; the global generator is neither read nor set."""
+def test_weights_come_from_the_generator_only(name):
+    """The same seed gives the same weights, another seed others; the global generator is neither read nor set."""
     before = torch.get_rng_state()
     first, again, other = (MAKERS[name](generator(seed)).state_dict() for seed in (0, 0, 1))
     assert torch.equal(torch.get_rng_state(), before)
@@ -57,7 +57,7 @@ def test_weights_are_glorot_uniform(n_in, n_out):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_mlp_is_its_formula(activation):
-    """W3 f(W2 f(W1 x + b1 + C[y]) + b2) + b3, in NumPy, no activation on the output."""
+    """W3 f(W2 f(W1 x + b1 + C[y]) + b2) + b3, in NumPy, without an activation on the output."""
     net = MLP(4, 3, (6, 5), activation, generator(), n_classes=2)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -78,7 +78,7 @@ def test_mlp_is_its_formula(activation):
 
 @pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
 def test_a_label_is_a_one_hot_input(hidden):
-    """A network of (x, y) equals a network of [x, one-hot y] with the weights side by side."""
+    """A network of (x, y) equals a network of [x, one-hot y] with concatenated weights."""
     net, wide = MLP(4, 3, hidden, "tanh", generator(), n_classes=5), MLP(9, 3, hidden, "tanh", generator(1))
     with torch.no_grad():
         net.of_class.weight.copy_(noise(*net.of_class.weight.shape))
@@ -91,7 +91,7 @@ def test_a_label_is_a_one_hot_input(hidden):
 
 
 def test_every_class_at_once_is_each_class_in_turn():
-    """y of shape (n_classes, 1) against n rows gives (n_classes, n, n_out)."""
+    """y of shape (n_classes, 1) with n rows gives (n_classes, n, n_out)."""
     net, x = MLP(4, 3, (6,), "tanh", generator(), n_classes=5), noise(7, 4)
     at_once = net(x, torch.arange(5)[:, None])
     assert at_once.shape == (5, 7, 3)
@@ -120,7 +120,7 @@ def test_class_affine_reads_its_rows():
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
 )
 def test_a_network_returns_a_distribution_over_rows(network, wanted, columns):
-    """Of one column per output, for any axes in front."""
+    """It has one column per output, for any leading axes."""
     for lead in [(), (2,), (3, 2)]:
         p = network(noise(*lead, 7, 4))
         assert isinstance(p, wanted)
@@ -128,14 +128,14 @@ def test_a_network_returns_a_distribution_over_rows(network, wanted, columns):
 
 
 def test_a_new_posterior_has_sd_one():
-    """At the start q(z | x) has standard deviation 1 at every row, so that codes say little; its means differ."""
+    """At the start q(z | x) has sd 1 for every row, so codes carry little information; its means differ."""
     q_z = NormalNetwork(4, 2, (6,), "softplus", generator())(noise(7, 4))
     assert torch.equal(q_z.sd, torch.ones(7, 2))
     assert q_z.mean.std() > 0.01 and q_z.kl_to_standard().mean() < 2
 
 
 def test_gaussian_decoder_shares_one_variance_per_column():
-    """The learned log-variances are a parameter; other likelihoods have none."""
+    """The learned log-variances are one parameter; other likelihoods have none."""
     decoder = DecoderNetwork(2, 3, (6,), "tanh", "gaussian", generator())
     with torch.no_grad():
         decoder.shared.copy_(torch.tensor([-1.0, 0.0, 1.0]))
@@ -145,7 +145,7 @@ def test_gaussian_decoder_shares_one_variance_per_column():
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_outputs_are_float32_under_autocast(name):
-    """bfloat16 stays within the linear layers: what a distribution is made of is float32."""
+    """bfloat16 stays inside the linear layers: the parameters of a distribution are float32."""
     network, x = MAKERS[name](generator()), noise(7, 4)
     arguments = (x,) if name == "CategoricalNetwork" else (x, torch.arange(7) % 3)
     exact = network(*arguments)

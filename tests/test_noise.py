@@ -1,4 +1,4 @@
-"""Noise that belongs to a row: fresh at every draw, independent between rows, the same in any batch."""
+"""Tests of a row's noise: new at every draw, independent between rows, the same in any batch."""
 
 import itertools
 
@@ -25,7 +25,7 @@ def some_rows(*shape, seed=0):
 
 @pytest.fixture
 def two_threads():
-    """Two threads, and the number before them afterwards."""
+    """Use two threads, and restore the number afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     yield
@@ -33,7 +33,7 @@ def two_threads():
 
 
 def is_independent(one, other):
-    """Chi-squared over the 8 x 8 cells of the quantiles of two normals, and their correlations up to squares."""
+    """Test two normals: chi-squared over 8 x 8 cells of their quantiles, and correlations up to squares."""
     one, other = np.ravel(one), np.ravel(other)
     edges = scipy.stats.norm.ppf(np.linspace(0, 1, 9)[1:-1])
     counts = np.bincount(8 * np.digitize(one, edges) + np.digitize(other, edges), minlength=64)
@@ -57,34 +57,34 @@ def test_ten_thousand_draws_are_different_ones(d):
 
 
 def test_the_random_bits_of_a_row_do_not_repeat():
-    """A million words of 64 bits in calls of several sizes: no two are equal, within a row and between rows."""
+    """A million 64-bit words in calls of several sizes: no two are equal, within a row or between rows."""
     rng = RowNoise(1, some_rows(5, 2))
     words = torch.cat([rng.words(n, 5).flatten() for n in (1, 7, 1000, 1, 38_991)])
     assert len(words.unique()) == len(words) == 1_000_000
 
 
 def slope(deviations, numbers):
-    """Of the logarithm of a standard deviation against that of the number of draws."""
+    """Slope of the logarithm of a standard deviation against that of the number of draws."""
     return np.polyfit(np.log(numbers), np.log(deviations), 1)[0]
 
 
 @pytest.mark.parametrize("n_per_call", [1, 20, N_DRAWS])
 def test_the_error_of_a_mean_falls_with_the_root_of_the_number_of_draws(n_per_call):
-    """Over 400 seeds, up to 10,000 draws, of exp(z): its sd is 2.161 / sqrt(n)."""
+    """For exp(z), over 400 seeds and up to 10,000 draws, the sd of the mean is 2.161 / sqrt(n)."""
     x = some_rows(1, 4).expand(400, 4) + torch.arange(400)[:, None]
     rng = RowNoise(3, x)
     draws = torch.cat([rng.normal((n_per_call, 400, 1)) for _ in range(N_DRAWS // n_per_call)])[..., 0].double()
     numbers = [100, 1000, N_DRAWS]
     deviations = [float(torch.exp(draws[:n]).mean(0).std()) for n in numbers]
     expected = np.sqrt(np.e * (np.e - 1)) / np.sqrt(numbers)
-    np.testing.assert_allclose(deviations, expected, rtol=0.15)  # of 400: 4 standard errors
+    np.testing.assert_allclose(deviations, expected, rtol=0.15)  # 4 standard errors for 400 seeds
     assert slope(deviations, numbers) == pytest.approx(-0.5, abs=0.03)
 
 
-def test_a_bound_of_m1m2_grows_sharper_with_the_number_of_draws():
-    """It draws in a loop of calls. Over 128 seeds the sd of a row's bound falls as 1 / sqrt(n) up to 2,000 draws.
+def test_the_noise_of_a_bound_of_m1m2_falls_with_the_number_of_draws():
+    """M1M2 draws in a loop of calls. Over 128 seeds the sd of a row's bound falls as 1 / sqrt(n) up to 2,000 draws.
 
-    The bound, since the weights behind score_samples have tails that a mean of 2,000 does not settle.
+    Not score_samples, because its importance weights have tails too heavy for a mean of 2,000.
     """
     y = np.arange(100) % 2
     X = some_rows(100, 4).numpy() + 2 * y[:, None]
@@ -99,7 +99,7 @@ def test_a_bound_of_m1m2_grows_sharper_with_the_number_of_draws():
     assert slope(deviations, numbers) == pytest.approx(-0.5, abs=0.1)
 
 
-# --- as it should be distributed --------------------------------------------------------------------------------------
+# --- correctly distributed --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(20_000, 5, 2), (1, 20_000, 5), (7, 2_001, 3)])
@@ -125,7 +125,7 @@ def test_normal_noise_is_standard_normal(shape):
 
 
 def test_normal_noise_has_its_tails():
-    """Of 20 million draws those beyond 2, 3, 4, 5 on either side, by their Poisson probability; all finite."""
+    """Counts beyond 2, 3, 4 and 5 on either side, of 20 million draws, by Poisson probability; all draws are finite."""
     rng = RowNoise(5, some_rows(100, 2))
     counts = np.zeros((4, 2))
     for _ in range(10):
@@ -138,7 +138,7 @@ def test_normal_noise_has_its_tails():
 
 
 def test_bits_of_a_row_have_their_probabilities():
-    """Shares of ones within four standard errors, by bits() and by a Bernoulli's draw."""
+    """The fraction of ones is within four standard errors, for bits() and for draws of a Bernoulli."""
     x, logits = some_rows(6, 3), some_rows(6, 4, seed=3)
     p = torch.sigmoid(logits).double()
     for draws in (
@@ -153,7 +153,7 @@ def test_bits_of_a_row_have_their_probabilities():
 
 
 def changed_rows():
-    """A row beside one that differs in the last bit of a cell, the sign, a bit of 0/1, the order of columns."""
+    """Pairs of rows that differ in a cell's last bit, a sign, a bit of 0/1 rows, or the order of columns."""
     x, binary = some_rows(1, 5), (some_rows(1, 5, seed=1) > 0).float()
     next_x = x.clone()
     next_x[0, 3] = torch.nextafter(x[0, 3], torch.tensor(10.0))
@@ -170,7 +170,7 @@ def changed_rows():
 
 @pytest.mark.parametrize("change", changed_rows())
 def test_rows_that_hardly_differ_draw_independently(change):
-    """At the same draw, and with a draw, a column or a call between them."""
+    """At the same draw, and shifted by a draw, a column or a call."""
     one, other = (RowNoise(0, x) for x in changed_rows()[change])
     a, b = one.normal((N_DRAWS, 1, 2))[:, 0], other.normal((N_DRAWS, 1, 2))[:, 0]
     assert is_independent(a, b)
@@ -180,7 +180,7 @@ def test_rows_that_hardly_differ_draw_independently(change):
 
 
 def test_rows_on_a_grid_draw_independently():
-    """Neighbors among 3,000 rows at equal distances, and among all binary rows of 12 columns."""
+    """Neighbors among 3,000 equidistant rows, and among all binary rows of 12 columns."""
     grid = torch.linspace(0, 1, 3000)[:, None].expand(3000, 3)
     binary = torch.tensor(list(itertools.product([0.0, 1.0], repeat=12)))
     for x in (grid, binary):
@@ -190,7 +190,7 @@ def test_rows_on_a_grid_draw_independently():
 
 
 def test_seeds_draw_independently():
-    """Of one row: neighbors among 2,000 seeds, and the first draws of them all."""
+    """For one row: neighbors among 2,000 seeds, and the first draws of all seeds."""
     x = some_rows(1, 3)
     z = torch.stack([RowNoise(seed, x).normal((4, 1, 3)) for seed in range(2000)])
     assert is_independent(z[1:], z[:-1])
@@ -199,7 +199,7 @@ def test_seeds_draw_independently():
 
 @pytest.mark.parametrize("shape", [(400, 50, 4), (401, 50, 3), (2, 5000, 2)])
 def test_draws_columns_and_calls_are_independent(shape):
-    """Neighbors, the two of a pair from the same bits, and the same place in the next call."""
+    """Neighbors, pairs from the same bits, and the same position in the next call."""
     rng = RowNoise(0, some_rows(shape[1], 3))
     z, following = rng.normal(shape), rng.normal(shape)
     half = (shape[0] + 1) // 2
@@ -211,21 +211,21 @@ def test_draws_columns_and_calls_are_independent(shape):
 
 
 def test_mixing_is_one_to_one_and_every_bit_depends_on_all():
-    """No two of a million numbers mix to the same; a bit of 64 turns 32 of them, at each place in half of the cases."""
+    """A million numbers mix to different ones; flipping a bit flips 32 of 64 on average, each in half of the cases."""
     assert len(mixed(torch.arange(-500_000, 500_000)).unique()) == 1_000_000
     z = torch.randint(2**62, (4000,), generator=generator())
-    for place in range(64):
-        turned = mixed(z) ^ mixed(z ^ (torch.tensor(1) << place))
+    for position in range(64):
+        turned = mixed(z) ^ mixed(z ^ (torch.tensor(1) << position))
         shares = torch.stack([(turned >> k & 1).double().mean() for k in range(64)])
         assert (shares - 0.5).abs().max() < 5 * 0.5 / np.sqrt(len(z))
 
 
-# --- of the row alone -------------------------------------------------------------------------------------------------
+# --- dependent on the row only ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (2, 5, 3, 2), (7, 3, 1), (1, 3, 5)])
 def test_a_rows_noise_does_not_depend_on_the_batch(shape):
-    """The same row draws the same noise alone, in any order, beside a copy, and in later calls too."""
+    """A row draws the same noise by itself, in any order, next to a copy, and in later calls."""
     x, (*lead, _, d) = some_rows(6, 4, seed=1), shape
     order = torch.tensor([3, 0, 5, 1, 4, 2, 2])
     together, shuffled, alone = RowNoise(0, x), RowNoise(0, x[order]), RowNoise(0, x[2:3])
@@ -236,7 +236,7 @@ def test_a_rows_noise_does_not_depend_on_the_batch(shape):
 
 
 def test_large_batches_draw_the_same_with_two_threads(two_threads):
-    """And a row draws the same at any place of them."""
+    """And a row draws the same at any position in the batch."""
     x, shape = some_rows(512, 3), (64, 512, 5)
     with_two = RowNoise(0, x).normal(shape)
     turned = RowNoise(0, x.flip(0)).normal(shape)
@@ -255,7 +255,7 @@ def test_a_float64_row_draws_as_its_float32_copy():
 
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
 def test_an_estimator_draws_the_same_for_a_float32_copy(likelihood):
-    """Scores agree to the rounding of X, where other draws would differ by tenths of a nat; huge cells do no harm."""
+    """Scores agree to the rounding of X (other draws would differ by tenths of a nat), even with huge cells."""
     X = np.random.default_rng(0).random((100, 5))
     model = VAE(2, hidden_layer_sizes=4, max_iter=2, likelihood=likelihood, random_state=0).fit(X)
     copy = X.astype(np.float32)
@@ -268,7 +268,7 @@ def test_an_estimator_draws_the_same_for_a_float32_copy(likelihood):
 
 
 def test_functions_draw_from_generators_and_from_rows():
-    """standard_normal, uniform and bits: from a generator as torch does, from RowNoise as it does."""
+    """standard_normal, uniform and bits draw like torch from a generator, and like RowNoise from RowNoise."""
     x, like = some_rows(4, 2), torch.zeros(1)
     shape = (3, 4, 2)
     assert torch.equal(standard_normal(shape, generator(), like), torch.randn(shape, generator=generator()))
@@ -277,8 +277,8 @@ def test_functions_draw_from_generators_and_from_rows():
     assert torch.equal(uniform(shape, RowNoise(0, x), like), RowNoise(0, x).uniform(shape))
 
 
-def test_hash_reads_values_and_places():
-    """Another value, or the same values in another order, hash differently; -0.0 is 0.0."""
+def test_hash_depends_on_values_and_positions():
+    """Other values, or the same values in another order, hash differently; -0.0 counts as 0.0."""
     x = some_rows(200, 5)
     hashed = hash_rows(x)
     assert len(set(hashed.tolist())) == 200

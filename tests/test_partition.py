@@ -1,4 +1,4 @@
-"""The partition function of RBMs: exact, and by annealed importance sampling, against brute force."""
+"""Tests of the partition function of RBMs, exact and by annealed importance sampling, against brute force."""
 
 import pytest
 import scipy.special
@@ -10,7 +10,7 @@ from skdgm.models.rbm import RBMModule
 
 
 def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
-    """Random parameters, far from those of a fresh one."""
+    """An RBM with random parameters, far from the initial ones."""
     rng = torch.Generator().manual_seed(seed)
     rbm = RBMModule(n_columns, n_hidden, likelihood, rng)
     with torch.no_grad():
@@ -21,7 +21,7 @@ def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
 
 
 def brute_force_log_z(rbm):
-    """log of the sum of exp(b x + c h + h W x) over all pairs of rows and codes, in float64."""
+    """Log of the sum of exp(b x + c h + h W x) over all pairs of rows and codes, in float64."""
     W, b, c = (p.double().numpy() for p in (rbm.W, rbm.b, rbm.c))
     x, h = all_codes(rbm.n_columns).double().numpy(), all_codes(rbm.n_hidden).double().numpy()
     return scipy.special.logsumexp((x @ b)[:, None] + h @ c + x @ W.T @ h.T)
@@ -41,8 +41,8 @@ def test_probabilities_of_real_rows_integrate_to_one():
     assert torch.exp(-rbm.free_energy(grid) - log_z).sum().item() * 0.001 == pytest.approx(1, abs=1e-3)
 
 
-def test_log_partition_is_exact_where_it_can_be(monkeypatch):
-    """Then without an error; else by annealing, from independent columns of the mean that is given."""
+def test_log_partition_is_exact_if_possible(monkeypatch):
+    """It then has no error; otherwise it is annealed from independent columns with the given mean."""
     rbm, rng = an_rbm(6, 5), torch.Generator().manual_seed(0)
     mean = torch.full((6,), 0.5)
     assert log_partition(rbm, mean, 200, 200, rng) == (exact_log_partition(rbm), 0.0)
@@ -53,7 +53,7 @@ def test_log_partition_is_exact_where_it_can_be(monkeypatch):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_annealing_agrees_with_brute_force(likelihood):
-    """20 random RBMs: within 3 standard errors (and what float32 sums to)."""
+    """For 20 random RBMs they agree within 3 standard errors (plus the accuracy of float32 sums)."""
     off = []
     for seed in range(20):
         rbm = an_rbm(6, 5, likelihood, seed, sd=0.7)

@@ -1,4 +1,4 @@
-"""The RBM against brute force: energies, conditionals, gradients, Gibbs steps."""
+"""Tests of the RBM against brute force: energies, conditionals, gradients, Gibbs steps."""
 
 import math
 
@@ -17,7 +17,7 @@ from skdgm.sources import Resident
 
 
 def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
-    """Random parameters, far from those of a fresh one."""
+    """An RBM with random parameters, far from the initial ones."""
     rng = torch.Generator().manual_seed(seed)
     rbm = RBMModule(n_columns, n_hidden, likelihood, rng)
     with torch.no_grad():
@@ -28,7 +28,7 @@ def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
 
 
 def minus_energy(rbm, x, h):
-    """-E of every pair of rows x and codes h, (n_x, n_h), in float64 as the file's first lines say."""
+    """-E of every pair of rows x and codes h, (n_x, n_h), in float64, as defined at the top of rbm.py."""
     W, b, c = (p.double().numpy() for p in (rbm.W, rbm.b, rbm.c))
     x, h = np.asarray(x, np.float64), np.asarray(h, np.float64)
     if rbm.is_binary:
@@ -77,7 +77,7 @@ def test_conditionals_are_those_of_the_joint(likelihood):
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_gradient_by_hand_is_autograds(likelihood):
-    """Of mean F(data) - mean F(model samples), the samples held fixed: what contrastive divergence descends."""
+    """The gradient of mean F(data) - mean F(model samples), samples fixed, which contrastive divergence descends."""
     rbm = an_rbm(likelihood=likelihood).requires_grad_(True)
     x, sampled = torch.randn(8, 5).round(), torch.randn(6, 5).round()
     (rbm.free_energy(x).mean() - rbm.free_energy(sampled).mean()).backward()
@@ -89,7 +89,7 @@ def test_gradient_by_hand_is_autograds(likelihood):
 
 
 def test_persistent_chains_give_the_gradient_of_log_p():
-    """At fixed weights the chains forget their start: the mean of many gradients is that of -mean log p(x)."""
+    """At fixed weights the chains forget their start: many gradients average to that of -mean log p(x)."""
     rbm = an_rbm(4, 3, sd=0.5).requires_grad_(True)
     x = torch.bernoulli(torch.full((500, 4), 0.5), generator=torch.Generator().manual_seed(1))
     states = all_codes(4)
@@ -118,7 +118,7 @@ def test_gibbs_sampling_keeps_the_joint():
 
 
 def test_pseudo_likelihood_is_its_definition():
-    """Mean over the drawn column of n log p(x_i | others), each by two enumerated rows."""
+    """It is the mean over the drawn column of n log p(x_i | others), each by enumerating two rows."""
     rbm = an_rbm(4, 3)
     x = all_codes(4)[[3, 5, 9, 14]]
     exact = torch.zeros(4)
@@ -133,7 +133,7 @@ def test_pseudo_likelihood_is_its_definition():
 
 
 def test_monitor_is_of_the_rows_themselves():
-    """Pseudo-likelihood of 0/1 draws of gray rows; E_q[log p(x | h)] of real rows, whatever the chains hold."""
+    """Pseudo-likelihood of 0/1 draws of gray rows; E_q[log p(x | h)] of real rows, independent of the chains."""
     rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
     assert (rbm.monitor(torch.full((500, 4), 0.5), rng) < 0).all()
     real = an_rbm(4, 3, "gaussian")
@@ -147,7 +147,7 @@ def test_monitor_is_of_the_rows_themselves():
 
 
 def test_training_raises_the_exact_likelihood():
-    """Two patterns with flipped bits: far above independent columns, near the entropy of the data."""
+    """For two patterns with flipped bits it is far above independent columns, and near the entropy of the data."""
     rng = torch.Generator().manual_seed(0)
     patterns = torch.tensor([[1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1, 1, 1]]).float()
     x = patterns[torch.randint(2, (1000,), generator=rng)]
@@ -164,7 +164,7 @@ def test_training_raises_the_exact_likelihood():
 
 
 def test_a_step_needs_no_device():
-    """Shapes alone, on meta: no hidden .item(), no tensor from the CPU."""
+    """A step runs on device "meta": no hidden .item(), no tensor from the CPU."""
     for likelihood in ("bernoulli", "gaussian"):
         rbm = RBMModule(6, 4, likelihood).to("meta")
         assert ContrastiveDivergence(rbm, 2)(torch.empty(3, 6, device="meta"), None).shape == (3,)

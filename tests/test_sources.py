@@ -1,4 +1,4 @@
-"""Sources: the rows of the indices asked for, whatever lies behind them, and orders that are permutations."""
+"""Tests of sources: they return the rows at the requested indices, and their orders are permutations."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def to_tensor(block):
 
 @pytest.fixture
 def array():
-    """Rows that tell their own index."""
+    """Rows that contain their own index."""
     return np.arange(N)[:, None] + np.linspace(0, 0.5, 3, dtype=np.float32)
 
 
@@ -47,8 +47,8 @@ SOURCES = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_an_order_is_a_permutation_shuffled_anew_and_seeded(name, array):
-    """Every row once; another order at the next call; the same one from the same seed, without the global generator."""
+def test_an_order_is_a_new_permutation_at_each_call_and_seeded(name, array):
+    """Every row once; another order at the next call; the same from the same seed, without the global generator."""
     source, rng, before = SOURCES[name](array), generator(), torch.get_rng_state()
     first, second = source.order(rng), source.order(rng)
     for order in (first, second):
@@ -61,7 +61,7 @@ def test_an_order_is_a_permutation_shuffled_anew_and_seeded(name, array):
 @pytest.mark.parametrize("block", [1, 7, 256, 10**6])
 @pytest.mark.parametrize("memmap", [False, True])
 def test_on_disk_gives_the_rows_of_resident(array, labels, block, memmap, tmp_path):
-    """The same rows, labels and weights in the order asked for, repeated ones too, from a read-only memmap as well."""
+    """Rows, labels and weights are the same, in the requested order, with repeats, even from a read-only memmap."""
     if memmap:
         np.save(tmp_path / "rows.npy", array)
         array = np.load(tmp_path / "rows.npy", mmap_mode="r")
@@ -74,8 +74,8 @@ def test_on_disk_gives_the_rows_of_resident(array, labels, block, memmap, tmp_pa
             assert torch.equal(mine, theirs)
 
 
-def test_on_disk_reads_neighbours_together(array):
-    """Within a stretch of 64 blocks its order touches no more blocks than 64, and mixes rows of many of them."""
+def test_on_disk_reads_neighbors_together(array):
+    """Within 64 blocks' worth of rows, its order touches at most 64 blocks, and mixes rows of many of them."""
     order = on_disk(np.zeros((64 * 8 * 3, 1)), block=8).order(generator())
     for stretch in order.split(64 * 8):
         assert len(torch.unique(stretch // 8)) == 64
@@ -91,8 +91,8 @@ def test_resident_carries_mask_labels_and_weights(labels):
     assert torch.equal(batch.y, labels[0][indices]) and torch.equal(batch.weight, labels[1][indices])
 
 
-def test_sampled_binary_draws_anew_with_the_gray_value_as_probability(labels):
-    """0/1 rows, other ones at each visit, with the right shares (4 standard errors); 0 and 1 stay; the rest is kept."""
+def test_sampled_binary_draws_again_with_the_gray_value_as_probability(labels):
+    """0/1 rows differ at each visit, with the right frequencies (4 standard errors); 0, 1 and labels are kept."""
     gray = torch.tensor([[0.0, 0.1, 0.5, 0.9, 1.0]])
     source, rng = SampledBinary(Resident(gray.expand(4000, 5), None, torch.arange(4000))), generator()
     batch = source.rows(torch.arange(4000), rng)
@@ -103,8 +103,8 @@ def test_sampled_binary_draws_anew_with_the_gray_value_as_probability(labels):
     assert torch.equal(batch.y, torch.arange(4000)) and batch.observed is None
 
 
-def test_codes_are_drawn_anew_around_their_means(labels):
-    """mean + sd * noise of the row asked for: moments within 4 standard errors, other draws at each visit."""
+def test_codes_are_drawn_again_around_their_means(labels):
+    """mean + sd * noise of the requested row: moments within 4 standard errors, other draws at each visit."""
     mean, sd = torch.tensor([[0.0, 5.0], [-3.0, 1.0]]), torch.tensor([[1.0, 0.1], [2.0, 0.0]])
     source, rng = Codes(mean, sd, torch.tensor([3, 8])), generator()
     batch = source.rows(torch.ones(4000, dtype=torch.long), rng)
@@ -115,8 +115,8 @@ def test_codes_are_drawn_anew_around_their_means(labels):
 
 
 @pytest.mark.parametrize("make", [lambda a: Resident(to_tensor(a)), lambda a: on_disk(a, block=32)])
-def test_a_subset_gives_the_rows_behind_its_indices(make, array):
-    """rows(i) of a subset are the source's rows at indices[i]; all of them turn up in its order, and no others."""
+def test_a_subset_gives_the_rows_at_its_indices(make, array):
+    """rows(i) of a subset are the source's rows at indices[i]; its order has all of these and no others."""
     indices = torch.tensor([7, 3, 998, 400])
     subset = Subset(make(array), indices)
     assert subset.n_rows == 4
@@ -136,8 +136,8 @@ WRAPPERS = {
 
 
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_a_subset_of_a_disk_is_read_in_stretches(name):
-    """Whatever lies between, the order of a subset follows the blocks, so that the disk is not read row by row."""
+def test_a_subset_on_disk_is_read_in_blocks(name):
+    """Through any wrappers, the order of a subset follows the blocks, so the disk is not read row by row."""
     source = on_disk(np.zeros((64 * 4 * 4, 1)), block=4)
     indices = torch.arange(0, source.n_rows, 2)
     order = Subset(WRAPPERS[name](source), indices).order(generator())
@@ -148,7 +148,7 @@ def test_a_subset_of_a_disk_is_read_in_stretches(name):
 
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_wrapping_changes_no_order(name, array):
-    """To the bit that of the source below: a permutation for rows on the device, shuffled blocks for those on disk."""
+    """It is exactly that of the wrapped source: a permutation for resident rows, shuffled blocks for rows on disk."""
     for source in (Resident(to_tensor(array)), on_disk(array, block=32)):
         assert torch.equal(WRAPPERS[name](source).order(generator()), source.order(generator()))
     subset = Subset(WRAPPERS[name](Resident(to_tensor(array))), torch.arange(0, N, 3))
@@ -156,13 +156,13 @@ def test_wrapping_changes_no_order(name, array):
 
 
 def test_a_subset_may_repeat_rows(array):
-    """Every entry of its indices turns up once, though several stand for the same row."""
+    """Every entry of its indices occurs once, even if several entries are the same row."""
     subset = Subset(on_disk(array, block=32), torch.tensor([7, 7, 500, 7]))
     assert subset.order(generator()).sort().values.tolist() == [0, 1, 2, 3]
 
 
-def test_encoded_rows_are_drawn_anew_in_the_order_of_the_source_below(array):
-    """What ``encode`` makes of the rows asked for, without a gradient, other draws at each visit."""
+def test_encoded_rows_are_drawn_again_in_the_order_of_the_wrapped_source(array):
+    """``encode`` of the requested rows, without a gradient, with other draws at each visit."""
     weight = torch.ones((), requires_grad=True)
     source = Encoded(Resident(to_tensor(array)), lambda x, rng: weight * x[:, :1] + 0.1 * torch.rand(1, generator=rng))
     indices = torch.tensor([5, 0, 999])

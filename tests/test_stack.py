@@ -1,4 +1,4 @@
-"""Stacks under an RBM: enumerated densities, those from drawn codes, and samples."""
+"""Tests of stacks with an RBM on top: enumerated densities, densities from drawn codes, and samples."""
 
 import numpy as np
 import pytest
@@ -44,9 +44,9 @@ def test_enumerated_density_sums_to_one(sizes, kind):
 
 
 def test_density_from_drawn_codes_errs_low_and_comes_near():
-    """E[exp(estimate)] is p(x), hence the estimate too low on average; its spread is told."""
+    """E[exp(estimate)] is p(x), so the estimate is too low on average; its standard error is returned."""
     stack, x = a_stack(), some_rows(20)
-    with torch.no_grad():  # posteriors that recognition covers, so that the spread can be trusted
+    with torch.no_grad():  # make posteriors that the encoder covers, for a reliable standard error
         for parameter in stack.parameters():
             parameter.mul_(0.4)
     log_z = exact_log_partition(stack.top)

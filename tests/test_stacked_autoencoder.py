@@ -1,4 +1,4 @@
-"""StackedAutoencoder: exact and estimated densities, the criterion and how it chooses layers, errors."""
+"""Tests of StackedAutoencoder: exact and estimated densities, the criterion and how it chooses layers, errors."""
 
 import itertools
 import pickle
@@ -31,7 +31,7 @@ def every_row(n_columns=8):
 @pytest.mark.parametrize("inference", ["rich", "vanilla", "rbm"])
 @pytest.mark.parametrize("sizes", [6, (5, 4), (5, 4, 3)])
 def test_exact_density_sums_to_one(sizes, inference):
-    """Over all 256 rows; a stack of at most 15 units a layer is exact and says so."""
+    """Over all 256 rows; a stack with at most 15 units per layer is exact and says so."""
     stack = StackedAutoencoder(sizes, inference=inference, **SHORT).fit(patterns())
     log_p, std = stack.score_samples(every_row(), return_std=True)
     assert stack.is_exact_ and stack.log_partition_error_ == 0 and not std.any()
@@ -40,7 +40,7 @@ def test_exact_density_sums_to_one(sizes, inference):
 
 @pytest.mark.parametrize("inference", ["rich", "vanilla", "rbm"])
 def test_training_beats_independent_columns(inference):
-    """By nats, on rows held out."""
+    """By several nats, on held-out rows."""
     X, test = patterns(1000), patterns(500, seed=1)
     stack = StackedAutoencoder((6, 6), inference=inference, random_state=0).fit(X)
     p = X.mean(0)
@@ -49,7 +49,7 @@ def test_training_beats_independent_columns(inference):
 
 
 def test_order_of_the_bounds_and_the_likelihood():
-    """U >= q bound >= auto-encoder's bound; U >= the likelihood; honest <= own codes' U."""
+    """U >= q bound >= auto-encoder's bound; U >= the likelihood; honest <= U of the rows' own codes."""
     X, test = patterns(), patterns(seed=1)
     stack = StackedAutoencoder((6, 6), **SHORT).fit(X)
     for rows in (X, test):
@@ -64,7 +64,7 @@ def test_order_of_the_bounds_and_the_likelihood():
 
 
 def test_layer_bounds_are_those_of_the_training_rows():
-    """One for each layer, in the order of the layers; of the bottom one the bound itself, with all rows at hand."""
+    """There is one per layer, in order; for the bottom layer it is the bound itself on all rows."""
     X = patterns()
     stack = StackedAutoencoder((5, 4, 3), **SHORT).fit(X)
     assert len(stack.layer_bounds_) == 3
@@ -82,7 +82,7 @@ def test_bounds_are_repeatable_and_of_any_layer():
 
 
 def test_estimated_density_is_near_the_exact_one(monkeypatch):
-    """The same stack with and without its enumerations: drawn codes and annealing, their spread told."""
+    """The same stack with enumeration, and with drawn codes and annealing, with their standard errors."""
     X = patterns()
     stack = StackedAutoencoder((6, 6), n_importance_samples=2000, **SHORT).fit(X)
     exact = stack.score_samples(X)
@@ -127,7 +127,7 @@ def test_density_of_real_rows_integrates_to_one(sizes, inference):
 
 
 def test_samples_look_like_the_rows():
-    """Column means and the share of each row's likeness to its pattern."""
+    """They have the rows' column means, and score the same."""
     X = patterns(1000)
     stack = StackedAutoencoder((6, 6), random_state=0).fit(X)
     drawn = stack.sample(1000, random_state=0)
@@ -137,7 +137,7 @@ def test_samples_look_like_the_rows():
 
 
 def test_codes_come_back():
-    """transform, inverse_transform: means in [0, 1]; a row returns nearer to itself than to the column means."""
+    """transform and inverse_transform give means in [0, 1]; decoded rows are closer than column means."""
     X = patterns()
     stack = StackedAutoencoder((6, 6), random_state=0).fit(X)
     codes = stack.transform(X)
@@ -148,7 +148,7 @@ def test_codes_come_back():
 
 
 def test_bottom_layer_first_then_the_top():
-    """stop_after, its score, a search by it, and lower= to go on: the kept layer stays bit for bit."""
+    """stop_after, its score, a search by this score, and lower= to continue: the kept layer stays bit for bit."""
     X = patterns()
     search = GridSearchCV(
         StackedAutoencoder(stop_after=1, **SHORT), {"n_components": [(1, 9), (6, 9)]}, cv=2, error_score="raise"
@@ -167,15 +167,15 @@ def test_bottom_layer_first_then_the_top():
 
 
 def test_lower_layers_bring_their_units():
-    """A stack of real rows goes on in the standardization of its lower layer."""
+    """A stack on real rows keeps the standardization of its lower layer."""
     X = np.random.default_rng(0).normal(5, 3, (100, 4))
     bottom = StackedAutoencoder((4, 3), stop_after=1, **SHORT).fit(X)
     whole = StackedAutoencoder((4, 3), lower=FrozenEstimator(bottom), **SHORT).fit(X[:50])
     assert whole._columns is bottom._columns and whole.likelihood_ == "gaussian"
 
 
-def test_auto_grows_where_a_layer_pays():
-    """Independent columns need no layer: an RBM alone. Patterns pay for some; the stack is whole, and scores."""
+def test_auto_grows_if_a_layer_pays():
+    """Independent columns need only an RBM. Patterns justify more layers; the stack is complete, and has a density."""
     rng = np.random.default_rng(0)
     flat = StackedAutoencoder("auto", **SHORT).fit((rng.random((400, 6)) < 0.5).astype(float))
     assert len(flat.n_components_) == 1 and flat.is_exact_
@@ -196,7 +196,7 @@ def test_auto_goes_on_above_given_layers():
 
 
 def test_a_whole_stack_may_be_the_lower_layers():
-    """Its RBM is a layer then."""
+    """Its RBM then becomes a lower layer."""
     X = patterns()
     small = StackedAutoencoder((6, 5), **SHORT).fit(X)
     large = StackedAutoencoder((6, 5, 3), lower=FrozenEstimator(small), **SHORT).fit(X)
@@ -205,7 +205,7 @@ def test_a_whole_stack_may_be_the_lower_layers():
 
 @pytest.mark.parametrize("unit", [1, 1000])
 def test_bounds_of_real_rows_are_in_their_units(unit):
-    """U lies above the likelihood, and both move by the log of the scale."""
+    """U is above the likelihood, and both shift by the log of the scale."""
     X = unit * np.concatenate([np.random.default_rng(s).normal(5 * s, 1e-2, (100, 3)) for s in (0, 1)])
     stack = StackedAutoencoder((4, 3), **SHORT).fit(X)
     bound = stack.latent_marginal_bound(X)
@@ -270,7 +270,7 @@ def test_early_stopping_scores_each_layer():
 
 @pytest.mark.parametrize("noise", ["auto", "flip", "dropout", "gaussian"])
 def test_denoising_reads_noise_and_keeps_the_rows(noise):
-    """Another model than without, and a sensible one."""
+    """The model differs from one without noise, and is sensible."""
     X = patterns()
     plain = StackedAutoencoder((6, 4), **SHORT).fit(X)
     noisy = StackedAutoencoder((6, 4), input_noise=noise, input_noise_level=0.2, **SHORT).fit(X)
@@ -287,7 +287,7 @@ def test_pickles_hold_no_tensor_and_score_alike(inference):
 
 
 def test_tensors_come_back():
-    """Both parts of score_samples(return_std=True) too."""
+    """Even both parts of score_samples(return_std=True)."""
     X = patterns()
     stack = StackedAutoencoder((6, 4), **SHORT).fit(X)
     x = torch.from_numpy(X)
@@ -303,7 +303,7 @@ def test_same_seed_same_bits():
 
 
 def test_codes_serve_a_classifier(few_labels):
-    """In a Pipeline, trained on all digits, five labels a class below: better than chance by far."""
+    """In a Pipeline, trained on all digits, with five labels per class: far better than chance."""
     X, y, y_true = few_labels
     codes = StackedAutoencoder((60, 40), max_iter=30, rbm_max_iter=30, random_state=0).fit(X).transform(X)
     labeled = y >= 0
@@ -371,6 +371,6 @@ def test_upper_bound_of_too_many_rows(monkeypatch):
     X = patterns()
     stack = StackedAutoencoder((6, 4), **SHORT).fit(X)
     monkeypatch.setattr("skdgm.models.latent_marginal.MAX_TABLE_CELLS", 1000)
-    with pytest.raises(ValueError, match="300 rows times 64 codes.*Give fewer rows"):
+    with pytest.raises(ValueError, match="300 rows times 64 codes.*Pass fewer rows"):
         stack.latent_marginal_bound(X)
     assert stack.latent_marginal_bound(X, certify=False).upper_bound is None

@@ -1,4 +1,4 @@
-"""Normals with correlated columns against SciPy and the dense formulas: values, draws, divergences, gradients."""
+"""Tests of normals with correlated columns against SciPy and dense formulas: values, draws, divergences, gradients."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def a_normal(*shape):
 def a_low_rank(n=4, d=5, rank=2, scale=1.0, **limits):
     factors = scale * noise(n, rank, d, seed=3)
     q = LowRankNormal(noise(n, d, seed=1), noise(n, d, seed=2), factors, **limits)
-    q.given = factors.double().numpy()  # for the dense oracle
+    q.given = factors.double().numpy()  # for the dense reference
     return q
 
 
@@ -34,7 +34,7 @@ def a_full(n=4, d=5):
 
 
 def covariances(q):
-    """Dense, in float64."""
+    """Dense covariance matrices, in float64."""
     if isinstance(q, FullNormal):
         return (q.chol.double() @ q.chol.double().mT).numpy()
     D = np.eye(q.mean.shape[1]) * np.exp(q.log_d.double().numpy())[:, None]
@@ -55,7 +55,7 @@ CORRELATED = {
 
 @pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
 def test_correlated_normals_agree_with_scipy(make):
-    """log N(x; mean, covariance) row by row, alone and with draws in front."""
+    """log N(x; mean, covariance) row by row, with and without a leading axis of draws."""
     q, x = make(), None
     for lead in [(), (3,), (2, 3)]:
         x = noise(*lead, *q.mean.shape)
@@ -66,7 +66,7 @@ def test_correlated_normals_agree_with_scipy(make):
 
 @pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
 def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch):
-    """R R^T = C: R read off column by column from unit noise, which no K x K matrix is needed for."""
+    """R R^T = C, with R read column by column from unit noise, as no K x K matrix is formed."""
     q = make()
     d = q.mean.shape[1]
     unit = lambda shape, rng, like: torch.eye(d)[:, None].expand(shape)  # noqa: E731
@@ -78,7 +78,7 @@ def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch
 
 @pytest.mark.parametrize("make", [lambda: a_normal(4, 5), *CORRELATED.values()])
 def test_a_draw_knows_its_density(make):
-    """draw() gives what rsample() does, and log_prob() of it."""
+    """draw() returns the same as rsample(), and its log_prob()."""
     q = make().expand(3)
     z, log_q = q.draw(generator())
     assert torch.equal(z, q.rsample(generator()))
@@ -97,7 +97,7 @@ def test_kl_of_correlated_normals_is_the_dense_formula(make):
 
 @pytest.mark.parametrize("rank", [1, 2])
 def test_columns_narrow_the_low_rank_normal_by_a_bounded_factor(rank):
-    """Long columns of A = D^(-1/2) U are cut to the bound, short ones stay as they are."""
+    """Long columns of A = D^(-1/2) U are shortened to the bound, short ones stay the same."""
     for scale, rtol in [(1e3, 0.01), (1e-3, 1e-6)]:
         free, bounded = a_low_rank(rank=rank, scale=scale), a_low_rank(rank=rank, scale=scale, max_narrowing=10.0)
         longest = free.scaled.norm(dim=-1).clamp(max=10.0)
@@ -110,7 +110,7 @@ def test_columns_narrow_the_low_rank_normal_by_a_bounded_factor(rank):
 
 
 def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_normal():
-    """At U = 0 and at a diagonal factor: the same draws, densities and divergence."""
+    """At U = 0, and at a diagonal factor, draws, densities and KL are the same."""
     mean, log_var = noise(4, 3, seed=1), noise(4, 3, seed=2)
     diagonal = Normal(mean, log_var)
     for q in (
@@ -124,7 +124,7 @@ def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_norma
 
 @pytest.mark.parametrize("rank", [1, 3])
 def test_gradients_of_low_rank_draws_and_divergence_are_those_of_the_dense_normal(rank):
-    """Against autograd through the dense precision: KL, and E[|xi|^2] by its trace; finite at U = 0."""
+    """Against autograd through the dense precision: KL, and E[|xi|^2] by its trace; finite even at U = 0."""
     shapes = [(2, 4), (2, 4), (2, rank, 4)]
     given = [noise(*shape, seed=seed).double().requires_grad_() for seed, shape in enumerate(shapes)]
     mean, log_d, factors = given
@@ -141,8 +141,8 @@ def test_gradients_of_low_rank_draws_and_divergence_are_those_of_the_dense_norma
     assert at_zero.grad.isfinite().all()
 
 
-def test_blocks_are_independent_columns_side_by_side():
-    """Density and divergence are sums, mean and draws are joined."""
+def test_blocks_are_independent_columns():
+    """Log-density and KL are sums; means and draws are concatenated."""
     parts = [a_normal(4, 2), a_low_rank(), a_full()]
     both, x = Blocks(parts), noise(3, 4, 12)
     split = x.split([2, 5, 5], -1)
@@ -155,7 +155,7 @@ def test_blocks_are_independent_columns_side_by_side():
 
 
 def test_products_of_correlated_normals_stay_in_float32_under_autocast():
-    """bfloat16 is for linear layers alone."""
+    """bfloat16 is for linear layers only."""
     for q in (a_low_rank(), a_full()):
         x = noise(4, 5)
         plain = q.rsample(generator()), q.log_prob(x), q.kl_to_standard()

@@ -1,4 +1,4 @@
-"""Annealing: fits and exchanges of labels, neither of which raises the objective."""
+"""Tests of annealing: neither fits nor label switches raise the objective."""
 
 from itertools import pairwise
 

@@ -1,4 +1,4 @@
-"""The hinge loss and its rounded corner."""
+"""Tests of the hinge loss and its rounded corner."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Shares of the classes: estimated, limited, turned into counts."""
+"""Tests of class shares: estimated, limited, turned into counts."""
 
 import numpy as np
 import pytest
@@ -16,13 +16,13 @@ def test_apportioned_counts_sum_up_and_are_within_one_of_their_shares(n, shares)
 
 def test_estimated_shares_are_those_of_all_rows_under_a_pull_less_the_labeled_rows():
     labeled, predicted = np.repeat([0, 1, 2], [2, 3, 5]), np.repeat([0, 2], [60, 30])
-    # All 100 rows and the pull: 3 rows (one per class) with the shares of the labels.
+    # All 100 rows and 3 pseudo-rows (one per class) with the shares of the labels.
     of_all = (np.array([62, 3, 35]) + 3 * np.array([0.2, 0.3, 0.5])) / 103
     of_unlabeled = (100 * of_all - [2, 3, 5]) / 90
     shares = estimate_shares(labeled, predicted, 3)
     np.testing.assert_allclose(shares, of_unlabeled)
     assert shares.sum() == pytest.approx(1)
-    assert shares[1] == pytest.approx(3 * 0.3 / 103)  # predicted nowhere
+    assert shares[1] == pytest.approx(3 * 0.3 / 103)  # never predicted
 
 
 @pytest.mark.parametrize("n_classes", [2, 7])

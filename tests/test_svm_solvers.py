@@ -1,4 +1,4 @@
-"""The two solvers against the dual, against finite differences, and against each other."""
+"""Tests of the two solvers against the dual, against finite differences, and against each other."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_primal_with_as_many_features_as_rows_is_the_svc_up_to_the_rounding_of_t
     solver = ExactSolver(X, 8, 10.0, SVC(C=10.0, gamma=0.3, tol=1e-6))
     exact, primal = solver.solve(targets, 1.0), _primal(X, 8, gamma=0.3).solve(targets, 1.0)
     least, reached = (solver.objective(solution, targets, 1.0) for solution in (exact, primal))
-    # hinge <= rounded hinge <= hinge + width / 4, so what minimizes the one nearly minimizes the other.
+    # hinge <= rounded hinge <= hinge + width / 4, so the minimum of one is nearly the minimum of the other.
     rounding = 0.2 / 4 * solver._costs(len(X), 1.0).sum() * targets.shape[1]
     assert least * (1 - 1e-3) <= reached <= least + rounding
     assert (np.sign(primal.decision) == np.sign(exact.decision)).mean() > 0.98

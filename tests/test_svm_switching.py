@@ -1,4 +1,4 @@
-"""Exchanges of labels against the Hungarian method, and what they must keep."""
+"""Tests of label switching against the Hungarian method, and of what it must keep."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from skdgm.svm.switching import label_costs, labels_under_shares, predicted_labe
 
 
 def _exact_assignment(costs, counts):
-    """The cheapest labels under the counts, by the Hungarian method."""
+    """The cheapest labels with these counts, by the Hungarian method."""
     labels = np.repeat(np.arange(costs.shape[1]), counts)
     rows, columns = linear_sum_assignment(costs[:, labels])
     return labels[columns], costs[rows, labels[columns]].sum()
@@ -24,7 +24,7 @@ def test_switching_two_classes_is_the_cheapest_assignment():
 
 
 def test_switching_two_classes_takes_the_top_fraction_by_margin():
-    decision = np.random.default_rng(0).uniform(-0.9, 0.9, size=(50, 1))  # within the margin no two losses tie
+    decision = np.random.default_rng(0).uniform(-0.9, 0.9, size=(50, 1))  # inside the margin no two losses are equal
     labels = np.repeat([0, 1], [30, 20])
     switch_labels(label_costs(decision, 0.0), labels)
     assert set(np.flatnonzero(labels)) == set(np.argsort(decision[:, 0])[-20:])

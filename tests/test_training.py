@@ -1,4 +1,4 @@
-"""The engine on models small enough to know the answer: schedules, priors, batches, guards, devices."""
+"""Tests of the training engine on small models with known solutions: schedules, priors, batches, stops, devices."""
 
 import math
 
@@ -59,7 +59,7 @@ def weights(module):
 # --- the optimum ------------------------------------------------------------------------------------------------------
 
 
-def test_it_maximises_the_bound():
+def test_it_maximizes_the_bound():
     """The fitted line is the least-squares line."""
     module, x = Line(), line_rows()
     train(module, [line_term(module, batch_size=30)], settings(max_iter=150, learning_rate_init=0.1), generator())
@@ -68,8 +68,8 @@ def test_it_maximises_the_bound():
     np.testing.assert_allclose(weights(module).numpy(), expected, atol=0.01)
 
 
-def test_weights_of_terms_and_rows_tell_the_optimum():
-    """Terms weighted 3 : 1 and rows weighted 3 : 1 pull a mean alike, to three quarters."""
+def test_weights_of_terms_and_rows_determine_the_optimum():
+    """Terms weighted 3 : 1, and rows weighted 3 : 1, both move a mean to three quarters."""
 
     def pull(towards):
         return lambda batch, rng: -((module.bias - towards) ** 2).expand(len(batch.x))
@@ -87,7 +87,7 @@ def test_weights_of_terms_and_rows_tell_the_optimum():
 
 
 def test_row_weights_count_in_batches_too():
-    """Rows weighted 3 : 1 pull to three quarters when each is a batch of its own: the gradient is unbiased."""
+    """Rows weighted 3 : 1 move the mean to three quarters even as separate batches: the gradient is unbiased."""
     module, x = Line(), torch.tensor([[1.0], [0.0]])
     source = Resident(x, None, None, torch.tensor([1.5, 0.5]))
     term = Term("", source, lambda batch, rng: -((module.bias - batch.x[:, 0]) ** 2), 1.0, 1)
@@ -96,14 +96,14 @@ def test_row_weights_count_in_batches_too():
 
 
 def test_row_mean_of_equal_weights_is_the_mean():
-    """Weights of one change nothing, and weights count rows: 2 is a row twice."""
+    """Weights of one change nothing; a weight of 2 equals the row twice."""
     bound = noise(6)
     assert row_mean(bound, None) == bound.mean()
     torch.testing.assert_close(row_mean(bound, torch.ones(6)), bound.mean())
 
 
 def test_the_weight_prior_is_the_gradient_of_its_log_density():
-    """weight_prior=s trains as if (1/N) sum log N(w; 0, s^2) of the matrices stood in the bound, biases left out."""
+    """weight_prior=s adds (1/N) sum log N(w; 0, s^2) of the weight matrices, without biases, to the bound."""
     sd, n = 0.5, 40
     by_decay, by_hand = Line(), Line()
     shared = settings(max_iter=8, learning_rate_init=0.02, n_rows=n)
@@ -124,7 +124,7 @@ def test_the_weight_prior_is_the_gradient_of_its_log_density():
 
 
 def test_rates_of_the_schedules():
-    """constant; falling after half, to a hundredth; cosine to a hundredth; none rises, all start at the given rate."""
+    """constant; linear from the middle, to 0.01; cosine, to 0.01; all start at the given rate, and none rises."""
     for name in LEARNING_RATES:
         rates = [settings(max_iter=100, learning_rate=name, learning_rate_init=0.3).rate(e) for e in range(100)]
         assert rates[0] == pytest.approx(0.3)
@@ -138,8 +138,8 @@ def test_rates_of_the_schedules():
     assert constant == [1.0] * 4
 
 
-def test_the_optimiser_obeys_the_schedule():
-    """Under a constant gradient Adam's steps are the rate itself: the bias moves by each epoch's rate."""
+def test_the_optimizer_obeys_the_schedule():
+    """With a constant gradient, Adam's steps equal the learning rate: the bias moves by each epoch's rate."""
     module, moves = Line(), []
     term = term_of(lambda batch, rng: 1e-3 * module.bias.expand(len(batch.x)), batch_size=60)
     before = [0.0]
@@ -154,8 +154,8 @@ def test_the_optimiser_obeys_the_schedule():
     np.testing.assert_allclose(moves, [plan.rate(e) for e in range(20)], rtol=1e-3)
 
 
-def test_warmup_climbs_linearly_to_one_and_weighs_the_kl():
-    """1/w, 2/w, ..., 1, 1; no warm-up is 1 at once; the loss has the KL under that weight."""
+def test_warmup_rises_linearly_to_one_and_weights_the_kl():
+    """1/w, 2/w, ..., 1, 1; without warm-up always 1; the loss has the KL with this weight."""
     assert [settings(kl_warmup=4).kl_weight(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
     assert settings().kl_weight(0) == 1.0
     module, ones = Line(), torch.ones(60)
@@ -178,15 +178,15 @@ def indexed(n, name="", batch_size=10, source=None):
 
 @pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (101, 10), (7, 10), (1, 1), (23, 22), (23, 1)])
 def test_an_epoch_shows_each_row_of_the_first_term_once(n, batch_size):
-    """All rows, no row twice, in batches within one of each other and none larger than asked."""
+    """All rows, no row twice, in batches that differ by at most one row and do not exceed the requested size."""
     batches = [batch.x[:, 0] for (batch,) in steps([indexed(n, batch_size=batch_size)], generator())]
     assert sorted(torch.cat(batches).tolist()) == list(range(n))
     sizes = [len(batch) for batch in batches]
     assert max(sizes) - min(sizes) <= 1 and max(sizes) <= batch_size and len(sizes) == math.ceil(n / batch_size)
 
 
-def test_other_terms_run_along_in_whole_passes():
-    """A smaller source is passed again and again, each pass complete, batches within one of each other."""
+def test_other_terms_repeat_in_whole_passes():
+    """A smaller source repeats in complete passes, with batches that differ by at most one row."""
     terms = [indexed(100), indexed(13, batch_size=5)]
     drawn = [other.x[:, 0] for _, other in steps(terms, generator())]
     assert len(drawn) == 10
@@ -197,7 +197,7 @@ def test_other_terms_run_along_in_whole_passes():
 
 
 def test_a_longer_second_source_is_not_cut_to_the_same_rows():
-    """Rows beyond the epoch's steps come in other epochs: each epoch draws a new order."""
+    """Rows beyond the steps of an epoch come in other epochs, because each epoch draws a new order."""
     terms, rng = [indexed(20), indexed(1000)], generator()
     seen = [torch.cat([other.x[:, 0] for _, other in steps(terms, rng)]) for _ in range(2)]
     assert len(set(torch.cat(seen).tolist())) > 25
@@ -205,7 +205,7 @@ def test_a_longer_second_source_is_not_cut_to_the_same_rows():
 
 @pytest.mark.parametrize("leads", [True, False])
 def test_terms_that_share_a_source_see_the_same_rows(leads):
-    """The labeled bound and log q(y | x) of a step are taken at the same rows."""
+    """The labeled bound and log q(y | x) of a step use the same rows."""
     shared = Subset(Resident(torch.arange(100.0)[:, None]), torch.arange(40))
     terms = [indexed(0, "a", source=shared), indexed(0, "b", source=shared)]
     terms = terms if leads else [indexed(100), *terms]
@@ -214,7 +214,7 @@ def test_terms_that_share_a_source_see_the_same_rows(leads):
 
 
 def test_batches_come_from_the_generator():
-    """The same seed gives the same batches, and the global generator is left alone."""
+    """The same seed gives the same batches, and the global generator does not change."""
     before = torch.get_rng_state()
     epochs = [[batch.x for pair in steps([indexed(50), indexed(9)], generator(s)) for batch in pair] for s in (0, 0, 1)]
     assert all(map(torch.equal, epochs[0], epochs[1])) and not all(map(torch.equal, epochs[0], epochs[2]))
@@ -222,7 +222,7 @@ def test_batches_come_from_the_generator():
 
 
 def test_training_from_disk_is_training_from_memory():
-    """The same rows in the same order give the same weights, wherever they lie."""
+    """The same rows in the same order give the same weights, wherever they are stored."""
     x, fits = line_rows(), []
     to_tensors = lambda rows: (torch.from_numpy(rows.copy()), None)  # noqa: E731
     for source in (Resident(x), OnDisk(x.numpy(), to_tensors, torch.device("cpu"))):
@@ -238,7 +238,7 @@ def test_training_from_disk_is_training_from_memory():
 
 
 def test_history_holds_every_part_of_every_epoch():
-    """One value per epoch and part, the bound among them; parts carry their term's name; the bound is their sum."""
+    """One value per epoch and part, including the bound, their sum; parts have their term's name as prefix."""
     module = Line()
     terms = [
         term_of(
@@ -255,7 +255,7 @@ def test_history_holds_every_part_of_every_epoch():
 
 
 def test_the_hook_is_called_each_epoch_and_can_stop():
-    """on_epoch sees epoch and history; True ends the fit after that epoch."""
+    """on_epoch gets epoch and history; if it returns True, the fit ends after that epoch."""
     module, calls = Line(), []
 
     def on_epoch(epoch, history):
@@ -267,7 +267,7 @@ def test_the_hook_is_called_each_epoch_and_can_stop():
 
 
 def scripted(values):
-    """A module and a validation term whose bound runs through `values`, while the weights count the epochs."""
+    """A module and a validation term with the bounds `values`, while the weights count the epochs."""
     module = Line()
     module.epoch = 0
 
@@ -291,7 +291,7 @@ def test_early_stopping_restores_the_best_weights():
     assert module.bias.item() == pytest.approx(3 * 0.01, rel=1e-3)  # three steps of Adam
 
 
-def test_the_best_weights_come_back_at_a_normal_end_too():
+def test_the_best_weights_are_restored_at_a_normal_end_too():
     """Reaching max_iter restores the best epoch as well."""
     module, term, validation = scripted([0.0, 5.0, 1.0])
     train(module, [term], settings(max_iter=3, learning_rate="constant"), generator(), validation=validation)
@@ -299,7 +299,7 @@ def test_the_best_weights_come_back_at_a_normal_end_too():
 
 
 def test_gains_below_tol_do_not_count_but_add_up():
-    """Epochs that gain less than tol are no progress; a slow climb that adds up to tol is."""
+    """Epochs that gain less than tol are not progress; a slow rise that adds up to tol is."""
     slow = [0.05 * e for e in range(12)]
     for tol, n_epochs in [(1.0, 4), (0.1, 12)]:
         module, term, validation = scripted(slow)
@@ -307,16 +307,16 @@ def test_gains_below_tol_do_not_count_but_add_up():
         assert len(train(module, [term], plan, generator(), validation=validation).validation) == n_epochs
 
 
-def test_patience_begins_after_the_warm_up():
-    """While the KL warms up, a falling bound stops nothing."""
+def test_early_stopping_begins_after_the_warm_up():
+    """During KL warm-up, a falling bound does not stop the fit."""
     falling = [-float(e) for e in range(12)]
     module, term, validation = scripted(falling)
     plan = settings(max_iter=12, n_iter_no_change=2, kl_warmup=5)
     assert len(train(module, [term], plan, generator(), validation=validation).validation) == 5 + 2 + 1
 
 
-def test_the_watched_bound_is_the_mean_over_rows_under_fixed_noise():
-    """The same weights give the same value at each look, rows count alike in any batches, and no draw is spent."""
+def test_the_validation_bound_is_the_mean_over_rows_with_fixed_noise():
+    """Equal weights give equal values, all rows count equally in any batches, and the generator does not advance."""
     module, x = Line(), line_rows(55)
 
     def noisy(batch, rng):
@@ -330,7 +330,7 @@ def test_the_watched_bound_is_the_mean_over_rows_under_fixed_noise():
     assert plain == pytest.approx(module.log_prob(x).mean().item(), rel=1e-5)
 
 
-# --- what is not finite -----------------------------------------------------------------------------------------------
+# --- non-finite values ------------------------------------------------------------------------------------------------
 
 
 def faulty(bad_epochs, kind=math.nan):
@@ -348,7 +348,7 @@ def faulty(bad_epochs, kind=math.nan):
 
 @pytest.mark.parametrize("kind", [math.nan, math.inf, -math.inf])
 def test_a_non_finite_epoch_is_taken_back_at_half_the_rate(kind):
-    """The weights before it come back, it is run again, all at half the rate; the history stays whole and finite."""
+    """The epoch runs again from the previous weights, all at half the rate; the history is complete and finite."""
     module, term = faulty({3}, kind)
     after = []
 
@@ -366,7 +366,7 @@ def test_a_non_finite_epoch_is_taken_back_at_half_the_rate(kind):
 
 
 def test_non_finite_gradients_are_caught_too():
-    """A finite bound with an infinite gradient spoils the weights: it is taken back."""
+    """A finite bound with an infinite gradient ruins the weights, so the epoch is taken back."""
     module, calls = Line(), []
 
     def objective(batch, rng):
@@ -379,15 +379,15 @@ def test_non_finite_gradients_are_caught_too():
 
 
 def test_a_non_finite_first_epoch_leaves_a_finite_history():
-    """The first epoch is run again like any other: every entry is a number."""
+    """The first epoch is repeated like any other: every entry is a finite number."""
     module, term = faulty({1})
     history = train(module, [term], settings(), generator())
     assert torch.isfinite(weights(module)).all()
     assert np.isfinite(history.epochs["bound"]).all() and len(history.epochs["bound"]) == 5
 
 
-def test_after_three_rollbacks_it_gives_up_by_name():
-    """The fourth non-finite epoch is an error that tells epoch and rate."""
+def test_after_three_rollbacks_it_raises_an_error():
+    """The fourth non-finite epoch raises an error with epoch and learning rate."""
     module, term = faulty({2, 3, 5, 6})
     plan = settings(max_iter=9, learning_rate="constant")
     with pytest.raises(training.NonFiniteError, match=r"epoch 3 at learning rate 0.00125"):
@@ -396,8 +396,8 @@ def test_after_three_rollbacks_it_gives_up_by_name():
     assert len(train(module, [term], settings(max_iter=9), generator()).epochs["bound"]) == 9
 
 
-def test_wild_gradients_are_clipped():
-    """One huge batch moves the gradient's norm to the limit, no further; a healthy one passes untouched."""
+def test_extreme_gradients_are_clipped():
+    """A huge gradient is clipped to the limit of the norm; a normal one does not change."""
     module = Line()
     for size, expected in [(1e6, training.MAX_GRADIENT_NORM), (3.0, 3.0)]:
         module.weight.grad, module.bias.grad = torch.zeros_like(module.weight), torch.tensor([size])
@@ -433,7 +433,7 @@ def model_terms(module, device, rng=None, n=12):
 
 @pytest.mark.parametrize("name", ["VAE", "M2"])
 def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
-    """A training step runs on device "meta", where a hidden .item() or a stray CPU tensor fails."""
+    """A training step runs on device "meta", where a hidden .item() or a CPU tensor fails."""
     module = models()[name].to("meta")
     terms, means, plan = model_terms(module, "meta"), training.Means(), settings(weight_prior=1.0)
     optimizer = training.make_optimizer(module, plan)
@@ -451,7 +451,7 @@ def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
 
 @pytest.mark.parametrize("name", ["VAE", "M2"])
 def test_a_fit_runs_on_cuda(name):
-    """A whole fit on the GPU gives the history and finite weights there."""
+    """A whole fit on the GPU gives a history, and finite weights on the GPU."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device on this machine")
     module = models()[name].cuda()
@@ -465,7 +465,7 @@ def test_a_fit_runs_on_cuda(name):
 
 @pytest.mark.parametrize("name", ["VAE", "M2"])
 def test_bfloat16_trains_close_to_float32(name):
-    """Reduced precision touches the linear layers only: after a few epochs the bound is nearly that of float32."""
+    """Reduced precision affects only the linear layers: after a few epochs the bound is close to that of float32."""
     ends = {}
     for precision in ("float32", "bfloat16"):
         module = models()[name]
@@ -476,7 +476,7 @@ def test_bfloat16_trains_close_to_float32(name):
 
 
 def test_densities_are_float32_under_bfloat16():
-    """What an objective returns inside a bfloat16 step is float32, and so is the loss."""
+    """The values of objectives in a bfloat16 step are float32, and so is the loss."""
     module, seen = models()["VAE"], []
 
     def objective(batch, rng):
@@ -499,8 +499,8 @@ def test_a_fit_reproduces_to_the_bit():
     assert torch.equal(fits[0][0], fits[1][0]) and fits[0][1] == fits[1][1]
 
 
-def test_subnormal_numbers_count_as_0_within_an_epoch_alone():
-    """They slow late epochs down; the thread's mode is put back for callbacks, at the end, and after an error."""
+def test_subnormal_numbers_count_as_0_within_an_epoch_only():
+    """They slow late epochs down; the thread's mode is restored for callbacks, at the end, and after an error."""
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush subnormal numbers")
     torch.set_flush_denormal(False)

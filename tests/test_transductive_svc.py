@@ -1,4 +1,4 @@
-"""TransductiveSVC: shares and boundaries, that it helps on real data, and its errors."""
+"""Tests of TransductiveSVC: shares, decision boundaries, gains on real data, and errors."""
 
 import pickle
 from itertools import pairwise
@@ -16,7 +16,7 @@ from skdgm.svm.annealing import Annealing
 from skdgm.svm.shares import MAX_DRIFT, estimate_shares
 from skdgm.svm.solvers import Solver
 
-EXACT, PRIMAL = 10_000, 60  # n_components: at least, and fewer than, the rows
+EXACT, PRIMAL = 10_000, 60  # n_components: at least the number of rows, and fewer
 
 
 def _clouds(centers=((-2, 0), (2, 0), (0, 3)), n=60, random_state=0):
@@ -57,7 +57,7 @@ def test_objective_never_rises_while_its_weights_stay(centers, n_components):
     history = TransductiveSVC(**params).fit(X, y).history_
     steps = list(pairwise(zip(history["C_unlabeled"], history["objective"], strict=True)))
     within = [(before, after) for (C, before), (same, after) in steps if C == same]
-    assert len(within) >= 2  # or there is nothing to see
+    assert len(within) >= 2  # otherwise the test shows nothing
     assert all(after <= before for before, after in within)
     assert sorted(history["C_unlabeled"]) == history["C_unlabeled"]
     assert history["C_unlabeled"][-1] == pytest.approx(1.0)

@@ -1,4 +1,4 @@
-"""VAE: likelihood chosen, codes, draws and decoded rows in the units of X; it learns what can be learned."""
+"""Tests of VAE: the choice of likelihood; codes, draws and decoded rows in the units of X; learned densities."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def binary(n=60, seed=0):
 
 
 def a_third_exact(share):
-    """Gray rows of 200 levels of which `share` of the cells are exactly 0."""
+    """Gray rows of 200 levels, with a fraction `share` of the cells exactly 0."""
     X = np.ceil(199 * gray(100)) / 200
     X.ravel()[: int(share * X.size)] = 0.0
     return X
@@ -50,14 +50,14 @@ def a_third_exact(share):
     ids=["binary", "gray", "34 % exact", "32 % exact", "beyond 1", "below 0", "bool"],
 )
 def test_auto_is_bernoulli_iff_in_the_unit_interval_and_a_third_exactly_0_or_1(X, expected):
-    """The rule of the API; an explicit likelihood is obeyed."""
+    """This is the documented rule; an explicit likelihood is obeyed."""
     assert VAE(2, **FAST).fit(X).likelihood_ == expected
     assert VAE(2, **FAST, likelihood="gaussian").fit(X).likelihood_ == "gaussian"
 
 
 @pytest.mark.parametrize("hidden", [7, (7,), [7], (7, 5), np.array([7, 5]), ()])
-def test_hidden_layers_are_those_asked_for_and_mirrored(hidden):
-    """An int is one layer, an empty tuple none; the decoder's come in reverse order."""
+def test_hidden_layers_are_as_requested_and_mirrored(hidden):
+    """An int means one layer, an empty tuple none; the decoder has them in reverse order."""
     model = VAE(3, **{**FAST, "hidden_layer_sizes": hidden}).fit(binary())
     sizes = np.atleast_1d(np.asarray(hidden, dtype=int)).tolist()
     up = [layer.weight.shape[0] for layer in model.module_.encoder.mlp.layers]
@@ -68,7 +68,7 @@ def test_hidden_layers_are_those_asked_for_and_mirrored(hidden):
 
 @pytest.mark.parametrize("activation", ["softplus", "relu", "tanh", "silu"])
 def test_every_activation_is_used(activation):
-    """The module's hidden layers apply the one that is named."""
+    """The module's hidden layers apply the given activation."""
     model = VAE(2, **FAST, activation=activation).fit(binary())
     x = torch.linspace(-1, 1, 5)
     expected = {"softplus": torch.nn.functional.softplus, "relu": torch.relu, "tanh": torch.tanh}.get(
@@ -78,7 +78,7 @@ def test_every_activation_is_used(activation):
 
 
 def test_it_finds_the_density_of_a_factor_model():
-    """On rows of a linear-Gaussian model the bound comes near factor analysis, and far above independent columns."""
+    """On rows of a linear-Gaussian model the bound is near factor analysis, and far above independent columns."""
     rng = np.random.default_rng(0)
     loadings = rng.standard_normal((2, 6))
     X = 5 + 3 * (rng.standard_normal((800, 2)) @ loadings + 0.3 * rng.standard_normal((800, 6)))
@@ -110,7 +110,7 @@ def test_draws_have_the_distribution_of_the_rows():
 
 @pytest.mark.parametrize(("X", "likelihood"), [(binary(), "bernoulli"), (100 * gray(), "gaussian")])
 def test_draws_are_seeded_rows_of_the_right_kind(X, likelihood):
-    """Shapes, 0/1 under Bernoulli, the same rows from the same seed and others from others, one row by default."""
+    """Shapes are right, Bernoulli gives 0/1, equal seeds give equal rows, different seeds do not; default: one row."""
     model = VAE(2, **FAST).fit(X)
     rows = model.sample(50, random_state=3)
     assert rows.shape == (50, 6) and model.sample().shape == (1, 6) and model.likelihood_ == likelihood
@@ -122,7 +122,7 @@ def test_draws_are_seeded_rows_of_the_right_kind(X, likelihood):
 
 
 def test_decoded_rows_are_means_in_the_units_of_X():
-    """Probabilities under Bernoulli; near the data's range under Gaussian; the module's own mean in both."""
+    """Probabilities for Bernoulli, near the data's range for Gaussian, and the module's own mean for both."""
     X = binary()
     model = VAE(2, **FAST).fit(X)
     Z = model.transform(X)
@@ -152,8 +152,8 @@ def test_more_importance_samples_tighten_the_score():
     assert model.elbo_samples(X).mean() < many
 
 
-def test_binarize_shows_recognition_0_1_rows(monkeypatch):
-    """True trains on rows of 0 and 1 drawn anew from gray ones; False on the gray rows themselves."""
+def test_dynamic_binarization_gives_the_encoder_0_1_rows(monkeypatch):
+    """True trains on 0/1 rows drawn again from gray ones at each visit, False on the gray rows themselves."""
     X, seen = a_third_exact(0.5), {}
     for dynamic_binarization in (False, True):
         batches = []
@@ -175,7 +175,7 @@ def test_binarize_shows_recognition_0_1_rows(monkeypatch):
 
 
 def test_weight_prior_shrinks_the_weights():
-    """A narrow prior leaves smaller weight matrices than none."""
+    """A narrow prior gives smaller weight matrices than no prior."""
     norms = {}
     for prior in (None, 1.0, 0.01):
         model = VAE(2, **FAST, learning_rate_init=0.03, weight_prior=prior).fit(binary())
@@ -184,7 +184,7 @@ def test_weight_prior_shrinks_the_weights():
 
 
 def test_the_bound_is_reconstruction_minus_kl():
-    """history_ tells the terms, and without warm-up the bound is their difference; it climbs."""
+    """history_ has the terms, and without warm-up the bound is their difference; it rises."""
     model = VAE(2, **FAST, kl_warmup=0).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
     np.testing.assert_allclose(h["bound"], h["reconstruction"] - h["kl"], atol=1e-5)
@@ -193,7 +193,7 @@ def test_the_bound_is_reconstruction_minus_kl():
 
 @pytest.mark.parametrize(("kl_warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (1.0, 10), (0.0, 0), (1, 1)])
 def test_warmup_in_epochs_or_as_a_share(kl_warmup, n_warm):
-    """An int counts epochs, a float is a share of max_iter; the objective weighs the KL by that climb."""
+    """An int is a number of epochs, a float a fraction of max_iter; the objective weights the KL accordingly."""
     model = VAE(2, **{**FAST, "max_iter": 10}, kl_warmup=kl_warmup).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
     kl_weight = np.minimum(1, np.arange(1, 11) / n_warm) if n_warm else np.ones(10)
@@ -211,7 +211,7 @@ def test_batch_size_sets_the_steps_of_an_epoch():
 
 
 def test_it_is_a_step_of_a_pipeline():
-    """Scaler, VAE and SVC in a row learn two far clusters."""
+    """A pipeline of scaler, VAE and SVC learns two distant clusters."""
     rng = np.random.default_rng(0)
     y = np.arange(120) % 2
     X = 5.0 * y[:, None] + rng.standard_normal((120, 4))

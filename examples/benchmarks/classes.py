@@ -1,4 +1,4 @@
-"""M2's cost against the number of classes: seconds and memory per row with n_enumerated=4, for 10 and 1,000 classes."""
+"""Benchmark of M2 by number of classes: seconds and memory per row with n_enumerated=4, for 10 and 1,000 classes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def model() -> M2Classifier:
 
 
 def data(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Binary rows, a tenth of them labeled, each class at least once."""
+    """Binary rows; a tenth of them is labeled, with each class at least once."""
     X = np.random.default_rng(0).integers(0, 2, (N_ROWS, 784), dtype=np.uint8).astype(np.float32)
     y = np.full(N_ROWS, -1)
     y[:1000] = np.arange(1000) % n_classes
@@ -40,14 +40,14 @@ def data(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def peak_mib(n_classes: int) -> float:
-    """Memory that a fit in its own process takes on top of its data, at its peak."""
+    """Peak memory of a fit in its own process, without its data."""
     code = f"import classes; classes.report({n_classes})"
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     return float(json.loads(printed.splitlines()[-1]))
 
 
 def report(n_classes: int) -> None:
-    """Print the growth of this process's peak memory over a fit, after a tiny one has loaded everything."""
+    """Print the growth of this process's peak memory in a fit, after a tiny fit has loaded everything."""
     X, y = data(n_classes)
     model().set_params(batch_size=8, hidden_layer_sizes=(4,)).fit(X[:8, :8], [0, 1, 2, 3, 0, 1, 2, 3])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -56,8 +56,8 @@ def report(n_classes: int) -> None:
 
 
 def main() -> None:
-    """Time both and weigh both."""
-    mib = {n_classes: peak_mib(n_classes) for n_classes in (10, 1000)}  # first: a child starts at its parent's peak
+    """Measure time and memory for both."""
+    mib = {n_classes: peak_mib(n_classes) for n_classes in (10, 1000)}  # first: children start at this peak
     few, many = data(10), data(1000)
     median = in_turn({"few": lambda: model().fit(*few), "many": lambda: model().fit(*many)}, 5)
     rate = {name: 1e6 * time / (2 * N_ROWS) for name, time in median.items()}

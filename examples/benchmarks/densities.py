@@ -31,7 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import few_labels as common  # first: it sets one thread before numpy and torch are loaded
+import few_labels as common  # first, because it sets one thread before numpy and torch are loaded
 import numpy as np
 import pandas as pd
 import torch
@@ -139,7 +139,7 @@ def correlated_rows(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def judge_density(
     fit: Callable, seed: int, is_density: bool, train: np.ndarray, held_out: np.ndarray, others: np.ndarray
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Held-out nats per row, of densities, and how well the held-out rows are told from the outliers."""
+    """Held-out nats per row, for densities, and how well held-out rows are separated from outliers."""
     start = time.perf_counter()
     model = fit(train, seed)
     seconds = time.perf_counter() - start
@@ -154,7 +154,7 @@ def judge_density(
 
 
 def chosen(model: Any) -> dict[str, Any]:
-    """What a peer's search took."""
+    """The parameters that a peer's search chose."""
     names = {
         "FactorAnalysis": ["n_components"],
         "GaussianMixture": ["n_components", "covariance_type"],
@@ -167,12 +167,12 @@ def chosen(model: Any) -> dict[str, Any]:
 
 
 def extra_trees(seed: int) -> IterativeImputer:
-    """An imputer of missForest's kind."""
+    """An imputer like missForest."""
     trees = ExtraTreesRegressor(n_estimators=50, random_state=seed)
     return IterativeImputer(trees, max_iter=10, random_state=seed)
 
 
-# (method, its inner estimator): how it fills
+# (method, its inner estimator): makes the imputer for a seed
 IMPUTERS: dict[tuple[str, str], Callable[[int], Any]] = {
     ("SimpleImputer", ""): lambda seed: SimpleImputer(),
     ("KNNImputer", ""): lambda seed: KNNImputer(),
@@ -185,13 +185,13 @@ INNER_PARAMS = {"ExtraTreesRegressor": {"n_estimators": 50, "max_iter": 10}}
 
 
 def complete_rows(table: str) -> np.ndarray:
-    """A table without its classes, standardized, constant columns left out."""
+    """A table without its classes, standardized, without constant columns."""
     X = load_diabetes().data if table == "diabetes" else common.load(table, fewest=1)[0]
     return StandardScaler().fit_transform(X[:, np.ptp(X, axis=0) > 0])
 
 
 def hidden_cells(shape: tuple[int, int], share: float, seed: int) -> np.ndarray:
-    """Which cells are hidden: each by itself with the same chance, but never all of a row or a column."""
+    """Mask of hidden cells: independent with the same probability, but never all of a row or a column."""
     rng = np.random.RandomState(seed)
     hidden = rng.random_sample(shape) < share
     columns = np.flatnonzero(hidden.all(axis=0))
@@ -219,7 +219,7 @@ def judge_imputer(
 
 
 def tasks(args: argparse.Namespace) -> Iterator[Task]:
-    """All runs that are asked for, part by part."""
+    """All requested runs, part by part."""
     makers = {"outliers": outlier_tasks, "imputation": imputation_tasks, "correlated": correlated_tasks}
     for part in args.parts:
         yield from makers[part](args)
@@ -268,7 +268,7 @@ def imputer_data(make: Callable, seed: int, table: str, share: float) -> tuple[A
 
 
 def key(method: str, setting: dict[str, Any], seed: int, version: str) -> dict[str, Any]:
-    """By what a run is known, its metric apart."""
+    """The key of a run, without its metric."""
     setting = setting | ({"version": version} if method in OURS else {})
     return {"experiment": EXPERIMENT, "method": method, "setting": setting, "seed": seed}
 
@@ -282,7 +282,7 @@ ORDER += ("SimpleImputer", "KNNImputer", "IterativeImputer")
 
 
 def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a run and metric."""
+    """One row per run and metric."""
     rows = [
         {
             "label": label(run),
@@ -311,7 +311,7 @@ def section(frame: pd.DataFrame, metric: str, index: list[str]) -> list[str]:
 
 
 def overview(frame: pd.DataFrame, metric: str, index: list[str]) -> list[str]:
-    """Mean ranks and means: ours of each version among the peers, the peers beside the first version."""
+    """Mean ranks and means: each version of ours among the peers, and the peers against the first version."""
     versions = sorted({v for v in frame["version"] if v}, key=lambda v: (v != "now", v)) or [""]
     header = ["method", "mean rank", "development tables", "other tables", "mean", "seconds a fit", "settings"]
     lines = []
@@ -327,7 +327,7 @@ def overview(frame: pd.DataFrame, metric: str, index: list[str]) -> list[str]:
 def overview_row(
     frame: pd.DataFrame, name: str, names: list[str], metric: str, index: list[str], is_ours: bool
 ) -> list[str]:
-    """Ranks and means of one method, over the settings and splits that all have."""
+    """Ranks and means of one method, over the settings and splits that all methods have."""
     wide, seconds = by_setting(frame, names, metric, index), by_setting(frame, names, "seconds", index)
     if name not in wide:
         return [name]
@@ -386,7 +386,7 @@ PANELS = {"held_out_nats": ["table"], "roc_auc": ["table"], "rmse": ["table", "m
 
 
 def save_figure(frame: pd.DataFrame, path: Path) -> list[str]:
-    """Diagrams of our first version among the peers, as lines of the page; none without results."""
+    """Draw diagrams of our first version among the peers; return lines of the page, none without results."""
     of = frame[(frame["table"] != "correlated") & frame["version"].isin(["", "now"])]
     wide = {
         metric: by_setting(of, set(of["label"][of[metric].notna()]), metric, index) for metric, index in PANELS.items()
@@ -411,7 +411,7 @@ def report(folder: Path, doc: Path) -> None:
 
 
 def main() -> None:
-    """Run what is asked for and not yet there, or report."""
+    """Do the requested runs that are not in the results, or report."""
     methods = [*DENSITIES, *RANKERS, *(name for name, _ in IMPUTERS)]
     parser = common.options(__doc__, TABLES, methods, N_SPLITS)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)

@@ -1,4 +1,4 @@
-"""DLGM training: what each posterior costs, and a rank-one model of 200-200-200 against Pyro.
+"""Benchmark of DLGM training: the cost of each posterior, and a rank-one model of 200-200-200 against Pyro.
 
 The data are 10,000 rows of fixed binarized MNIST if SKDGM_DATA names its folder, otherwise random 0/1 rows of the same
 shape: the time does not depend on the values. The batch size is 200. A turn is a fit of one epoch for the costs, and of
@@ -66,14 +66,14 @@ class PyroDLGM(torch.nn.Module):
             pyro.sample("x", dist.Bernoulli(logits=self.decoder(z)).to_event(1), obs=x)
 
     def guide(self, x: torch.Tensor) -> None:
-        """q(z | x), its covariance diagonal plus rank one."""
+        """q(z | x), with a covariance of diagonal plus rank one."""
         with pyro.plate("rows", len(x)):
             mean, log_var, factor = self.encoder(x).chunk(3, -1)
             pyro.sample("z", dist.LowRankMultivariateNormal(mean, 0.1 * factor[..., None], torch.exp(log_var)))
 
 
 def pyro_epochs(X: torch.Tensor, svi: SVI) -> None:
-    """Some passes over the rows."""
+    """Train for some passes over the rows."""
     for _ in range(EPOCHS):
         for indices in torch.randperm(len(X)).split(BATCH):
             svi.step(X[indices])
@@ -81,7 +81,7 @@ def pyro_epochs(X: torch.Tensor, svi: SVI) -> None:
 
 @torch.no_grad()
 def pyro_bound(X: torch.Tensor, model: PyroDLGM) -> float:
-    """Mean evidence bound by one draw a row."""
+    """Mean ELBO from one draw per row."""
     mean, log_var, factor = model.encoder(X).chunk(3, -1)
     q = dist.LowRankMultivariateNormal(mean, 0.1 * factor[..., None], torch.exp(log_var))
     z = q.sample()
@@ -91,7 +91,7 @@ def pyro_bound(X: torch.Tensor, model: PyroDLGM) -> float:
 
 
 def costs(X: np.ndarray) -> list[Row]:
-    """Seconds per epoch of each posterior beside the diagonal one."""
+    """Seconds per epoch of each posterior against the diagonal one."""
     found = []
     for n_components in (50, 200):
         makers = {name: dlgm(n_components, (HIDDEN, HIDDEN), **params) for name, params in POSTERIORS.items()}
@@ -107,7 +107,7 @@ def costs(X: np.ndarray) -> list[Row]:
 
 
 def against_pyro(X: np.ndarray) -> Row:
-    """A rank-one model of 200-200-200, both sides in turn."""
+    """Time a rank-one model of 200-200-200 in both libraries in turn."""
     pyro.clear_param_store()
     torch.manual_seed(0)
     x, theirs = torch.from_numpy(X), PyroDLGM(200)
@@ -130,7 +130,7 @@ def against_pyro(X: np.ndarray) -> Row:
 
 
 def main() -> None:
-    """Costs, then Pyro."""
+    """Time the posteriors, then Pyro."""
     X = rows()
     record(__file__, [*costs(X), against_pyro(X)])
 

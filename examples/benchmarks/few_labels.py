@@ -94,11 +94,11 @@ class Task:
     metrics : tuple of str
         What ``work`` measures.
     params : dict
-        What differs from the method's defaults.
+        Parameters that differ from the method's defaults.
     work : callable
-        Takes what ``data`` gives; returns the values by metric, and facts worth keeping. May run in another process.
+        Takes what ``data`` returns; returns the values by metric, and facts to keep. May run in another process.
     data : callable
-        Makes the arguments of ``work``; called only where the run is not in the results.
+        Makes the arguments of ``work``; called only if the run is not in the results.
     """
 
     key: dict[str, Any]
@@ -109,7 +109,7 @@ class Task:
 
 
 def run_tasks(tasks: Iterable[Task], folder: Path, n_jobs: int) -> int:
-    """Do what is not in the results, append each run as it ends, and return how many failed."""
+    """Do the tasks that are not in the results, append each run as it ends, and return how many failed."""
     waiting = (task for task in tasks if not all(is_finished(task.key | {"metric": m}, folder) for m in task.metrics))
     calls = (delayed(measured)(task.key, task.params, task.work, task.data()) for task in waiting)
     outcomes = Parallel(n_jobs=n_jobs, return_as="generator_unordered", max_nbytes=None)(calls)  # no memmaps
@@ -117,7 +117,7 @@ def run_tasks(tasks: Iterable[Task], folder: Path, n_jobs: int) -> int:
 
 
 def measured(key: dict, params: dict, work: Callable, data: tuple) -> tuple[dict, dict, dict | str, dict, float]:
-    """Values, or the error's text, facts and seconds of a run on one thread; its warnings are among the facts."""
+    """Values (or the error's text), facts and seconds of a run on one thread; the facts include its warnings."""
     torch.set_num_threads(1)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
@@ -144,7 +144,7 @@ def keep(key: dict, params: dict, values: dict | str, facts: dict, seconds: floa
 
 
 def check_version(version: str) -> None:
-    """Stop where runs would be labeled as those of another checkout."""
+    """Exit if runs would be labeled as those of another checkout."""
     path = Path(import_module("skdgm").__file__).resolve()
     if version in ("now", "before") and path.is_relative_to(ROOT) != (version == "now"):
         raise SystemExit(
@@ -158,7 +158,7 @@ def check_version(version: str) -> None:
 
 @cache
 def datasets() -> ModuleType:
-    """skdgm.datasets of this checkout, also where the estimators are those of an older one."""
+    """skdgm.datasets of this checkout, even if the estimators are those of an older one."""
     spec = spec_from_file_location("_datasets_of_this_checkout", ROOT / "skdgm" / "datasets.py")
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -167,7 +167,7 @@ def datasets() -> ModuleType:
 
 @cache
 def load(table: str, fewest: int = FEWEST_ROWS_OF_A_CLASS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """X, y as 0, 1, …, and which columns hold categories; without classes of fewer rows."""
+    """X, y as 0, 1, …, and the mask of categorical columns; without classes that have fewer rows."""
     X, y, categorical = LOADERS.get(table, partial(from_folder, table))()
     _, codes, counts = np.unique(y, return_inverse=True, return_counts=True)
     frequent = counts[codes] >= fewest
@@ -175,19 +175,19 @@ def load(table: str, fewest: int = FEWEST_ROWS_OF_A_CLASS) -> tuple[np.ndarray, 
 
 
 def from_folder(table: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A table of the folder SKDGM_DATA."""
+    """A table from the folder SKDGM_DATA."""
     bunch = datasets().load_table(table, as_frame=False)
     return bunch.data, bunch.target, np.isin(bunch.feature_names, bunch.categorical_features)
 
 
 def numeric(loader: Callable, scale: float = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A table of scikit-learn without categories."""
+    """A table from scikit-learn without categories."""
     X, y = loader(return_X_y=True)
     return X / scale, y, np.zeros(X.shape[1], dtype=bool)
 
 
 def penguins() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Palmer penguins; the year of the measurement is no feature."""
+    """The Palmer penguins; the year of the measurement is not a feature."""
     try:
         package = import_module("palmerpenguins")
     except ImportError as error:
@@ -219,7 +219,7 @@ LOADERS: dict[str, Callable[[], tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
 
 @dataclass(frozen=True)
 class Split:
-    """Training and test rows, both once as they are and once standardized."""
+    """Training and test rows, both raw and standardized."""
 
     raw: tuple[np.ndarray, np.ndarray]
     scaled: tuple[np.ndarray, np.ndarray]
@@ -228,7 +228,7 @@ class Split:
 
 @lru_cache(maxsize=1)
 def split(table: str, seed: int) -> Split:
-    """A split of a table, its columns made ready by the training rows."""
+    """A split of a table, with columns preprocessed by the training rows."""
     X, y, categorical = load(table)
     size = {"train_size": ADULT_FULL["n_train"]} if table == "adult_full" else {"test_size": 0.3}
     train, test, *labels = train_test_split(X, y, **size, stratify=y, random_state=seed)
@@ -266,19 +266,19 @@ class Method:
     Attributes
     ----------
     name : str
-        The estimator's.
+        Name of the estimator.
     make : callable
         Takes the seed, returns the estimator.
     setting : dict
-        What tells it from another method of that name.
+        What distinguishes it from other methods of the same name.
     params : dict
-        What differs from the defaults.
+        Parameters that differ from the defaults.
     reads_all : bool
         Whether it is fitted to the unlabeled rows too.
     columns : {"raw", "scaled"}
-        Numbers as they are, or standardized.
+        Raw numbers, or standardized ones.
     is_ours, n_splits
-        Whether it is of skdgm, and for how many splits it is run.
+        Whether it belongs to skdgm, and for how many splits it runs.
     """
 
     name: str
@@ -296,12 +296,12 @@ WITH_LR = {"estimator": "LogisticRegression"}
 
 
 def ours(name: str, seed: int, *arguments: Any) -> Any:
-    """An estimator of skdgm, whichever checkout that is."""
+    """An estimator of skdgm, from whichever checkout is imported."""
     return getattr(import_module("skdgm"), name)(*arguments, random_state=seed)
 
 
 def spreading(kernel: str) -> Method:
-    """LabelSpreading by a kernel."""
+    """LabelSpreading with a kernel."""
     setting = {"kernel": kernel}
     return Method("LabelSpreading", lambda seed: LabelSpreading(**setting), setting, setting, reads_all=True)
 
@@ -351,7 +351,7 @@ OURS = tuple(method.name for method in METHODS if method.is_ours)
 
 
 def tasks(args: argparse.Namespace) -> Iterator[Task]:
-    """All runs that are asked for, the smallest tables first."""
+    """All requested runs, the smallest tables first."""
     for table in (table for table in TABLES if table in args.tables):
         for seed in range(N_SPLITS):
             for n_labeled, draw in settings(table, args):
@@ -360,7 +360,7 @@ def tasks(args: argparse.Namespace) -> Iterator[Task]:
 
 
 def settings(table: str, args: argparse.Namespace) -> list[tuple[int, str]]:
-    """The settings of a table that are asked for and can be had."""
+    """The requested settings of a table that are possible."""
     asked = [(n, draw) for n in n_labeled_of(table, args) for draw in args.draws]
     return [(n, draw) for n, draw in asked if not why_left_out(table, n)]
 
@@ -372,7 +372,7 @@ def n_labeled_of(table: str, args: argparse.Namespace) -> list[int]:
 
 @cache
 def why_left_out(table: str, n_labeled: int) -> str:
-    """Why a number of labels cannot be had, if so."""
+    """Why a number of labels is not possible; empty if it is."""
     y, n_classes = split(table, 0).y[0], len(np.unique(load(table)[1]))
     if n_labeled < n_classes:
         return f"{n_classes} classes"
@@ -380,7 +380,7 @@ def why_left_out(table: str, n_labeled: int) -> str:
 
 
 def methods_of(table: str, seed: int, args: argparse.Namespace) -> list[Method]:
-    """The methods of a split that are asked for."""
+    """The requested methods of a split."""
     asked = [method for method in METHODS if method.name in args.methods and seed in args.seeds]
     if table == "adult_full":
         return [method for method in asked if method.name in ADULT_FULL["methods"] and seed < FEWER_SPLITS]
@@ -404,7 +404,7 @@ def task(method: Method, table: str, n_labeled: int, draw: str, seed: int, versi
 def fit_and_judge(
     make: Callable, seed: int, X: np.ndarray, y: np.ndarray, X_test: np.ndarray, y_test: np.ndarray, reads_all: bool
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """Accuracy on the test rows, and the other measures as facts."""
+    """Accuracy on the test rows, and other measures as facts."""
     rows = slice(None) if reads_all else y >= 0
     start = time.perf_counter()
     model = make(seed).fit(X[rows], y[rows])
@@ -426,7 +426,7 @@ def fit_and_judge(
 
 
 def probabilities(P: np.ndarray) -> np.ndarray:
-    """Rows that sum to one and have no zero; a row of NaN (LabelSpreading far from all rows) is uniform."""
+    """Make rows sum to one without zeros; a row of NaN (LabelSpreading far from all rows) becomes uniform."""
     P = np.clip(np.where(np.isnan(P).any(axis=1, keepdims=True), 1, P), 1e-15, None)
     return P / P.sum(axis=1, keepdims=True)
 
@@ -439,8 +439,8 @@ def calibration_error(P: np.ndarray, y: np.ndarray, n_bins: int = 15) -> float:
     """Expected calibration error of the predicted class: bins of equal width, weighted by their rows."""
     P = probabilities(P)
     confidence, right = P.max(axis=1), P.argmax(axis=1) == y
-    places = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    gaps = np.bincount(places, right - confidence, minlength=n_bins)
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    gaps = np.bincount(bins, right - confidence, minlength=n_bins)
     return float(np.abs(gaps).sum() / len(y))
 
 
@@ -448,9 +448,9 @@ def calibration_error(P: np.ndarray, y: np.ndarray, n_bins: int = 15) -> float:
 
 
 def by_setting(frame: pd.DataFrame, members: Iterable[str], metric: str, index: list[str]) -> pd.DataFrame:
-    """Means over splits, one column a method, over the splits and settings that all members have.
+    """Means over splits, one column per method, over the splits and settings that all members have.
 
-    A member without the metric, as SVC has no log-loss, is left out.
+    Members without the metric are left out, such as SVC, which has no log-loss.
     """
     chosen = frame[frame["label"].isin(list(members)) & frame[metric].notna()]
     wide = chosen.pivot_table(index=[*index, "seed"], columns="label", values=metric, observed=True)
@@ -458,7 +458,7 @@ def by_setting(frame: pd.DataFrame, members: Iterable[str], metric: str, index: 
 
 
 def ranks_by_table(wide: pd.DataFrame, higher_is_better: bool) -> pd.DataFrame:
-    """Mean ranks over the settings of each table: rank 1 is the best, ties share."""
+    """Mean ranks over the settings of each table: rank 1 is best, ties share a rank."""
     return wide.rank(axis=1, ascending=not higher_is_better).groupby(level="table", observed=True).mean()
 
 
@@ -475,25 +475,25 @@ def critical_difference(n_methods: int, n_tables: int, level: float = 0.05) -> f
 
 
 def not_told_apart(ranks: np.ndarray, difference: float) -> list[tuple[float, float]]:
-    """First and last of each widest group of sorted ranks that lie within the critical difference."""
+    """First and last rank of each maximal group of sorted ranks within the critical difference."""
     last = [ranks[ranks <= rank + difference].max() for rank in ranks]
-    spans = [(a, b) for place, (a, b) in enumerate(zip(ranks, last, strict=True)) if b > max([a, *last[:place]])]
+    spans = [(a, b) for position, (a, b) in enumerate(zip(ranks, last, strict=True)) if b > max([a, *last[:position]])]
     return spans
 
 
 def draw_ranks(axes: Any, by_table: pd.DataFrame, title: str) -> None:
-    """Demsar's diagram: mean ranks on a line, with bars over methods that are not told apart."""
+    """Draw Demsar's diagram: mean ranks on a line, with bars over methods that are not told apart."""
     ranks = by_table.mean().sort_values()
     n, difference = len(ranks), critical_difference(len(ranks), len(by_table))
     axes.plot([1, n], [0, 0], color="black", linewidth=1)
     for tick in range(1, n + 1):
         axes.plot([tick, tick], [0, 0.15], color="black", linewidth=1)
         axes.text(tick, 0.3, str(tick), ha="center", va="bottom")
-    for place, (name, rank) in enumerate(ranks.items()):
-        draw_name(axes, f"{name}  {rank:.2f}", rank, place, n)
+    for position, (name, rank) in enumerate(ranks.items()):
+        draw_name(axes, f"{name}  {rank:.2f}", rank, position, n)
     spans = not_told_apart(ranks.to_numpy(), difference)
-    for place, (first, last) in enumerate(spans):
-        height = -0.15 - 0.7 * place / len(spans)
+    for position, (first, last) in enumerate(spans):
+        height = -0.15 - 0.7 * position / len(spans)
         axes.plot([first - 0.04, last + 0.04], [height, height], color="black", linewidth=3)
     axes.plot([1, 1 + difference], [1.5, 1.5], color="black", linewidth=1, marker="|")
     axes.text(1 + difference + 0.1, 1.5, f"critical difference {difference:.2f}", va="center")
@@ -501,16 +501,16 @@ def draw_ranks(axes: Any, by_table: pd.DataFrame, title: str) -> None:
     axes.set_axis_off()
 
 
-def draw_name(axes: Any, text: str, rank: float, place: int, n: int) -> None:
-    """A line from a method's rank to its name, the better half at the left."""
-    at_left = place < (n + 1) // 2
-    height, end = (-1 - place, 0.8) if at_left else (place - n, n + 0.2)
+def draw_name(axes: Any, text: str, rank: float, position: int, n: int) -> None:
+    """Draw a line from a method's rank to its name, with the better half at the left."""
+    at_left = position < (n + 1) // 2
+    height, end = (-1 - position, 0.8) if at_left else (position - n, n + 0.2)
     axes.plot([rank, rank, end], [0, height, height], color="black", linewidth=0.7)
     axes.text(end, height, f" {text} ", ha="right" if at_left else "left", va="center")
 
 
 def save_diagrams(path: Path, panels: dict[str, pd.DataFrame]) -> None:
-    """Diagrams of ranks by table, one below the other."""
+    """Save diagrams of ranks by table, one below the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3 * len(panels)), layout="constrained")
@@ -528,12 +528,12 @@ def markdown(header: Iterable[Any], rows: Iterable[Iterable[Any]]) -> list[str]:
 
 
 def fixed(value: float | None, digits: int = 2, factor: float = 1) -> str:
-    """A number with so many digits, or nothing."""
+    """A number with this many digits, or an empty string."""
     return "" if value is None or pd.isna(value) else f"{factor * value:.{digits}f}"
 
 
 def label(run: dict[str, Any]) -> str:
-    """What a run's method is called in the report."""
+    """The name of a run's method in the report."""
     setting = run["setting"]
     version = setting.get("version", "now")
     marks = [setting[name] for name in ("estimator", "kernel") if name in setting]
@@ -548,7 +548,7 @@ METRICS = {"accuracy": True, "log_loss": False}  # whether higher is better
 
 
 def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """One row a run."""
+    """One row per run."""
     names = ("log_loss", "ece", "fit_seconds")
     rows = [
         {"label": label(run), "method": run["method"], "seed": run["seed"], "accuracy": run["value"]}
@@ -564,7 +564,7 @@ def frame_of(runs: list[dict[str, Any]]) -> pd.DataFrame:
 def members(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
     """Methods of skdgm and peers that have runs, each in the order of METHODS."""
     found = list(dict.fromkeys(frame["label"]))
-    order = {name: place for place, name in enumerate(dict.fromkeys(method.name for method in METHODS))}
+    order = {name: position for position, name in enumerate(dict.fromkeys(method.name for method in METHODS))}
     found.sort(key=lambda name: (order.get(name.split("(")[0].split(" ")[0], len(order)), name))
     is_ours = [name.startswith(OURS) for name in found]
     return [n for n, mine in zip(found, is_ours, strict=True) if mine], [
@@ -579,7 +579,7 @@ def contest(frame: pd.DataFrame, mine: list[str], peers: list[str], metric: str)
 
 
 def overview(frame: pd.DataFrame) -> list[str]:
-    """Mean ranks and means of every method: ours one by one among the peers, the peers beside the first of ours."""
+    """Mean ranks and means of every method: each of ours among the peers, and the peers against the first of ours."""
     mine, peers = members(frame)
     header = ["method", "rank, accuracy", "development / other tables", "rank, log-loss", "development / other tables"]
     header += ["accuracy, %", "log-loss", "calibration error", "seconds a fit", "settings"]
@@ -602,7 +602,7 @@ def overview_row(frame: pd.DataFrame, name: str, mine: list[str], peers: list[st
 
 @dataclass(frozen=True)
 class Difference:
-    """M2 less the better of logistic regression and SVC in one setting, over paired splits."""
+    """M2 minus the better of logistic regression and SVC in one setting, over paired splits."""
 
     setting: tuple[Any, ...]
     against: str
@@ -612,7 +612,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Beyond two standard errors and one point of accuracy."""
+        """Whether its size exceeds two standard errors and one point of accuracy."""
         return abs(self.mean) > max(2 * self.error, 0.01)
 
 
@@ -633,7 +633,7 @@ def difference(setting: tuple[Any, ...], part: pd.DataFrame, name: str) -> Diffe
 
 
 def worse(frame: pd.DataFrame, name: str) -> list[str]:
-    """The settings in which M2 is clearly worse, and how many there are of either kind."""
+    """The settings in which M2 is clearly worse, and the numbers of settings in which it is clearly worse or better."""
     found = differences(frame, name)
     losses = [one for one in found if one.is_clear and one.mean < 0]
     gains = sum(one.is_clear and one.mean > 0 for one in found)
@@ -650,7 +650,7 @@ def details(frame: pd.DataFrame, metric: str, digits: int, factor: float) -> lis
     mine, peers = members(frame)
     wide = frame.pivot_table(index=SETTING, columns="label", values=metric, observed=True)
     names = [name for name in [*mine, *peers] if name in wide]
-    rows = [[*place, *(fixed(row[name], digits, factor) for name in names)] for place, row in wide.iterrows()]
+    rows = [[*position, *(fixed(row[name], digits, factor) for name in names)] for position, row in wide.iterrows()]
     return markdown(["table", "labels", "draw", *names], rows)
 
 
@@ -667,7 +667,7 @@ def report(folder: Path, doc: Path) -> None:
 
 
 def save_figure(frame: pd.DataFrame, path: Path) -> list[str]:
-    """The diagram of the first of our methods among the peers, as lines of the page; none without a contest."""
+    """Draw the diagram of our first method among the peers; return lines of the page, none without a contest."""
     mine, peers = members(frame)
     panels = {metric: contest(frame, mine[:1], peers, metric) for metric in METRICS}
     panels = {title: ranks for title, ranks in panels.items() if len(ranks) and ranks.shape[1] > 1}
@@ -720,7 +720,7 @@ def provenance(runs: list[dict[str, Any]]) -> list[str]:
 
 
 def options(doc: str, tables: Iterable[str], methods: Iterable[str], n_splits: int) -> argparse.ArgumentParser:
-    """What all benchmarks of this kind ask for."""
+    """Command-line options of all benchmarks of this kind."""
     tables, methods = list(tables), list(dict.fromkeys(methods))
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tables", nargs="+", choices=tables, default=tables, metavar="TABLE")
@@ -735,7 +735,7 @@ def options(doc: str, tables: Iterable[str], methods: Iterable[str], n_splits: i
 
 
 def main() -> None:
-    """Run what is asked for and not yet there, or report."""
+    """Do the requested runs that are not in the results, or report."""
     parser = options(__doc__, TABLES, (method.name for method in METHODS), N_SPLITS)
     parser.add_argument("--draws", nargs="+", choices=DRAWS, default=DRAWS)
     parser.add_argument("--labels", nargs="+", type=int, default=[*N_LABELED, ADULT_FULL["n_labeled"]])

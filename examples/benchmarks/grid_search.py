@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, here and in the workers
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is loaded, in this process and in the workers
 
 from _table import Row, in_turn, record  # noqa: E402
 from sklearn.datasets import load_digits  # noqa: E402
@@ -16,7 +16,7 @@ from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer  #
 
 
 def main() -> None:
-    """Time the search with either number of jobs."""
+    """Time the search with one job and with two."""
     X, y = load_digits(return_X_y=True)
     X, y = X / 16, mask_labels(y, 200, random_state=0)
     model = M2Classifier(hidden_layer_sizes=(500,), alpha=0.1, max_iter=25, early_stopping=False, random_state=0)

@@ -1,4 +1,4 @@
-"""What skdgm adds to `import torch, sklearn`: medians over fresh processes, for the package and for all estimators."""
+"""Time that skdgm adds to `import torch, sklearn`: medians over new processes, for the package and all estimators."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fresh() -> list[float]:
 
 def main() -> None:
     """Time the imports."""
-    fresh()  # fills the disk's cache
+    fresh()  # fills the disk cache
     before, package, estimators = map(statistics.median, zip(*(fresh() for _ in range(9)), strict=True))
     rows = [
         Row("`import skdgm`", "`import torch, sklearn`", f"+ {package:.3f} s", f"{before:.2f} s", package, "≤ 0.2 s"),

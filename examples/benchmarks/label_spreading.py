@@ -1,4 +1,4 @@
-"""LabelSpreading on 60,000 MNIST rows against the time M1M2Classifier takes to reach its accuracy.
+"""Benchmark of LabelSpreading on 60,000 MNIST rows against the time M1M2Classifier takes to reach its accuracy.
 
 100 rows keep their label. LabelSpreading is fitted to the 60,000 rows and evaluated on the unlabeled ones, because it
 is transductive; M1M2Classifier is evaluated in the same way. Its two layers train for few epochs, which suffice for the
@@ -20,7 +20,7 @@ N_ROWS, N_LABELED = 60_000, 100
 
 
 def timed(model, X, y, truth) -> tuple[float, float]:
-    """Seconds to fit and label the unlabeled rows, and the accuracy there."""
+    """Seconds to fit and label the unlabeled rows, and the accuracy on them."""
     start = time.perf_counter()
     model.fit(X, y)
     found = model.transduction_ if hasattr(model, "transduction_") else model.predict(X)
@@ -28,7 +28,7 @@ def timed(model, X, y, truth) -> tuple[float, float]:
 
 
 def stack() -> M1M2Classifier:
-    """A short M1 and a short M2 above it."""
+    """M1M2Classifier with few epochs in both layers."""
     encoder = VAE(
         50,
         hidden_layer_sizes=(500, 500),
@@ -57,7 +57,7 @@ def stack() -> M1M2Classifier:
 
 
 def main() -> None:
-    """One fit of each."""
+    """Fit each once."""
     X, truth = load_mnist(return_X_y=True)
     X, truth = X[:N_ROWS].astype(np.float32), truth[:N_ROWS]
     y = mask_labels(truth, N_LABELED, random_state=0)

@@ -1,4 +1,4 @@
-"""M2 training on MNIST against Pyro and against a hand-written JAX loop.
+"""Benchmark of M2 training on MNIST against Pyro and a hand-written JAX loop.
 
 All sides train 784-500-50 with 10 classes, ReLU, and Adam at 1e-3 on 10,000 rows, of which 1,000 keep their label. A
 step has 200 unlabeled and 100 labeled rows, and all sides make the same number of steps. The objective is that of
@@ -37,14 +37,14 @@ WHY = (
 
 
 def data() -> tuple[np.ndarray, ...]:
-    """Training rows, their labels (-1 where unlabeled), test rows and labels; 0/1 pixels."""
+    """Training rows, their labels (-1 if unlabeled), test rows and labels; 0/1 pixels."""
     X, y = load_mnist(return_X_y=True)
     X = (X > 0.5).astype(np.float32)
     return X[:N_TRAIN], mask_labels(y[:N_TRAIN], N_LABELED, random_state=0), X[-N_TEST:], y[-N_TEST:]
 
 
 def batches(n: int, size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Shuffled row numbers, cut into batches of one size."""
+    """Shuffled row numbers, cut into batches of equal size."""
     return np.array_split(rng.permutation(n), -(-n // size))
 
 
@@ -101,7 +101,7 @@ class PyroM2(torch.nn.Module):
         self.decoder = mlp(LATENT + CLASSES, COLUMNS)
 
     def joined(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Columns of both, their leading axes broadcast."""
+        """Columns of both, with broadcast leading axes."""
         lead = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
         return torch.cat([a.expand(*lead, -1), b.expand(*lead, -1)], -1)
 
@@ -125,7 +125,7 @@ class PyroM2(torch.nn.Module):
 def pyro_fit(X, y, X_test, y_test, seed: int) -> tuple[float, float]:
     """Seconds and accuracy of Pyro: one Adam step on the sum of the three terms.
 
-    TraceEnum_ELBO enumerates y in parallel; JitTraceEnum_ELBO took almost three times as long here (87 s against 31 s).
+    TraceEnum_ELBO enumerates y in parallel; JitTraceEnum_ELBO took almost three times as long (87 s against 31 s).
     """
     pyro.clear_param_store()
     pyro.set_rng_seed(seed)
@@ -157,13 +157,13 @@ def pyro_fit(X, y, X_test, y_test, seed: int) -> tuple[float, float]:
 
 
 def affine(key: jax.Array, n_in: int, n_out: int) -> dict[str, jax.Array]:
-    """Glorot-uniform weights, as ours."""
+    """Glorot-uniform weights, as in skdgm."""
     limit = np.sqrt(6 / (n_in + n_out))
     return {"w": jax.random.uniform(key, (n_in, n_out), minval=-limit, maxval=limit), "b": jnp.zeros(n_out)}
 
 
 def jax_params(key: jax.Array) -> dict[str, dict[str, jax.Array]]:
-    """The layers; those of y are separate, so that each network computes its part of x once for all classes."""
+    """The layers; those of y are separate, so each network computes its part of x once for all classes."""
     sizes = {
         "classifier": (COLUMNS, HIDDEN),
         "classifier_out": (HIDDEN, CLASSES),
@@ -189,7 +189,7 @@ def jax_log_q_y(params: dict, x: jax.Array) -> jax.Array:
 
 
 def jax_bound(params: dict, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
-    """-L(x, y); y one-hot, broadcast against the rows."""
+    """-L(x, y), with y one-hot and broadcast against the rows."""
     h = jax.nn.relu(jax_layer(params, "encoder", x) + y @ params["encoder_y"]["w"])
     mean, log_var = jnp.split(jax_layer(params, "encoder_out", h), 2, -1)
     z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
@@ -223,7 +223,7 @@ def jax_step(params, first, second, t, x, x_l, y_l, key):
 
 
 def jax_fit(X, y, X_test, y_test, seed: int) -> tuple[float, float]:
-    """Seconds and accuracy of the JAX loop, its shapes compiled before."""
+    """Seconds and accuracy of the JAX loop, compiled beforehand."""
     todo, key = steps(X, y, seed, EPOCHS), jax.random.key(seed)
     for shape in {len(batch[0]): batch for batch in todo}.values():
         params = jax_params(key)
@@ -245,7 +245,7 @@ def jax_fit(X, y, X_test, y_test, seed: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Fits in turn, a seed a round."""
+    """Time the fits in turn, with one seed per round."""
     fits = {
         "full": partial(ours, None),
         "drawn": partial(ours, 1),

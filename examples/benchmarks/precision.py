@@ -30,14 +30,14 @@ def m2_accuracies(X, y, X_test, y_test, precision: str) -> np.ndarray:
 
 
 def row(work: str, by_precision: dict[str, np.ndarray], goal: str, unit: str) -> Row:
-    """How far bfloat16 falls behind."""
+    """How much worse bfloat16 is, as a row of the table."""
     low, full = by_precision["bfloat16"], by_precision["float32"]
     ours, theirs = (f"{values.mean():.2f} ± {values.std(ddof=1):.2f} {unit}" for values in (low, full))
     return Row(work, "the same in float32", ours, theirs, float((full - low).mean()), goal)
 
 
 def main() -> None:
-    """Both models in both precisions."""
+    """Train both models in both precisions."""
     X, y = load_mnist(return_X_y=True)
     X = (X > 0.5).astype(np.float32)
     train, test = X[:N_TRAIN], X[-N_TEST:]

@@ -1,4 +1,4 @@
-"""Prediction of a million rows: M2Classifier.predict_proba and VAE.transform against MLPClassifier.predict_proba.
+"""Benchmark of prediction, a million rows: M2Classifier.predict_proba, VAE.transform, MLPClassifier.predict_proba.
 
 Both sides have the same layers: 784-500-10 for the classifiers, and 784-500-100 for the VAE (mean and log-variance of
 50 dimensions) against an MLPClassifier with 100 outputs. The rows are float32.
@@ -23,7 +23,7 @@ WHY = (
 
 
 def fitted_mlp(X: np.ndarray, n_classes: int) -> MLPClassifier:
-    """An MLPClassifier of the wanted shape; what it has learned does not matter here."""
+    """An MLPClassifier of the wanted shape; what it has learned does not matter."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         return MLPClassifier((500,), max_iter=1, random_state=0).fit(X, np.arange(len(X)) % n_classes)

@@ -1,4 +1,4 @@
-"""RBM training: ours against scikit-learn's BernoulliRBM, in float32 and float64, at 256 units.
+"""Benchmark of RBM training with 256 units against scikit-learn's BernoulliRBM, in float32 and float64.
 
 The data are 60,000 rows of MNIST drawn as 0 and 1, in batches of 100 (random rows if SKDGM_DATA names no folder). Both
 sides make one Gibbs step. Our chains start from the rows, which is our default; scikit-learn's are persistent, its only
@@ -38,18 +38,18 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(epochs: int) -> StackedAutoencoder:
-    """An RBM of ours; one annealing step, since its log Z is not asked for."""
+    """Our RBM, with one annealing step, since log Z is not needed."""
     rbm = StackedAutoencoder(N_UNITS, likelihood="bernoulli", batch_size=BATCH, rbm_max_iter=epochs, random_state=0)
     return rbm.set_params(n_bound_samples=1, n_annealing_steps=1, n_annealing_chains=2)
 
 
 def theirs(epochs: int) -> BernoulliRBM:
-    """scikit-learn's."""
+    """scikit-learn's RBM."""
     return BernoulliRBM(N_UNITS, learning_rate=THEIR_RATE, batch_size=BATCH, n_iter=epochs, random_state=0)
 
 
 def pseudo_likelihood(rbm: BernoulliRBM | StackedAutoencoder, X: np.ndarray) -> float:
-    """scikit-learn's estimate, of either rbm."""
+    """scikit-learn's estimate for either RBM."""
     if isinstance(rbm, StackedAutoencoder):
         module, rbm = rbm.module_.top, theirs(1).fit(X[:100])
         rbm.components_ = module.W.numpy()

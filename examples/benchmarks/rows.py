@@ -1,4 +1,4 @@
-"""M2's cost against the number of rows: seconds per row for 10,000 and 1,000,000 rows of a memmap.
+"""Benchmark of M2 by number of rows: seconds per row for 10,000 and 1,000,000 rows of a memmap.
 
 The rows are either copied to memory, the default for a million rows of 784 float32 columns, or read from disk in
 blocks, the default for larger arrays.
@@ -32,7 +32,7 @@ def memmap(folder: str, n_rows: int) -> np.ndarray:
 
 
 def model(n_rows: int) -> VAE:
-    """784-500-50; as many visits to rows in both fits would take hours, so one epoch of the many and ten of the few."""
+    """784-500-50. Equal numbers of row visits would take hours: one epoch of the many rows, ten of the few."""
     epochs = 1 if n_rows == MANY else 10
     common = {"hidden_layer_sizes": (500,), "batch_size": 500, "likelihood": "bernoulli", "early_stopping": False}
     return VAE(50, max_iter=epochs, random_state=0, **common)

@@ -1,4 +1,4 @@
-"""Default estimators on small data, in seconds: M2Classifier on digits with 50 labels, VAE on iris."""
+"""Benchmark of default estimators on small data: seconds of M2Classifier on digits with 50 labels, VAE on iris."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of a training step is matrix products: rows per second of the step over those of its products alone.
+"""Benchmark of a training step against its matrix products alone: ratio of rows per second.
 
 The models are a VAE of 784-600-600-50 with batches of 1000, in float32 and in bfloat16, and an M2 of 784-500-50 with
 200 unlabeled rows per step and the full sum over ten classes. The products are those of the forward and backward
@@ -24,24 +24,24 @@ M2_LAYERS = [(784, 500, 1), (784, 500, 1), (500, 100, CLASSES), (50, 500, CLASSE
 
 
 def products(layers: list[tuple[int, int, int]], first: int, batch: int, precision: str) -> None:
-    """The products of as many steps as the fit takes: x W^T, and the gradients of W and (but for the data) of x.
+    """Compute the products of all steps of the fit: x W^T, and the gradients of W and of x (unless x is data).
 
-    A layer is its columns, its units and the times it sees each row; the ``first`` ones read the data.
+    A layer is (columns, units, uses per row); the ``first`` ones read the data.
     """
     dtype = getattr(torch, precision)
     tensors = [
         tuple(torch.randn(shape).to(dtype) for shape in ((n * batch, a), (b, a), (n * batch, b))) for a, b, n in layers
     ]
     for _ in range(N_EPOCHS * N_ROWS // batch):
-        for place, (x, weight, gradient) in enumerate(tensors):
+        for level, (x, weight, gradient) in enumerate(tensors):
             x @ weight.T
             gradient.T @ x
-            if place >= first:
+            if level >= first:
                 gradient @ weight
 
 
 def share(work: str, fit: Callable[[], object], alone: Callable[[], None], goal: str, remark: str = "") -> Row:
-    """Both in turn, as a row of the table."""
+    """Time both in turn, as a row of the table."""
     median = in_turn({"step": fit, "products": alone}, 5)
     rate = {name: N_EPOCHS * N_ROWS / time for name, time in median.items()}
     figures = [f"{rate[name]:,.0f} rows/s" for name in ("step", "products")]

@@ -1,4 +1,4 @@
-"""VAE training on MNIST against pythae: 784-600-600-50, softplus, Adam at 1e-3, batches of 100 and 500.
+"""Benchmark of VAE training on MNIST against pythae: 784-600-600-50, softplus, Adam at 1e-3, batches of 100 and 500.
 
 Both sides train on 20,000 rows of 0/1 pixels for five epochs. pythae trains with its BaseTrainer, without an evaluation
 set, and saves one checkpoint at the end. The bound is computed on 10,000 test rows, in float32, by the same formula for
@@ -72,12 +72,12 @@ class Decoder(BaseDecoder):
         )
 
     def forward(self, z: torch.Tensor) -> ModelOutput:
-        """Probabilities, as pythae's binary cross-entropy wants them."""
+        """Probabilities, as pythae's binary cross-entropy expects."""
         return ModelOutput(reconstruction=torch.sigmoid(self.layers(z)))
 
 
 def make_vae(batch: int, seed: int) -> VAE:
-    """Ours."""
+    """Our VAE."""
     return VAE(
         LATENT,
         hidden_layer_sizes=(HIDDEN, HIDDEN),
@@ -96,7 +96,7 @@ def make_vae(batch: int, seed: int) -> VAE:
 
 
 def ours(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[float, float]:
-    """Seconds, and the mean test bound by ten draws."""
+    """Seconds, and the mean test bound from ten draws."""
     vae = make_vae(batch, seed)
     start = time.perf_counter()
     vae.fit(X)
@@ -104,23 +104,23 @@ def ours(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[floa
 
 
 class StopAt:
-    """A callback that ends the fit after the first epoch whose test bound is that high; it counts its own seconds."""
+    """A callback that ends the fit when the test bound of an epoch reaches ``bound``; it counts its own seconds."""
 
     def __init__(self, bound: float, X_test: np.ndarray) -> None:
         self.wanted, self.x = bound, torch.from_numpy(X_test)
         self.bound, self.seconds = -np.inf, 0.0
 
     def setup(self, estimator, context) -> None:
-        """Nothing to prepare."""
+        """Do nothing."""
 
     def teardown(self, estimator, context) -> None:
-        """Nothing to clear."""
+        """Do nothing."""
 
     def on_fit_task_begin(self, estimator, context) -> None:
-        """Nothing to note."""
+        """Do nothing."""
 
     def on_fit_task_end(self, estimator, context) -> bool:
-        """Whether the bound is reached; by ten draws, as everywhere here."""
+        """Whether the bound is reached; from ten draws, as everywhere in this file."""
         if context.task_name != "epoch":
             return False
         start = time.perf_counter()
@@ -141,7 +141,7 @@ def ours_to_bound(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int, boun
 
 
 def theirs(X: np.ndarray, X_test: np.ndarray, batch: int, seed: int) -> tuple[float, float]:
-    """The same of pythae."""
+    """The same as ``ours``, for pythae."""
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         torch.manual_seed(seed)
         config = VAEConfig(input_dim=(COLUMNS,), latent_dim=LATENT, reconstruction_loss="bce")
@@ -178,7 +178,7 @@ def pythae_bound(model: PythaeVAE, X_test: np.ndarray, n_draws: int = 10) -> flo
 
 
 def main() -> None:
-    """Fits in turn, a seed a round."""
+    """Time the fits in turn, with one seed per round."""
     logging.getLogger("pythae").setLevel(logging.ERROR)
     held, rows = data(), []
     for batch, goal in [(100, "≥ 1.5×"), (500, "≥ 3×")]:

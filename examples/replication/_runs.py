@@ -15,7 +15,7 @@ RESULTS = Path(__file__).parent / "results"
 CACHE = Path(__file__).parent / "cache"  # fitted models shared by runs; not under version control
 KEY = ("experiment", "method", "setting", "seed", "metric")
 
-_READ: dict[Path, tuple[int, set[str]]] = {}  # how many bytes of a file were read, and the runs found there
+_READ: dict[Path, tuple[int, set[str]]] = {}  # number of bytes read from a file, and the runs found in them
 
 
 def finished(experiment: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
@@ -25,19 +25,19 @@ def finished(experiment: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
 
 
 def is_finished(key: dict[str, Any], folder: Path = RESULTS) -> bool:
-    """Whether a run is in its file, of which only what is new since the last call is read."""
+    """Whether a run is in its file; only what is new since the last call is read."""
     path = folder / f"{key['experiment']}.jsonl"
     size = path.stat().st_size if path.exists() else 0
-    place, names = _READ.get(path, (0, set()))
-    if size < place:  # somebody replaced the file
-        place, names = 0, set()
-    if size > place:
+    offset, names = _READ.get(path, (0, set()))
+    if size < offset:  # the file was replaced
+        offset, names = 0, set()
+    if size > offset:
         with open(path, "rb") as file:
-            file.seek(place)
+            file.seek(offset)
             lines = file.read()
         lines = lines[: lines.rfind(b"\n") + 1]
         names.update(_name(json.loads(line)) for line in lines.splitlines())
-        _READ[path] = (place + len(lines), names)
+        _READ[path] = (offset + len(lines), names)
     return _name(key) in names
 
 
@@ -74,7 +74,7 @@ def run_once(
     work: Callable[[], tuple[float, dict[str, Any]]],
     folder: Path = RESULTS,
 ) -> None:
-    """Do ``work`` unless its run is in the file, and append what it gives: the value, and facts worth keeping."""
+    """Do ``work`` unless its run is in the file, and append its result: the value, and facts to keep."""
     if is_finished(key, folder):
         print("already there:", key)
         return

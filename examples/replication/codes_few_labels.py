@@ -1,4 +1,4 @@
-"""Codes for a classifier: logistic regression on raw pixels, PCA, scikit-learn's RBM, VAE and StackedAutoencoder.
+"""Codes as features: logistic regression on raw pixels, PCA, scikit-learn's RBM, VAE and StackedAutoencoder.
 
 Digits and MNIST, 100 and 1,000 labels, 5 splits. The features are learned without labels on all training rows (for
 MNIST, 20,000 rows drawn for each split). The classifier is fitted to the labeled rows with standardized features, and

@@ -28,7 +28,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "frey": {"n_components": 10, "hidden_layer_sizes": (200, 200), "learning_rate_init": 1e-3, "max_iter": 300},
     "cifar": {"n_components": 60, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 25},
 }
-for params in PARAMS.values():  # what the recorded runs had by default
+for params in PARAMS.values():  # defaults at the time of the recorded runs
     params |= {
         "weight_prior": 1.0,
         "kl_warmup": 0.5,
@@ -47,7 +47,7 @@ def load(name: str) -> np.ndarray:
 
 
 def fitted(name: str) -> DLGM:
-    """The model of a picture; kept in the cache."""
+    """The fitted model of a picture, kept in the cache."""
     params = PARAMS[name] | {"random_state": 0}
     path = CACHE / f"picture_{name}_{joblib.hash(params)}.joblib"
     if not path.exists():
@@ -57,7 +57,7 @@ def fitted(name: str) -> DLGM:
 
 
 def draw_map() -> None:
-    """Test digits at their posterior means, and the decoder's means over the plane of codes."""
+    """Draw test digits at their posterior means, and the decoder's means over the latent plane."""
     X, y = load_binarized_mnist(return_X_y=True, subset="test")
     model = fitted("map")
     _, (left, right) = plt.subplots(1, 2, figsize=(16, 8))
@@ -68,7 +68,7 @@ def draw_map() -> None:
 
 
 def draw_samples(name: str) -> None:
-    """Rows of the data, and as many means of rows drawn from the model."""
+    """Draw rows of the data, and as many means of rows sampled from the model."""
     X, model, rng = load(name), fitted(name), np.random.default_rng(0)
     real = X[rng.choice(len(X), N_IMAGES, replace=False)]
     made = model.inverse_transform(rng.standard_normal((N_IMAGES, model.n_components)))
@@ -80,7 +80,7 @@ def draw_samples(name: str) -> None:
 
 
 def main() -> None:
-    """Draw what is asked for."""
+    """Draw the requested pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", nargs="+", choices=list(PARAMS), default=list(PARAMS))
     for name in parser.parse_args().pictures:

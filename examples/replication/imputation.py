@@ -32,7 +32,7 @@ from skdgm.display import ImageGridDisplay
 EXPERIMENT = "imputation"
 SHAPES = {"mnist": (28, 28), "frey": (28, 20)}
 HOLES = ["random 60 %", "random 80 %", "square"]
-# What the recorded runs had by default.
+# Defaults at the time of the recorded runs.
 OLD_DEFAULTS: dict[str, Any] = {"weight_prior": 1.0, "kl_warmup": 0.5, "n_iter_no_change": 10, "early_stopping": False}
 DLGM_PARAMS: dict[str, dict[str, Any]] = {
     "mnist": OLD_DEFAULTS
@@ -79,7 +79,7 @@ def load(data: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def with_holes(X: np.ndarray, holes: str, shape: tuple[int, int]) -> np.ndarray:
-    """X with NaN where pixels are missing; the square covers the middle half of either side."""
+    """X with NaN for missing pixels; the square covers the middle half of each side."""
     if holes == "square":
         missing = np.zeros(shape, bool)
         missing[shape[0] // 4 : -(shape[0] // 4), shape[1] // 4 : -(shape[1] // 4)] = True
@@ -100,7 +100,7 @@ def dlgm(data: str) -> DLGM:
 
 
 def fill(method: str, data: str, rows: np.ndarray) -> np.ndarray:
-    """Rows filled by one method."""
+    """Rows imputed by one method."""
     if method == "DLGM":
         return dlgm(data).impute(rows)
     if method == "DLGM chain":
@@ -113,7 +113,7 @@ def fill(method: str, data: str, rows: np.ndarray) -> np.ndarray:
 
 
 def one_run(method: str, data: str, holes: str) -> None:
-    """Fill the test rows' holes, unless that is in the results."""
+    """Impute the test rows, unless the run is in the results."""
 
     def work() -> tuple[float, dict[str, Any]]:
         X = load(data)[1]
@@ -128,7 +128,7 @@ def one_run(method: str, data: str, holes: str) -> None:
 
 
 def draw(data: str) -> None:
-    """The chain from its start: truth, holes, states, and the importance-weighted mean, into a PNG."""
+    """Draw a PNG of the chain from its start: truth, missing pixels, states, and the importance-weighted mean."""
     import matplotlib.pyplot as plt
 
     X = load(data)[1]
@@ -147,7 +147,7 @@ def draw(data: str) -> None:
 
 
 def table() -> str:
-    """The results as a Markdown table: one line per method, one column per kind of holes."""
+    """The results as a Markdown table: one line per method, one column per kind of missing pixels."""
     found = {(run["method"], run["setting"]["data"], run["setting"]["missing"]): run for run in finished(EXPERIMENT)}
     columns = [(data, holes) for data in SHAPES for holes in HOLES]
     rows = ["| method | " + " | ".join(f"{data}, {holes}" for data, holes in columns) + " |"]
@@ -160,7 +160,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Run what is asked for, then print the table."""
+    """Do the requested runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=list(SHAPES), default=list(SHAPES))
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)

@@ -1,4 +1,4 @@
-"""Layer-wise training: rich against tied auto-encoders and stacked RBMs (Arnold & Ollivier 2012, arXiv 1212.1524).
+"""Layer-wise training: rich and tied auto-encoders and stacked RBMs (Arnold & Ollivier 2012, arXiv 1212.1524).
 
 Their two data sets are not public. The script builds two similar ones, so no number can be compared with theirs:
 
@@ -60,7 +60,7 @@ def teapot_cups() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def teapot_and_cups(levels: tuple[int, ...]) -> np.ndarray:
-    """Five cups of 2 x 2 cells below, the pot of 5 x 8 above: what is not in the cups fills it from its bottom."""
+    """Draw five cups of 2 x 2 cells below a pot of 5 x 8: what is not in the cups fills the pot from its bottom."""
     image = np.zeros((10, 10), np.float32)
     image[0, 4:6] = image[6] = image[2:5, 0] = image[1:4, 9] = 1  # lid, table, handle, spout
     for cup, level in enumerate(levels):
@@ -103,13 +103,13 @@ def drawn_params(method: str, data: str, trial: int) -> dict[str, Any]:
 
 
 def n_generative(sizes: list[int]) -> int:
-    """Parameters of 100 columns below layers of these sizes: weights, biases of x and of every code."""
+    """Number of parameters for 100 columns and layers of these sizes: weights, biases of x and of every code."""
     widths = [100, *sizes]
     return sum(a * b for a, b in zip(widths[:-1], widths[1:], strict=True)) + sum(widths)
 
 
 def run_trial(method: str, data: str, trial: int) -> None:
-    """Train and judge one model, unless it is in the results."""
+    """Train and score one model, unless it is in the results."""
     params = drawn_params(method, data, trial)
 
     def work() -> tuple[float, dict[str, Any]]:
@@ -133,7 +133,7 @@ def run_trial(method: str, data: str, trial: int) -> None:
     run_once(key | {"metric": "valid_log_likelihood_nats"}, params, work)
 
 
-# --- what it shows ------------------------------------------------------------------------------------------------
+# --- results ------------------------------------------------------------------------------------------------------
 
 
 def trials(data: str, method: str) -> list[dict[str, Any]]:
@@ -143,7 +143,7 @@ def trials(data: str, method: str) -> list[dict[str, Any]]:
 
 
 def best_within(runs: list[dict[str, Any]], budgets: np.ndarray) -> np.ndarray:
-    """The best validation log-likelihood among models of at most so many parameters; -inf where there is none."""
+    """The best validation log-likelihood of models within each budget of parameters; -inf if there is none."""
     sizes = np.array([run["facts"]["n_parameters"] for run in runs])
     values = np.array([run["value"] for run in runs])
     return np.array([values[sizes <= budget].max(initial=-np.inf) for budget in budgets])
@@ -173,7 +173,7 @@ def summary(data: str) -> tuple[dict[str, Any], np.ndarray, dict[str, np.ndarray
 
 
 def record_summary(data: str) -> None:
-    """Append the metrics, once all trials are there."""
+    """Append the metrics once all trials are finished."""
     for metric, value in summary(data)[0].items():
         key = {"experiment": EXPERIMENT, "method": "StackedAutoencoder", "setting": {"data": data}, "seed": 0}
         run_once(key | {"metric": metric}, {"n_trials": N_TRIALS}, lambda value=value: (value, {}))
@@ -193,7 +193,7 @@ def table(data: str) -> str:
 
 
 def draw(data: str) -> None:
-    """The paper's two figures: final likelihood against the bound, and against the budget."""
+    """Draw the paper's two figures: final likelihood against the bound, and against the budget."""
     import matplotlib.pyplot as plt
 
     _, budgets, best = summary(data)
@@ -218,7 +218,7 @@ def draw(data: str) -> None:
 
 
 def main() -> None:
-    """Run what is missing; tables and figures of the data sets that are complete."""
+    """Run what is missing; print tables and draw figures for the complete data sets."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
     parser.add_argument("--table", action="store_true", help="tables and figures only")

@@ -28,7 +28,7 @@ from skdgm.datasets import load_mnist, mask_labels
 EXPERIMENT = "mnist_few_labels"
 N_TRAIN = 50_000
 
-# What the recorded runs had by default.
+# Defaults at the time of the recorded runs.
 OLD_DEFAULTS: dict[str, Any] = {"weight_prior": 1.0, "n_iter_no_change": 10, "early_stopping": False}
 OLD_DEFAULTS_OF_CLASSIFIERS: dict[str, Any] = OLD_DEFAULTS | {"class_prior": "uniform", "kl_warmup": 0}
 M1 = OLD_DEFAULTS | {
@@ -43,7 +43,7 @@ M1 = OLD_DEFAULTS | {
     "max_iter": 140,
     "random_state": 0,
 }
-LONG_M1 = M1 | {"max_iter": 400}  # an SVM feels every nat; the upper layer of M1+M2 does not
+LONG_M1 = M1 | {"max_iter": 400}  # an SVM depends on every nat; the upper layer of M1+M2 does not
 M1_SVM = {"C": 0.3}
 M1_N_DRAWS = 20
 M1_TSVM: dict[str, Any] = {"class_ratio": "labeled"}
@@ -95,7 +95,7 @@ def load() -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def shared_m1(X: np.ndarray, params: dict[str, Any]) -> VAE:
-    """The M1 of all runs of a method, fitted once and kept in the cache."""
+    """The M1 that all runs of a method share, fitted once and kept in the cache."""
     path = CACHE / f"m1_{joblib.hash(params)}.joblib"
     if path.exists():
         return joblib.load(path)
@@ -119,7 +119,7 @@ def make(method: str, estimator: str | None, seed: int, vae: VAE | None) -> Any:
 
 
 def error_percent(model: Any, X: np.ndarray, y: np.ndarray) -> float:
-    """Rows classified wrongly, in percent."""
+    """The percentage of misclassified rows."""
     return round(100 * float(np.mean(model.predict(X) != y)), 3)
 
 
@@ -157,7 +157,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Run what is asked for and not yet there."""
+    """Do the requested runs that are not in the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--methods", nargs="+", default=["M1Classifier", "M2Classifier", "M1M2Classifier"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])

@@ -50,7 +50,7 @@ COMMON: dict[str, Any] = {
     "n_iter_no_change": 10,
     "early_stopping": False,
 }
-# By the importance-weighted bound from the start, then with more draws, and with the smaller batches that these allow.
+# With the importance-weighted bound from the start, then with more draws, and with the smaller batches these allow.
 IMPORTANCE: dict[str, Any] = COMMON | {
     "n_importance_samples_train": 5,
     "learning_rate_init": 1.5e-3,
@@ -97,7 +97,7 @@ def load(subset: str) -> np.ndarray:
 
 
 def fitted(stages: list[dict[str, Any]], seed: int) -> DLGM:
-    """The model after its stages; kept in the cache."""
+    """The model after its stages, kept in the cache."""
     changed = stages[0] | {"random_state": seed} if len(stages) == 1 else [*stages, seed]
     path = CACHE / f"dlgm_{joblib.hash(changed)}.joblib"
     if not path.exists():
@@ -112,7 +112,7 @@ def fitted(stages: list[dict[str, Any]], seed: int) -> DLGM:
 
 @torch.no_grad()
 def estimated(model: DLGM, X: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """log p(x) of each row, the Monte-Carlo variance of each, log p(x) by FEWER_DRAWS, and the mean evidence bound."""
+    """log p(x) of each row, its Monte-Carlo variance, log p(x) from FEWER_DRAWS, and the mean ELBO."""
     rng = torch.Generator().manual_seed(0)
     log_p, variance, looser, elbo = [], [], [], []
     for x in torch.from_numpy(X).split(ROWS_AT_ONCE):
@@ -132,7 +132,7 @@ def estimated(model: DLGM, X: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.
 
 
 def tested(stages: list[dict[str, Any]], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """``estimated`` of the test rows; kept in the cache."""
+    """``estimated`` of the test rows, kept in the cache."""
     path = CACHE / f"dlgm_test_{joblib.hash([*stages, seed, N_DRAWS])}.joblib"
     if not path.exists():
         joblib.dump(estimated(fitted(stages, seed), load("test"), N_DRAWS), path)
@@ -154,7 +154,7 @@ def run_dlgm(name: str, seed: int) -> None:
 
 
 def judged(name: str, stages: list[dict[str, Any]], seed: int) -> tuple[float, dict[str, Any]]:
-    """Test -log p(x), and the facts beside it."""
+    """Test -log p(x), and facts to keep."""
     model = fitted(stages, seed)
     log_p, variance, looser, elbo = tested(stages, seed)
     valid, *_ = estimated(model, load("valid"), FEWER_DRAWS)
@@ -168,7 +168,7 @@ def judged(name: str, stages: list[dict[str, Any]], seed: int) -> tuple[float, d
 
 
 def run_difference(seed: int) -> None:
-    """By how much rank one is ahead of diagonal: mean over the same test rows, with its standard error over rows."""
+    """Record the gain of rank one over diagonal: mean over the same test rows, with its standard error over rows."""
 
     def work() -> tuple[float, dict[str, Any]]:
         gain = tested(STAGES["rank_one"], seed)[0] - tested(STAGES["diagonal"], seed)[0]
@@ -180,7 +180,7 @@ def run_difference(seed: int) -> None:
 
 
 def run_mixture(seed: int) -> None:
-    """A mixture of Bernoullis by EM."""
+    """Fit a mixture of Bernoullis by EM, and score it."""
 
     def work() -> tuple[float, dict[str, Any]]:
         log_weights, p = bernoulli_mixture(load("train"), seed, **MIXTURE)
@@ -192,7 +192,7 @@ def run_mixture(seed: int) -> None:
 
 
 def bernoulli_mixture(X: np.ndarray, seed: int, n_components: int, n_iterations: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-weights and probabilities by EM, begun at blurred training rows; a pseudo-count of one gray row each."""
+    """Log-weights and probabilities by EM, started at blurred training rows; a pseudo-count of one gray row each."""
     rng = np.random.default_rng(seed)
     p = 0.25 + 0.5 * X[rng.choice(len(X), n_components, replace=False)]
     log_weights = np.full(n_components, -np.log(n_components), np.float32)
@@ -236,7 +236,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Run what is asked for, then print the table."""
+    """Do the requested runs, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])

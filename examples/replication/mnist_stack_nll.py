@@ -39,7 +39,7 @@ RUNS: dict[str, dict[str, Any]] = {
 
 
 def fitted(name: str) -> StackedAutoencoder:
-    """The model of a run; kept in the cache."""
+    """The fitted model of a run, kept in the cache."""
     path = CACHE / f"stack_{joblib.hash(RUNS[name])}.joblib"
     if not path.exists():
         model = StackedAutoencoder(**RUNS[name], random_state=0, verbose=1)

@@ -49,7 +49,7 @@ def mixture(X: np.ndarray, seed: int) -> GaussianMixture:
 
 
 def fitted(method: str, X: np.ndarray, seed: int) -> Any:
-    """A model of standardized inliers."""
+    """A model fitted to standardized inliers."""
     if method == "GaussianMixture":
         return mixture(X, seed)
     if method == "KernelDensity":
@@ -89,7 +89,7 @@ def table() -> str:
 
 
 def main() -> None:
-    """Run everything that is not there, then print the table."""
+    """Run what is missing, then print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true", help="print the table only")
     if not parser.parse_args().table:

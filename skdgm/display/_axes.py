@@ -1,4 +1,4 @@
-"""Where a display is drawn: into the axes handed in, or into a figure of its own. Only this needs matplotlib."""
+"""Base class of the displays: draw into given axes or into a new figure. Only this file imports matplotlib."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """What every display shares: the axes that it was last drawn into."""
+    """Base class of all displays: keeps the axes that it was last drawn into."""
 
     ax_: Axes
     figure_: Figure | SubFigure

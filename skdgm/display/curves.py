@@ -1,4 +1,4 @@
-"""How well a model does: the bound over the epochs of a fit, the accuracies of several methods."""
+"""Plots of a model's quality: the bound over the epochs of a fit, the accuracies of several methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LossCurveDisplay(Display):
     history : mapping from str to array-like of shape (n_epochs,)
         The terms, in nats per row: ``bound``, ``reconstruction``, ``kl`` and the like.
     validation_scores : array-like of shape (n_scores,), default=None
-        The bound on the rows held out for early stopping, in nats per row. None where none were held out.
+        The bound on the rows held out for early stopping, in nats per row. None if none were held out.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class LossCurveDisplay(Display):
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
-        """Draw what a fit recorded.
+        """Draw the curves that a fit recorded.
 
         Parameters
         ----------
@@ -123,7 +123,7 @@ class AccuracyBarDisplay(Display):
 
     @classmethod
     def from_data(cls, names: Sequence[str], scores: ArrayLike, *, ax: Axes | None = None) -> Self:
-        """Draw accuracies.
+        """Draw the accuracies of several methods.
 
         Parameters
         ----------
@@ -152,9 +152,9 @@ class AccuracyBarDisplay(Display):
         return cls(names, table).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw the bars, with mean ± sd in percent beside them.
+        """Draw the bars, with mean ± sd in percent next to them.
 
-        The sd is that of a sample (divided by ``n_splits - 1``); a single split has none.
+        The sd is the sample standard deviation (divided by ``n_splits - 1``); a single split has none.
 
         Parameters
         ----------

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 class ImageGridDisplay(Display):
     """A grid of images in one axes, such as reconstructions, samples or analogies.
 
-    All images share one scale of brightness, from the smallest value in the grid to the largest.
+    All images share one brightness scale, from the smallest value in the grid to the largest.
 
     Parameters
     ----------
     images : ndarray of shape (n_rows, n_columns, height, width) or (n_rows, n_columns, height, width, 3)
         Gray or RGB images. A cell that holds NaN stays empty.
     row_labels, column_labels : sequence of str, default=()
-        Names beside the rows and above the columns; empty for none.
+        Names next to the rows and above the columns; empty for none.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class ImageGridDisplay(Display):
         n_columns : int, default=10
             Images per row, at least 1. The last row may stay incomplete.
         row_labels, column_labels : sequence of str, default=()
-            Names beside the rows and above the columns; empty for none.
+            Names next to the rows and above the columns; empty for none.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
 
@@ -123,15 +123,15 @@ class ImageGridDisplay(Display):
 class AnalogyDisplay(ImageGridDisplay):
     """One image, then the same style in every class: figure 1 of Kingma et al. 2014.
 
-    A row begins with an image of X. Its code holds what the label does not say (slant, stroke, width) and is decoded
-    with each label in turn.
+    A row begins with an image of X. Its latent code holds what the label does not (slant, stroke, width), and is
+    decoded with each label in turn.
 
     Parameters
     ----------
     images : ndarray of shape (n_samples, 1 + n_classes, height, width) or with a last axis of 3
         The image and its analogies.
     row_labels, column_labels : sequence of str, default=()
-        Names beside the rows and above the columns; empty for none.
+        Names next to the rows and above the columns; empty for none.
 
     Attributes
     ----------
@@ -167,9 +167,8 @@ class AnalogyDisplay(ImageGridDisplay):
         ----------
         estimator : fitted classifier
             With ``transform(X)``, ``inverse_transform(Z, y)`` and ``classes_``, such as M2Classifier.
-
         X : array-like of shape (n_samples, n_features)
-            The images to begin with, some five to ten rows.
+            The images to begin with, about five to ten rows.
         image_shape : tuple of int, default=None
             ``(height, width)`` or ``(height, width, 3)``. None reads ``n_features`` pixels as a gray square.
         ax : matplotlib Axes, default=None
@@ -194,7 +193,7 @@ class ConditionalSamplesDisplay(ImageGridDisplay):
     images : ndarray of shape (n_classes, n_per_class, height, width) or with a last axis of 3
         The samples.
     row_labels, column_labels : sequence of str, default=()
-        Names beside the rows and above the columns; empty for none.
+        Names next to the rows and above the columns; empty for none.
 
     Attributes
     ----------
@@ -237,12 +236,13 @@ class ConditionalSamplesDisplay(ImageGridDisplay):
         image_shape : tuple of int, default=None
             ``(height, width)`` or ``(height, width, 3)``. None reads ``n_features`` pixels as a gray square.
         n_per_class : int, default=10
-            Samples of each class.
+            Number of samples of each class.
         mean : bool, default=True
-            Show the decoder's mean for each code. False shows what ``sample`` draws, the noise of each pixel included:
-            black and white under the Bernoulli likelihood.
+            If True, show the decoder's mean for each code. If False, show what ``sample`` draws, including the noise of
+            each pixel: black and white under the Bernoulli likelihood.
         random_state : int or None, default=None
-            Seed of the codes. None gives other images at each call and, with ``mean=False``, other styles in each row.
+            Seed of the codes. None gives different images at each call and, with ``mean=False``, different styles in
+            each row.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
 
@@ -263,7 +263,7 @@ class ConditionalSamplesDisplay(ImageGridDisplay):
 
 
 def _image_shape(n_features: int, image_shape: tuple[int, ...] | None) -> tuple[int, ...]:
-    """Return the images' shape, checked against the number of columns; None is a gray square."""
+    """Return the images' shape, checked against the number of columns; None means a gray square."""
     shape = (math.isqrt(n_features),) * 2 if image_shape is None else tuple(image_shape)
     if len(shape) not in (2, 3) or shape[2:] not in ((), (3,)) or math.prod(shape) != n_features:
         wanted = "image_shape=(height, width) or (height, width, 3)"
@@ -282,7 +282,7 @@ def _as_images(X: ArrayLike, image_shape: tuple[int, ...] | None) -> NDArray[Any
 
 
 def _tiled(images: NDArray[Any], n_columns: int) -> NDArray[Any]:
-    """Arrange images of shape (n, ...) as (n_rows, n_columns, ...); cells left over hold NaN."""
+    """Arrange images of shape (n, ...) as (n_rows, n_columns, ...); unused cells hold NaN."""
     if n_columns < 1:
         raise ValueError(f"n_columns must be at least 1, got {n_columns}.")
     n_columns = min(n_columns, len(images))
@@ -293,7 +293,7 @@ def _tiled(images: NDArray[Any], n_columns: int) -> NDArray[Any]:
 
 
 def _canvas(images: NDArray[Any]) -> NDArray[np.float64]:
-    """Return all images in one, brightness scaled to [0, 1]; gaps of a pixel and empty cells are white."""
+    """Join all images in one, with brightness scaled to [0, 1]; one-pixel gaps and empty cells are white."""
     low, high = np.nanmin(images), np.nanmax(images)
     scaled = np.nan_to_num((images - low) / max(high - low, np.finfo(float).tiny), nan=1.0)
     gaps = [(0, 0), (0, 0), (0, 1), (0, 1)] + [(0, 0)] * (images.ndim - 4)
@@ -310,5 +310,5 @@ def _figure_size(aspect: float, n_columns: int) -> tuple[float, float]:
 
 
 def _centers(labels: Sequence[str], size: int) -> NDArray[np.floating]:
-    """Return the positions of the labels of images of ``size`` pixels with a gap of one pixel between them."""
+    """Return the label positions for images of ``size`` pixels with a gap of one pixel between them."""
     return np.arange(len(labels)) * (size + 1) + (size - 1) / 2

@@ -1,4 +1,4 @@
-"""Maps of latent codes."""
+"""Scatter plots (maps) of latent codes."""
 
 from __future__ import annotations
 
@@ -62,12 +62,11 @@ class LatentMapDisplay(Display):
         ----------
         estimator : fitted transformer
             With ``transform(X)``.
-
         X : array-like of shape (n_samples, n_features)
             The rows to place on the map.
         y : array-like of shape (n_samples,), default=None
-            Their classes. Unlabeled rows are drawn gray: those that carry the estimator's ``unlabeled_value`` (-1 where
-            it has no such parameter), None, NaN, NaT or pandas.NA. Without y all rows look alike.
+            Their classes. Unlabeled rows are drawn gray: those with the estimator's ``unlabeled_value`` (-1 if it has
+            no such parameter), None, NaN, NaT or pandas.NA. Without y, all rows look alike.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
 
@@ -115,7 +114,7 @@ class LatentMapDisplay(Display):
 
 
 def _groups(y: ArrayLike | None, n_samples: int, unlabeled_value: Any) -> dict[str, NDArray[np.intp]]:
-    """Return the rows of each class by the class's name, unlabeled ones first."""
+    """Return the rows of each class by the name of the class, unlabeled rows first."""
     if y is None:
         return {"all rows": np.arange(n_samples)}
     labeled, labels = labels_of(y, unlabeled_value)

@@ -1,8 +1,8 @@
 """Likelihoods p(x | z): from a decoder's output to a distribution over rows.
 
-A likelihood says how many outputs the decoder needs per column, how many learned numbers per column all rows share,
-which distribution they make, and whether its rows are binary. To add one: write a class in a file of its own and name
-it in ``LIKELIHOODS``. ``columns`` joins the likelihoods of the columns of one table.
+A likelihood defines how many decoder outputs a column needs, how many learned parameters per column all rows share,
+which distribution these define, and whether its rows are binary. To add one, write a class in its own file and register
+it in ``LIKELIHOODS``. ``columns`` combines the likelihoods of the columns of a table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Columns of 0 and 1, and of gray values in between."""
+"""The Bernoulli likelihood: columns of 0 and 1, and of gray values in between."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skdgm.distributions import Bernoulli
 
 @dataclass(frozen=True)
 class BernoulliLikelihood:
-    """Each column is 0 or 1 with the decoder's probability; a gray value in [0, 1] is itself a probability."""
+    """Each column is 0 or 1 with the decoder's probability; a gray value in [0, 1] counts as a probability."""
 
     is_binary = True
     standardize = False

@@ -1,4 +1,4 @@
-"""One likelihood for each group of columns of a table, joined to one distribution over rows."""
+"""Combine one likelihood per group of columns of a table into one distribution over rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Groups = Sequence[tuple[str, Sequence[int]]]  # names in LIKELIHOODS, and the co
 
 
 class ColumnLikelihoods(nn.Module):
-    """p(x | z) from a decoder's outputs: each group of columns under its own likelihood, independent given z.
+    """p(x | z) from a decoder's outputs: each group of columns has its own likelihood, independent given z.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class ColumnLikelihoods(nn.Module):
 
 
 class JoinedColumns:
-    """Distributions over groups of columns, side by side.
+    """The joint distribution of independent groups of columns.
 
     Parameters
     ----------
@@ -75,5 +75,5 @@ class JoinedColumns:
         return sum_of([part.log_prob(columns) for part, columns in zip(self.parts, split, strict=True)])
 
     def in_order(self, values: Sequence[Tensor]) -> Tensor:
-        """The parts' columns as the table has them."""
+        """Put the parts' columns into the order of the table."""
         return torch.cat(list(values), -1)[..., self.back]

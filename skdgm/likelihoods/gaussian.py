@@ -1,4 +1,4 @@
-"""Real columns: a normal with one learned variance per column, or with a variance from the decoder."""
+"""Gaussian likelihoods of real columns: one learned variance per column, or a variance from the decoder."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from skdgm.distributions import Normal
 
-# Columns are scaled to a spread of about 1, so these bound a column's sd between 0.01 and 1,000 of its spread over the
-# data: without the floor a column that never varies has an unbounded density.
+# Columns are scaled to a spread of about 1, so these limits keep a column's sd between 0.01 and 1,000 times its spread
+# in the data. Without the lower limit, a constant column would have an unbounded density.
 MIN_LOG_VAR = -9.21
 MAX_LOG_VAR = 13.8
 

@@ -1,1 +1,1 @@
-"""The models, in pure torch: one file each, one bound per row each."""
+"""The models, in pure torch: one file per model, each with a bound per row."""

@@ -1,11 +1,11 @@
 """Auto-encoders with binary codes: the lower layers of Arnold & Ollivier 2012 (arXiv 1212.1524).
 
-Read as generative models (their sec. 2.4): with q_D(h) = E_D q(h | x), the criterion of a lower layer is the empirical
-bound E_D log sum_h p(x | h) q_D(h). On a data set D, q_D(h) >= q(h | x) / |D|, hence
+As generative models (their sec. 2.4): with q_D(h) = E_D q(h | x), the criterion of a lower layer is the empirical bound
+E_D log sum_h p(x | h) q_D(h). On a data set D, q_D(h) >= q(h | x) / |D|, hence
 
     E_D log sum_h p(x | h) q_D(h)  >=  E_D log sum_h p(x | h) q(h | x) - log|D|  >=  E_D E_q[log p(x | h)] - log|D|,
 
-whose last form, without the constant, is what an auto-encoder maximizes.
+An auto-encoder maximizes the last expression, without its constant.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Reconstructs(BinaryCodeModule):
     def bound(
         self, x: Tensor, rng: Generator | None, encoder_input: tuple[Tensor, Tensor | None] | None = None
     ) -> Tensor:
-        """E_q[log p(x | h)] by one binary draw of h, from ``encoder_input`` in place of x where it is given; (n,)."""
+        """E_q[log p(x | h)] from one binary draw of h; the encoder reads ``encoder_input``, if given, not x; (n,)."""
         h = self.q_h(*(encoder_input or (x, None))).straight_through(rng)
         return self.p_x(h).log_prob(x)
 
@@ -37,9 +37,9 @@ class VanillaModule(TiedModule, Reconstructs):
 
 
 class RichModule(Reconstructs):
-    """x -> h' -> h -> x: recognition has a hidden layer more than the model, and weights of its own ("AERI").
+    """x -> h' -> h -> x: the encoder has one more hidden layer than the decoder, and its own weights ("AERI").
 
-    q is no part of the generative model, so that its size cannot make that one overfit.
+    The encoder q is not part of the generative model, so its size cannot make the generative model overfit.
     """
 
     def __init__(
@@ -67,6 +67,6 @@ class RichModule(Reconstructs):
 
     @torch.no_grad()
     def begin_at(self, mean: Tensor) -> None:
-        """Set the decoder's bias so that rows begin with this mean, (n_columns,)."""
+        """Initialize the decoder's bias to give rows this mean, (n_columns,)."""
         bias = self.decoder.mlp.get_parameter("layers.0.bias")
         bias.copy_(output_at(mean, self.likelihood))

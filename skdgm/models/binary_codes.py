@@ -1,7 +1,7 @@
-"""What a layer with binary codes h is: how it draws rows from codes, and codes from rows.
+"""Base classes of layers with binary codes h: a decoder p(x | h) and an encoder q(h | x).
 
-``TiedModule`` uses one weight matrix both ways. The restricted Boltzmann machine and the vanilla auto-encoder share it,
-and differ in how they are trained.
+``TiedModule`` uses one weight matrix in both directions. The restricted Boltzmann machine and the vanilla auto-encoder
+share it and differ only in their training.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from torch import Generator, Tensor, nn
 from skdgm.distributions import Bernoulli, Normal
 from skdgm.likelihoods import LIKELIHOODS, Likelihood, bounded
 
-# Weights begin this small (Hinton 2010): codes say nothing yet, and every hidden unit is free to choose its part.
+# Initial standard deviation of weights (Hinton 2010): codes carry no information yet, and every hidden unit is free to
+# specialize.
 INITIAL_SD = 0.01
-# Probabilities of a 1 that the visible biases begin at lie this far from 0 and 1.
+# Initial visible biases correspond to probabilities of a 1 at least this far from 0 and 1.
 INITIAL_MARGIN = 0.01
 
 
 class BinaryCodeModule(nn.Module):
-    """A layer p(x | h) over binary codes h of ``n_hidden`` bits, with recognition q(h | x)."""
+    """A layer p(x | h) over binary codes h of ``n_hidden`` bits, with encoder q(h | x)."""
 
     n_columns: int
     n_hidden: int
@@ -38,7 +39,7 @@ class BinaryCodeModule(nn.Module):
 
     @abstractmethod
     def begin_at(self, mean: Tensor) -> None:
-        """Set the biases of p(x | h) so that rows begin with this mean, (n_columns,)."""
+        """Initialize the biases of p(x | h) to give rows this mean, (n_columns,)."""
 
 
 class TiedModule(BinaryCodeModule):
@@ -63,7 +64,7 @@ class TiedModule(BinaryCodeModule):
         return self.likelihood.is_binary
 
     def scaled(self, x: Tensor) -> Tensor:
-        """x as the energy sees it: divided by its variance where rows are real."""
+        """x as it enters the energy: divided by its variance if rows are real."""
         return x if self.is_binary else x * torch.exp(-bounded(self.log_var))
 
     def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
@@ -77,10 +78,10 @@ class TiedModule(BinaryCodeModule):
 
     @torch.no_grad()
     def begin_at(self, mean: Tensor) -> None:
-        """Set b so that rows begin with this mean, (n_columns,)."""
+        """Initialize b to give rows this mean, (n_columns,)."""
         self.b.copy_(output_at(mean, self.likelihood))
 
 
 def output_at(mean: Tensor, likelihood: Likelihood) -> Tensor:
-    """What a decoder has to put out for rows of this mean."""
+    """The decoder output that gives rows this mean."""
     return torch.logit(mean.clamp(INITIAL_MARGIN, 1 - INITIAL_MARGIN)) if likelihood.is_binary else mean

@@ -1,4 +1,4 @@
-"""The values that models return: a bound per row, kept in its named terms."""
+"""Return types of the models: a bound per row, split into named terms."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from skdgm.distributions import log_mean_exp
 
 
 class Bound(NamedTuple):
-    """A lower bound on log p(x) in nats, to be maximized; each term has the shape of the rows, (..., n).
+    """A lower bound on log p(x) in nats, to maximize; each term has the shape of the rows, (..., n).
 
     Attributes
     ----------
@@ -29,14 +29,14 @@ class Bound(NamedTuple):
 
 
 class LabelBound(NamedTuple):
-    """A lower bound on log p(x, y), or on log p(x) of a model with labels; as ``Bound``.
+    """A lower bound on log p(x, y), or on log p(x) under a model with labels; like ``Bound`` otherwise.
 
     Attributes
     ----------
     reconstruction, kl : Tensor
         As in ``Bound``, given y or averaged over q(y | x).
     label : Tensor
-        What labels contribute: log p(y), and the entropy of q(y | x) where y is summed out.
+        The contribution of the labels: log p(y), plus the entropy of q(y | x) if y is summed out.
     """
 
     reconstruction: Tensor
@@ -49,7 +49,7 @@ class LabelBound(NamedTuple):
 
 
 class ImportanceBound(NamedTuple):
-    """The bound of several draws, log mean exp of their weights: Burda et al. 2016 (arXiv 1509.00519), eq. (8).
+    """The importance-weighted bound, log mean exp of the draws' weights: Burda et al. 2016, arXiv 1509.00519, eq. (8).
 
     Attributes
     ----------

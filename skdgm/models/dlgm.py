@@ -17,8 +17,8 @@ from skdgm.structured_normals import AnyNormal, Blocks
 class DLGMModule(GaussianLatentModule):
     """xi_l ~ N(0, I), h_L = xi_L, h_l = T_l(h_{l+1}) + G_l xi_l, p(x | T_0(h_1)); eqs. (1) to (3).
 
-    q(xi | x) = prod_l N(xi_l; mu_l(x), C_l(x)), eq. (10). Layers count from X upward; the code z of the base is
-    (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map above which it stands, so that one layer with a
+    q(xi | x) = prod_l N(xi_l; mu_l(x), C_l(x)), eq. (10). Layers are numbered from X upward; the code z of the base
+    class is (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map directly below it, so one layer with a
     diagonal covariance is the variational auto-encoder.
 
     Parameters
@@ -27,19 +27,19 @@ class DLGMModule(GaussianLatentModule):
     n_latents : sequence of int
         Dimensions of xi_1, ..., xi_L.
     hidden : sequence of int
-        Hidden layers of the recognition networks, from X upward; the T_l mirror them.
+        Hidden layer sizes of the recognition networks, from X upward; the T_l use them in reverse order.
     activation : str
     likelihood : str or groups of columns
-        As in likelihoods.columns.
+        As in ``likelihoods.columns``.
     posterior : str
         Name in ``COVARIANCES``.
     rank : int
-        Of the low-rank posterior; none exceeds its layer's dimensions.
+        Rank of the low-rank posterior, at most the smallest layer's dimensions.
     rng : Generator or None
     told_missing, clip_inputs : bool
-        Whether recognition is told which cells are missing, and reads cells through ``smooth_clip``.
+        Whether the recognition networks read the mask of missing cells, and whether they clip cells by ``smooth_clip``.
     linear_path : bool
-        Whether linear maps run beside the networks.
+        Whether the networks have a linear path, as in ``MLP``.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class DLGMModule(GaussianLatentModule):
         return self.decoder(self.h_1(z), observed=observed)
 
     def h_1(self, z: Tensor) -> Tensor:
-        """The lowest layer's h, from the top down: h_l = T_l(h_{l+1}) + G_l xi_l, eq. (2)."""
+        """Compute the lowest layer's h from the top down: h_l = T_l(h_{l+1}) + G_l xi_l, eq. (2)."""
         *below, h = z.split(self.n_latents, -1)
         for xi, t, g in zip(reversed(below), reversed(self.t), reversed(self.g), strict=True):
             h = t(h) + g(xi).float()

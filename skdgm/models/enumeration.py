@@ -1,4 +1,4 @@
-"""Sums over binary codes, term by term: all codes, or the distinct ones that are drawn, and mixtures over them."""
+"""Sums over binary codes, term by term: over all codes or over distinct drawn codes, and mixtures over codes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from torch import Generator, Tensor
 from skdgm.distributions import Bernoulli, Normal
 from skdgm.models.binary_codes import BinaryCodeModule
 
-# Bits of codes that are summed over one by one, row by row.
+# Codes of up to this many bits are enumerated, for every row.
 MAX_CODE_BITS = 15
-# Cells of a (rows, codes) table that are held at once.
+# Largest number of cells of a (rows, codes) table that is held in memory at once.
 TABLE_CELLS = 1 << 24
 
 
 def codes_to_sum(layer: BinaryCodeModule, x: Tensor, method: str, n_draws: int, rng: Generator | None) -> Tensor:
-    """All codes of a layer ("enumerate"), or the distinct ones among draws from the rows ("sample")."""
+    """All codes of a layer ("enumerate"), or the distinct codes among draws from q(h | x) of the rows ("sample")."""
     if method == "enumerate" and layer.n_hidden > MAX_CODE_BITS:
         raise ValueError(
             f"method='enumerate' sums over 2^n_hidden codes and needs n_hidden <= {MAX_CODE_BITS}, got "
@@ -39,11 +39,11 @@ def distinct_draws(layer: BinaryCodeModule, x: Tensor, n_draws: int, rng: Genera
 
 
 def rows_at_once(codes: Tensor) -> int:
-    """Rows whose table with all codes is held at once."""
+    """Number of rows whose table with all codes is held in memory at once."""
     return max(1, TABLE_CELLS // len(codes))
 
 
 def log_mixture(p_x: Bernoulli | Normal, log_weights: Tensor, x: Tensor) -> Tensor:
-    """log sum_h p(x | h) P(h) for codes of these log-weights; (n,)."""
+    """log sum_h p(x | h) P(h) for codes with these log-weights; (n,)."""
     parts = [torch.logsumexp(p_x.cross_log_prob(rows) + log_weights, 1) for rows in x.split(rows_at_once(log_weights))]
     return torch.cat(parts)

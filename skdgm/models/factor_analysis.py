@@ -1,4 +1,4 @@
-"""Factor analysis as what a latent Gaussian model begins with: both its networks linear, and its bound exact."""
+"""Initialize a latent Gaussian model as factor analysis: both networks linear, the bound exact."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ class Factors(NamedTuple):
 
 
 def diagonal_posterior(factors: Factors) -> tuple[Factors, Tensor]:
-    """The same density, turned so that G = (I + W^T Psi^-1 W)^-1, the posterior covariance, is diagonal; diag G."""
+    """Rotate W to make the posterior covariance G = (I + W^T Psi^-1 W)^-1 diagonal, and return diag G as well.
+
+    The density stays the same.
+    """
     precision = (factors.loadings.T / factors.variances) @ factors.loadings
     eigenvalues, rotation = torch.linalg.eigh(precision)
     return factors._replace(loadings=factors.loadings @ rotation), 1 / (1 + eigenvalues)
@@ -34,12 +37,12 @@ def diagonal_posterior(factors: Factors) -> tuple[Factors, Tensor]:
 
 @torch.no_grad()
 def start_at_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: Factors) -> None:
-    """Set the linear paths so that p(x | z) = N(mean + W z, Psi) and q(z | x) = N(G W^T Psi^-1 (x - mean), G).
+    """Set the linear paths to give p(x | z) = N(mean + W z, Psi) and q(z | x) = N(G W^T Psi^-1 (x - mean), G).
 
-    Codes beyond the factors, and the other columns in the decoder, keep their small random weights.
+    Latent dimensions beyond the factors, and other columns in the decoder, keep their small random weights.
     """
     (mean, loadings, variances), variance = diagonal_posterior(factors)
-    recognition = variance[:, None] * (loadings / variances[:, None]).T
+    regression = variance[:, None] * (loadings / variances[:, None]).T
     columns, outputs = decoder.outputs_of("gaussian")
     n_factors = len(variance)
 
@@ -51,10 +54,10 @@ def start_at_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: F
     weight, bias = (parameter.clone() for parameter in encoder.mlp.linear_parameters)
     means, log_variances = slice(0, n_factors), slice(encoder.n_out, encoder.n_out + n_factors)
     weight[means] = weight[log_variances] = 0.0
-    weight[means, columns] = recognition.to(weight)
-    bias[means], bias[log_variances] = -(recognition @ mean).to(bias), torch.log(variance).to(bias)
+    weight[means, columns] = regression.to(weight)
+    bias[means], bias[log_variances] = -(regression @ mean).to(bias), torch.log(variance).to(bias)
     encoder.mlp.start_linear(weight, bias)
     of_missing = encoder.mlp.linear_of_missing
-    if of_missing is not None:  # without column j alone, the precision of code k is 1 / G_k - W_jk^2 / Psi_j
+    if of_missing is not None:  # if only column j is missing, the precision of z_k is 1 / G_k - W_jk^2 / Psi_j
         lost = variance[:, None] * (loadings**2 / variances[:, None]).T
         of_missing[log_variances, columns] = -torch.log1p(-lost).to(of_missing)

@@ -1,6 +1,6 @@
-"""What models with standard normal codes share: their bounds, their samples, and rows with missing cells.
+"""Base class of models with a standard normal prior on z: bounds, samples, and missing cells.
 
-A model gives q(z | x) and p(x | z); z may hold the codes of several layers side by side.
+A model defines q(z | x) and p(x | z); z may concatenate the codes of several layers.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal
 
-EncoderInput = tuple[Tensor, Tensor | None]  # what the encoder reads: rows, and which of their cells are observed
+EncoderInput = tuple[Tensor, Tensor | None]  # rows that the encoder reads, and which cells are observed
 
 
 class GaussianLatentModule(nn.Module):
-    """p(x, z) = N(z; 0, I) p(x | z) with recognition q(z | x)."""
+    """p(x, z) = N(z; 0, I) p(x | z) with encoder q(z | x)."""
 
-    n_latents: list[int]  # columns of the code, layer by layer
+    n_latents: list[int]  # latent dimensions of each layer
 
     @property
     def n_latent(self) -> int:
-        """Columns of the code."""
+        """Number of latent dimensions of all layers."""
         return sum(self.n_latents)
 
     @abstractmethod
@@ -44,10 +44,10 @@ class GaussianLatentModule(nn.Module):
         encoder_input: EncoderInput | None = None,
         code_noise: float = 0.0,
     ) -> Bound:
-        """E_q[log p(x | z)] - KL(q(z | x) || p(z)) by one draw of z; (n,).
+        """E_q[log p(x | z)] - KL(q(z | x) || p(z)) from one draw of z; (n,).
 
-        The encoder reads ``encoder_input`` in place of (x, observed), and noise of sd ``code_noise`` is added to the
-        draw: both regularize it.
+        The encoder reads ``encoder_input``, if given, instead of (x, observed). Noise of standard deviation
+        ``code_noise`` is added to the draw. Both regularize the model.
         """
         q_z = self.q_z(*(encoder_input or (x, observed)))
         z = blurred(q_z.rsample(rng), code_noise, rng)
@@ -62,13 +62,13 @@ class GaussianLatentModule(nn.Module):
         encoder_input: EncoderInput | None = None,
         code_noise: float = 0.0,
     ) -> ImportanceBound:
-        """log mean exp of the weights of ``n_draws`` draws, for training; arguments as in ``bound``."""
+        """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
         z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).draw(rng)
         reconstruction = self.p_x(blurred(z, code_noise, rng), observed).log_prob(x)
         return ImportanceBound(reconstruction, log_q_z - log_standard_normal(z))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """E_q[log p(x | z)] - KL(q(z | x) || p(z)), its expectation by ``n_draws`` draws of z; (n,)."""
+        """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
         q_z = self.q_z(x, observed)
         z = q_z.expand(n_draws).rsample(rng)
         return self.p_x(z, observed).log_prob(x).mean(0) - q_z.kl_to_standard()
@@ -80,7 +80,7 @@ class GaussianLatentModule(nn.Module):
     def weighted_draws(
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``log_weights``, and the draws, (n_draws, n, n_latent)."""
+        """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
         z, log_q_z = self.q_z(x, observed).expand(n_draws).draw(rng)
         return self.p_x(z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
@@ -96,24 +96,24 @@ class GaussianLatentModule(nn.Module):
     # --- missing cells ------------------------------------------------------------------------------------------
 
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
-        """E[x | x_observed] by self-normalized importance weights of ``n_draws`` draws; (n, n_columns)."""
+        """E[x | x_observed] by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
         return torch.einsum("sn,snd->nd", torch.softmax(log_w, 0), self.p_x(z).mean)
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
-        """A draw from p(x | x_observed): z resampled from ``n_draws`` draws by its weight; (n, n_columns)."""
+        """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
         chosen = torch.multinomial(torch.softmax(log_w, 0).T, 1, generator=rng)[:, 0]
         return self.p_x(z[chosen, torch.arange(len(x), device=x.device)]).rsample(rng)
 
     def chain_step(self, x: Tensor, rng: Generator | None, observed: Tensor) -> Tensor:
-        """A step of the Markov chain over missing cells: z ~ q(z | x), x' ~ p(x | z), observed cells kept.
+        """One step of the Markov chain over missing cells: z ~ q(z | x), x' ~ p(x | z), observed cells kept.
 
-        Rezende et al. 2014, app. F: with the exact posterior, p(x_missing | x_observed) is its stationary law.
+        Rezende et al. 2014, app. F: with the exact posterior, p(x_missing | x_observed) is its stationary distribution.
         """
         return torch.where(observed, x, self.p_x(self.q_z(x).rsample(rng)).rsample(rng))
 
 
 def blurred(z: Tensor, sd: float, rng: Rng) -> Tensor:
-    """z with normal noise of ``sd``."""
+    """Add normal noise of standard deviation ``sd`` to z."""
     return z + sd * standard_normal(z.shape, rng, z) if sd else z

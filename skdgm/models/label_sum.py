@@ -1,4 +1,4 @@
-"""sum_y q(y | x) f(x, y): over all classes, without negligible ones, or over some and one drawn for the rest."""
+"""Sums sum_y q(y | x) f(x, y): over all classes, all but negligible ones, or some and one drawn from the rest."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from skdgm.distributions import Categorical
 from skdgm.models.bound import LabelBound
 from skdgm.noise import Rng
 
-# Gathering rows costs about a quarter of their work: with more classes than this, all are summed.
+# Gathering rows costs about a quarter of the work on them: if more than this share of the terms is kept, sum all terms.
 WORTH_LEAVING_OUT = 0.75
 
 Rows = Tensor | slice
-LabeledBound = Callable[[Tensor, Rows], LabelBound]  # of labels y and the rows that they go with
+LabeledBound = Callable[[Tensor, Rows], LabelBound]  # takes labels y and the rows they belong to
 
 
 def sum_over_labels(
@@ -27,15 +27,15 @@ def sum_over_labels(
     ----------
     q_y : Categorical over (n, n_classes)
     bound : callable
-        From class indices y, (k, 1) against all n rows or (m,) beside the indices of m rows, to bounds of y's shape
-        broadcast against the rows'.
+        Takes class indices y and rows: y of shape (k, 1) with all n rows, or y of shape (m,) with the indices of m
+        rows. Returns bounds of y's shape broadcast against the rows.
     rng : Rng
-        Draws the class that stands for the rest.
+        Draws the class that represents the rest.
     n_enumerated : int or None
-        Sum so many of a row's most probable classes and draw one of the rest; None sums all.
+        Number of most probable classes of a row to sum; one more is drawn from the rest. None sums all classes.
     negligible : float
-        Classes that weigh no more are left out: at 1e-9 they are below the rounding of the sum, and once q(y | x) is
-        certain they are nearly all of the work.
+        Classes of at most this probability are left out. At 1e-9 they are below the rounding of the sum, but nearly
+        all of the work once q(y | x) is certain.
     """
     n_classes = q_y.log_probs.shape[-1]
     if n_enumerated is None or n_enumerated >= n_classes - 1:
@@ -48,12 +48,12 @@ def sum_over_labels(
 
 
 def weighted_sum(terms: Tensor, weight: Tensor) -> LabelBound:
-    """The terms of bounds, (3, k, n), summed over their classes."""
+    """Sum the terms of bounds, (3, k, n), over the k classes, with weights."""
     return LabelBound(*(weight * terms).sum(1))
 
 
 def bounds_of(y: Tensor, weight: Tensor, bound: LabeledBound, negligible: float) -> Tensor:
-    """The terms of bound(x, y), (3, *shape of weight); 0 where a class is left out."""
+    """The terms of bound(x, y), (3, *shape of weight); 0 for classes that are left out."""
     kept = (weight.detach() > negligible).flatten().nonzero()[:, 0] if negligible else None
     if kept is None or len(kept) > WORTH_LEAVING_OUT * weight.numel():
         return torch.stack(bound(y, slice(None)))
@@ -67,7 +67,7 @@ def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:
     Returns
     -------
     y, weight : Tensor of shape (k + 1, n)
-        Classes and weights. The drawn one weighs the whole rest; its gradient is that of the rest's score function.
+        Classes and weights. The drawn class has the weight of the whole rest, and the rest's score-function gradient.
     """
     top = q_y.log_probs.detach().topk(k, dim=-1).indices
     rest = Categorical(q_y.log_probs.detach().scatter(-1, top, -torch.inf))
@@ -80,10 +80,10 @@ def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:
 
 
 def baseline(bound: Tensor, weight: Tensor) -> Tensor:
-    """Zero in value; its gradient lowers the noise that the drawn class brings into q(y | x); (n,).
+    """Control variate: zero in value; its gradient reduces the noise of the drawn class in q(y | x); (n,).
 
-    Probabilities sum to one, so a constant taken from every class's bound leaves the expected gradient as it is. The
-    constant is the mean bound of the classes that were summed: the last row of ``bound`` is the drawn one.
+    Probabilities sum to one, so subtracting a constant from every class's bound leaves the expected gradient unchanged.
+    The constant is the mean bound of the enumerated classes; the last row of ``bound`` is the drawn class.
     """
     held = weight.detach()
     constant = (held[:-1] * bound[:-1]).sum(0) / held[:-1].sum(0)

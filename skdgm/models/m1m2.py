@@ -12,7 +12,7 @@ from skdgm.noise import Rng, standard_normal
 
 
 class M1M2Module(nn.Module):
-    """p(x, y, z1, z2) = p(y) p(z2) p(z1 | y, z2) p(x | z1), for prediction: both layers are trained before.
+    """p(x, y, z1, z2) = p(y) p(z2) p(z1 | y, z2) p(x | z1), for prediction: both layers are already trained.
 
     The upper layer models the ``active`` dimensions of z1; the others stay at their prior N(0, 1).
 
@@ -20,7 +20,7 @@ class M1M2Module(nn.Module):
     ----------
     lower : VAEModule
     upper : M2Module
-        Its columns are the active dimensions.
+        An M2 whose columns are the active dimensions.
     active : Tensor of int of shape (n_active,)
         Indices of the active dimensions in z1.
     """
@@ -51,7 +51,7 @@ class M1M2Module(nn.Module):
         return self.upper.code(self.q_z1(x, observed).mean)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The mean of x at the mean of z1 at (y, z2), averaged over p(y) where y is None; (n, n_columns)."""
+        """E[x | z1] at z1 = E[z1 | y, z2], averaged over p(y) if y is None; (n, n_columns)."""
         if y is not None:
             z1 = self.upper.decode(z, y)
             zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
@@ -60,15 +60,15 @@ class M1M2Module(nn.Module):
         return torch.einsum("y,ynd->nd", self.p_y.probs, each)
 
     def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
-        """z1 with these values of its active dimensions; (n, n_latent)."""
+        """Set the active dimensions of z1 to these values; (n, n_latent)."""
         return z1.index_copy(-1, self.active, active)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """Importance-weighted bound on log p(x, y) of every class, one z2 to each of ``n_draws`` z1; (n, n_classes)."""
+        """Importance-weighted bound on log p(x, y) of every class, with one z2 per draw of z1; (n, n_classes)."""
         return log_mean_exp(torch.stack([self.log_joint_weight(x, rng, observed) for _ in range(n_draws)]))
 
     def log_joint_weight(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
-        """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw, z2 drawn within; (n, n_classes)."""
+        """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw of z1, with one draw of z2; (n, n_classes)."""
         q_z, z = self.draw_z1(x, rng, observed)
         below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - q_z.log_prob(z)
         return below[:, None] + self.upper.log_joint(z[..., self.active], rng, 1)
@@ -78,11 +78,11 @@ class M1M2Module(nn.Module):
         return torch.logsumexp(self.log_joint(x, rng, n_draws, observed), -1)
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """E_q[log p(x | z1) - log q(z1 | x) - U(z1)] by ``n_draws`` draws; (n,)."""
+        """E_q[log p(x | z1) - log q(z1 | x) - U(z1)] from ``n_draws`` draws; (n,)."""
         return torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)]).mean(0)
 
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
-        """One draw of the bound on log p(x); (n,)."""
+        """The bound on log p(x) from one draw; (n,)."""
         q_z, z = self.draw_z1(x, rng, observed)
         above = self.upper.unlabeled_bound(z[..., self.active], rng).total() + self.log_p_inactive(z)
         return self.lower.p_x(z, observed).log_prob(x) + above - q_z.log_prob(z)

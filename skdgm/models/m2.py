@@ -15,17 +15,18 @@ from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 from skdgm.noise import Rng, standard_normal
 
-# Weight of the labels' shares in an estimated class prior, against 1 for what all rows say.
+# Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows.
 PRIOR_PULL = 0.3
 
 
 class M2Module(nn.Module):
     """p(x, y, z) = p(y) p(z) p(x | y, z), eq. (2); q(y, z | x) = q(y | x) q(z | x, y), eq. (4).
 
-    Labels are class indices. A y of shape (n_classes, 1) against rows of shape (n, n_columns) evaluates every class.
+    Labels are class indices. A y of shape (n_classes, 1) with rows of shape (n, n_columns) evaluates every class.
 
-    Labels are drawn in other shares than the classes have, pi_labeled(y) instead of p(y). The classifier is that of
-    labeled rows, q_labeled(y | x); q(y | x) is proportional to q_labeled(y | x) p(y) / pi_labeled(y).
+    Classes may have other shares among the labeled rows, pi_labeled(y), than among all rows, p(y). The classifier
+    network is q_labeled(y | x), for rows drawn like the labeled ones; q(y | x) is proportional to
+    q_labeled(y | x) p(y) / pi_labeled(y).
     """
 
     log_p_y: Tensor
@@ -49,9 +50,9 @@ class M2Module(nn.Module):
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
-        recognition: Any = {"linear_path": linear_path, "clip_inputs": clip_inputs}
-        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **recognition)
-        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **recognition)
+        input_options: Any = {"linear_path": linear_path, "clip_inputs": clip_inputs}
+        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **input_options)
+        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **input_options)
         self.decoder = DecoderNetwork(
             n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_path
         )
@@ -63,17 +64,17 @@ class M2Module(nn.Module):
 
     @torch.no_grad()
     def estimate_prior(self, mean_q_y: Tensor, n_unlabeled: int, n_labeled: int) -> None:
-        """p(y) from the mean of q(y | x) over the unlabeled rows, drawn towards the labels' shares; in closed form.
+        """Set p(y) from the mean of q(y | x) over the unlabeled rows, shrunk toward the labels' shares.
 
-        A step of expectation-maximization (Saerens et al. 2002), p(y) = (pi_all + 0.3 pi_labeled) / 1.3: no class that
-        has labels can vanish.
+        In closed form, as a step of expectation-maximization (Saerens et al. 2002):
+        p(y) = (pi_all + 0.3 pi_labeled) / 1.3. No class that has labels can vanish.
         """
         p_labeled = torch.exp(self.log_p_labeled)
         p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
         self.log_p_y.copy_(torch.log((p_all + PRIOR_PULL * p_labeled) / (1 + PRIOR_PULL)))
 
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
-        """The classifier for rows drawn as the labeled ones are, (n, n_classes)."""
+        """The classifier for rows drawn like the labeled ones, (n, n_classes)."""
         return self.classifier(x, observed)
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
@@ -91,11 +92,11 @@ class M2Module(nn.Module):
 
     @property
     def every_class(self) -> Tensor:
-        """Each class against any number of rows: indices of shape (n_classes, 1)."""
+        """Class indices of shape (n_classes, 1), which broadcast against any number of rows."""
         return torch.arange(self.n_classes, device=self.log_p_y.device)[:, None]
 
     def labeled_bound(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> LabelBound:
-        """-L(x, y), eq. (6), by one draw of z: a bound on log p(x, y); shape of y against the rows."""
+        """-L(x, y), eq. (6), from one draw of z: a bound on log p(x, y), of y's shape broadcast against the rows."""
         q_z = self.q_z(x, y, observed)
         z = q_z.rsample(rng)
         kl = q_z.kl_to_standard()
@@ -113,7 +114,7 @@ class M2Module(nn.Module):
         """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,).
 
         ``n_enumerated`` and ``negligible`` are those of ``sum_over_labels``. ``pull`` multiplies the gradient with
-        respect to q(y | x), and that alone.
+        respect to q(y | x), and nothing else.
         """
         q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, pull))
 
@@ -124,11 +125,11 @@ class M2Module(nn.Module):
         return expected._replace(label=expected.label + q_y.entropy())
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """The bound of eq. (7), its expectation by ``n_draws`` draws of z per class; (n,)."""
+        """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
         return torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)]).mean(0)
 
     def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log q(y | x) of labeled rows, the term that eq. (9) weighs by alpha; (n,)."""
+        """log q(y | x) of labeled rows, the term that eq. (9) weights by alpha; (n,)."""
         return self.q_y_labeled(x, observed).log_prob(y)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -139,7 +140,7 @@ class M2Module(nn.Module):
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """Importance-weighted bound on log p(x), the label summed out; (n,)."""
+        """Importance-weighted bound on log p(x), with the label summed out; (n,)."""
         return torch.logsumexp(self.log_joint(x, rng, n_draws, observed), -1)
 
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
@@ -148,7 +149,7 @@ class M2Module(nn.Module):
         return torch.einsum("ny,ynd->nd", self.q_y(x, observed).probs, means)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """E[x | y, z], averaged over p(y) where y is None; (n, n_columns)."""
+        """E[x | y, z], averaged over p(y) if y is None; (n, n_columns)."""
         if y is not None:
             return self.p_x(y, z).mean
         return torch.einsum("y,ynd->nd", self.p_y.probs, self.p_x(self.every_class, z).mean)
@@ -160,7 +161,7 @@ class M2Module(nn.Module):
 
 
 class TermWeights(NamedTuple):
-    """What multiplies the mean over rows of -U(x), of -L(x, y) and of log q(y | x)."""
+    """Weights of the means over rows of -U(x), -L(x, y) and log q(y | x) in the objective."""
 
     unlabeled: float
     labeled: float
@@ -168,10 +169,11 @@ class TermWeights(NamedTuple):
 
 
 def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: str) -> TermWeights:
-    """J^alpha, eqs. (8) and (9), as weights of means.
+    """Weights of the means in J^alpha, eqs. (8) and (9).
 
-    "paper": J^alpha / N literally, whose extra term is alpha N times the mean over labels. "balanced": both bounds
-    count alike whatever the numbers of rows, and each label's log q(y | x) keeps its weight against its bound.
+    "paper": exactly J^alpha / N, where the last term of J^alpha is alpha N times the mean over labels. "balanced": both
+    bounds count equally, whatever the numbers of rows, and each label's log q(y | x) keeps its weight relative to its
+    bound.
     """
     n_rows = n_unlabeled + n_labeled
     if normalization == "paper":

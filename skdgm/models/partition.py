@@ -13,16 +13,16 @@ from skdgm.models.binary_codes import output_at
 from skdgm.models.enumeration import all_codes
 from skdgm.models.rbm import RBMModule
 
-# Bits of the codes, or rows, that an exact log Z sums over.
+# An exact log Z sums over codes, or rows, of at most this many bits.
 MAX_PARTITION_BITS = 20
-# How many of them are summed at once.
+# Number of codes that are summed at once.
 CODES_AT_ONCE = 1 << 14
 
 
 def log_partition(
     rbm: RBMModule, mean: Tensor, n_steps: int, n_chains: int, rng: Generator | None
 ) -> tuple[float, float]:
-    """log Z and its standard error: exact where it can be, else annealed from independent columns of this mean."""
+    """log Z and its standard error: exact if possible, else annealed from independent columns with this mean."""
     if can_enumerate_partition(rbm):
         return exact_log_partition(rbm), 0.0
     return annealed_log_partition(rbm, output_at(mean, rbm.likelihood), n_steps, n_chains, rng)
@@ -45,7 +45,7 @@ def exact_log_partition(rbm: RBMModule) -> float:
 def annealed_log_partition(
     rbm: RBMModule, b0: Tensor, n_steps: int, n_chains: int, rng: Generator | None
 ) -> tuple[float, float]:
-    """log Z by annealed importance sampling, too low on average, and its standard error."""
+    """Estimate of log Z by annealed importance sampling, too low on average, and its standard error."""
     log_w, log_z0 = annealed_log_weights(rbm, b0, n_steps, n_chains, rng)
     return float(log_mean_exp(log_w)) + log_z0, float(relative_error(log_w))
 
@@ -53,7 +53,7 @@ def annealed_log_partition(
 def annealed_log_weights(
     rbm: RBMModule, b0: Tensor, n_steps: int, n_chains: int, rng: Generator | None
 ) -> tuple[Tensor, float]:
-    """Annealed importance sampling of log Z (Neal 2001; Salakhutdinov & Murray 2008).
+    """Weights of annealed importance sampling for log Z (Neal 2001; Salakhutdinov & Murray 2008).
 
     Chains go from independent columns with biases ``b0``, whose partition function is known, to the RBM, through
     p_t(x) ~ exp(log_base(x, b_t)) prod_j (1 + exp(t (c + W x)_j)), b_t = (1 - t) b0 + t b.
@@ -85,7 +85,7 @@ def unnormalized(rbm: RBMModule, x: Tensor, b: Tensor, t: float) -> Tensor:
 
 
 def relative_error(log_w: Tensor) -> Tensor:
-    """Standard error of the log of the mean of weights along axis 0, by the delta method; inf for one weight."""
+    """Standard error of the log of the mean weight along axis 0, by the delta method; inf for a single weight."""
     if len(log_w) == 1:
         return torch.full_like(log_w[0], math.inf)
     w = torch.exp(log_w - log_w.max(0, keepdim=True).values)

@@ -1,4 +1,4 @@
-"""The restricted Boltzmann machine: energies, Gibbs steps, and contrastive divergence with its gradient by hand.
+"""The restricted Boltzmann machine: energies, Gibbs steps, and contrastive divergence with a hand-written gradient.
 
 Binary rows:  E(x, h) = -b x - c h - h W x.
 Real rows:    E(x, h) = sum (x - b)^2 / (2 s^2) - c h - h W (x / s^2), so that p(x | h) = N(b + h W, diag(s^2)).
@@ -22,7 +22,7 @@ class RBMModule(TiedModule):
     """p(x, h) = exp(-E(x, h)) / Z over binary h and binary or real x."""
 
     def log_base(self, x: Tensor, b: Tensor) -> Tensor:
-        """What -E says of x alone, under visible biases ``b``; (n,)."""
+        """The part of -E that depends on x only, under visible biases ``b``; (n,)."""
         if self.is_binary:
             return x @ b
         return -0.5 * ((x - b) ** 2 * torch.exp(-bounded(self.log_var))).sum(-1)
@@ -44,7 +44,7 @@ class RBMModule(TiedModule):
         return cells.sum(-1)
 
     def gibbs(self, h: Tensor, n_steps: int, rng: Generator | None) -> tuple[Tensor, Bernoulli]:
-        """``n_steps`` of block Gibbs sampling from codes ``h``; the last x, and q(h | x) to go on from."""
+        """Run ``n_steps`` of block Gibbs sampling from codes ``h``; return the last x, and q(h | x) to continue."""
         x = self.p_x(h).rsample(rng)
         for _ in range(n_steps - 1):
             x = self.p_x(self.q_h(x).rsample(rng)).rsample(rng)
@@ -55,7 +55,7 @@ class RBMModule(TiedModule):
         return -self.free_energy(x) - log_z
 
     def monitor(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """What is monitored while training; (n,). Pseudo-likelihood of binary rows, E_q[log p(x | h)] of real ones."""
+        """Value to monitor in training; (n,). Pseudo-likelihood of binary rows, E_q[log p(x | h)] of real ones."""
         if self.is_binary:
             return self.pseudo_likelihood(bits(x, rng), rng)
         return self.p_x(self.q_h(x).rsample(rng)).log_prob(x)
@@ -63,7 +63,7 @@ class RBMModule(TiedModule):
     def pseudo_likelihood(self, x: Tensor, rng: Generator | None) -> Tensor:
         """Log pseudo-likelihood sum_i log p(x_i | the other columns) of binary rows; (n,).
 
-        By one column drawn for each row, times their number: unbiased.
+        An unbiased estimate from one random column per row, times the number of columns.
         """
         column = torch.randint(self.n_columns, (len(x),), generator=rng, device=x.device)
         flip = 1 - 2 * x.gather(1, column[:, None])
@@ -72,24 +72,24 @@ class RBMModule(TiedModule):
         return -self.n_columns * F.softplus(flip[:, 0] * self.b[column] + gain)
 
     def smaller_side(self) -> int:
-        """Bits that have to be enumerated for an exact log Z: those of h, or of binary x where these are fewer."""
+        """Number of bits to enumerate for an exact log Z: those of h, or of binary x if these are fewer."""
         return min(self.n_hidden, self.n_columns) if self.is_binary else self.n_hidden
 
 
-# Rows of a step that are monitored: the monitor must not cost what the step does.
+# Number of rows per step to monitor; few, because the monitor must cost much less than the step.
 MONITORED = 10
 
 
 class ContrastiveDivergence:
-    """An objective whose gradient is written by hand: that of log p(x), its expectation under p by Gibbs sampling.
+    """Objective with a hand-written gradient: that of log p(x), with the expectation under p from Gibbs sampling.
 
     Parameters
     ----------
     rbm : RBMModule
     n_steps : int
-        Gibbs steps for the expectation: CD-k (Hinton 2002). More are less biased.
+        Gibbs steps for the expectation: CD-k (Hinton 2002). More steps give less bias.
     persistent : bool
-        Go on from the last batch's samples instead of this batch's rows (Tieleman 2008).
+        Start from the last batch's samples instead of this batch's rows (Tieleman 2008).
     """
 
     def __init__(self, rbm: RBMModule, n_steps: int = 1, persistent: bool = False) -> None:
@@ -98,7 +98,7 @@ class ContrastiveDivergence:
 
     @torch.no_grad()
     def __call__(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """Write the gradients of minus the mean log p(x); gives the monitor of some of the rows."""
+        """Write the gradients of minus the mean log p(x), and return the monitor of some of the rows."""
         rbm = self.rbm
         h = rbm.q_h(x).mean
         start = bits(h, rng) if self.chains is None else self.chains
@@ -110,7 +110,7 @@ class ContrastiveDivergence:
         return rbm.monitor(x[:MONITORED], rng)
 
     def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
-        """Put d(-log p)/d(parameter) = E_data[dE] - E_model[dE] in place, from (x, E[h | x]) of both."""
+        """Set each ``grad`` to d(-log p)/d(parameter) = E_data[dE] - E_model[dE], from (x, E[h | x]) of both."""
         rbm = self.rbm
         (x, h), (model_x, model_h) = data, model
         model_hx = model_h.T @ model_x

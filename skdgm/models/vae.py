@@ -33,8 +33,8 @@ class VAEModule(GaussianLatentModule):
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
-        recognition: Any = {"told_missing": told_missing, "linear_path": linear_path, "clip_inputs": clip_inputs}
-        self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, **recognition)
+        input_options: Any = {"told_missing": told_missing, "linear_path": linear_path, "clip_inputs": clip_inputs}
+        self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, **input_options)
         downward = list(hidden)[::-1]
         self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, 0, linear_path)
 

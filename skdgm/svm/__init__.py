@@ -1,4 +1,4 @@
-"""Joachims' transductive SVM without its estimator: ``hinge``, ``solvers``, ``shares``, ``switching``, ``annealing``.
+"""The algorithm of Joachims' transductive SVM: ``hinge``, ``solvers``, ``shares``, ``switching``, ``annealing``.
 
-Each may import those before it.
+Each module may import those before it. The estimator is ``skdgm.TransductiveSVC``.
 """

@@ -1,4 +1,4 @@
-"""The loop of Joachims' transductive SVM: the unlabeled rows' cost rises, fits and exchanges of labels in between."""
+"""The main loop of Joachims' transductive SVM: raise the cost of unlabeled rows in stages, fit and switch labels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from skdgm.svm.switching import label_costs, labels_under_shares, predicted_labe
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-FIRST_STAGE = 1e-3  # where C_unlabeled starts, as a share of its last value
+FIRST_STAGE = 1e-3  # first value of C_unlabeled, as a fraction of its last value
 
 
 class Annealing:
-    """SVMs fitted to the labeled rows, then to all rows in stages in which the cost of unlabeled rows rises.
+    """SVMs fitted to the labeled rows, then to all rows, in stages with a rising cost of unlabeled rows.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Annealing:
     shares : ndarray of shape (n_classes,)
         Share of each class among the unlabeled rows.
     estimates_shares : bool
-        Whether to estimate the shares anew at each stage, from the predictions of the stage before.
+        Whether to estimate the shares again at each stage, from the predictions of the previous stage.
     max_iter : int
         Largest number of fits in a stage.
     tol : float
@@ -65,7 +65,7 @@ class Annealing:
         return self
 
     def _begin_stage(self) -> None:
-        """Estimate the shares and give labels under them; labels under fixed shares are given once."""
+        """Estimate the shares and assign labels by them; fixed shares assign labels only once."""
         if self.estimates_shares:
             estimate = estimate_shares(self.labeled, predicted_labels(self._decision), len(self.shares))
             self._first_estimate = estimate if self._first_estimate is None else self._first_estimate
@@ -74,7 +74,7 @@ class Annealing:
             self.labels = labels_under_shares(self._decision, self.shares, self.solver.width)
 
     def _settle(self, C_unlabeled: float) -> None:
-        """Fit and exchange labels until (almost) none changes. The objective never rises."""
+        """Fit and switch labels until (almost) none changes. The objective never rises."""
         for _ in range(self.max_iter):
             targets = self._targets(np.concatenate([self.labeled, self.labels]))
             before = self.solver.objective(self.solution, targets, C_unlabeled)

@@ -1,4 +1,4 @@
-"""The hinge loss, its corner rounded off or not, and its slope."""
+"""The hinge loss, with a sharp or a rounded corner, and its slope."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Floats = NDArray[np.floating]
 
 
 def hinge(margin: Floats, width: float) -> Floats:
-    """max(0, 1 - margin), its corner replaced by a parabola within ``width`` of margin 1; shape of ``margin``."""
+    """max(0, 1 - margin), with a parabola as the corner within ``width`` of margin 1; shape of ``margin``."""
     if not width:
         return np.maximum(0, 1 - margin)
     return width * hinge_slope(margin, width) ** 2 + np.maximum(0, 1 - width - margin)

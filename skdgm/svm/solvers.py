@@ -1,6 +1,6 @@
-"""SVMs under given labels, a cost per row: exact by scikit-learn's SVC, or in the primal on explicit features.
+"""Solvers of SVMs with given labels and a cost per row: exact by scikit-learn's SVC, or primal on explicit features.
 
-A solver holds the training rows, labeled ones first. It is made once and solves for one set of labels after another.
+A solver holds the training rows, labeled ones first. It is made once and then fits one set of labels after another.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from skdgm.svm.hinge import hinge, hinge_slope
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-HINGE_WIDTH = 0.2  # half-width of the parabola that rounds the hinge off in the primal
+HINGE_WIDTH = 0.2  # half-width of the parabola that rounds the hinge in the primal
 MAX_SOLVER_ITER, SOLVER_TOL = 300, 1e-4
-BLOCK = 4096  # rows of features that stay in a processor's cache
+BLOCK = 4096  # rows of features that fit into a processor's cache
 
 
 class DecisionFunctions(Protocol):
@@ -78,7 +78,7 @@ def make_solver(
 ) -> Solver:
     """Make a solver for the rows of X at ``indices``: exact up to ``n_components`` rows, else on that many features.
 
-    A linear kernel needs no features but the columns of X, unless X has more than ``n_components`` of them.
+    With a linear kernel, the columns of X are the features, unless X has more than ``n_components`` of them.
     """
     if len(indices) <= n_components:
         return ExactSolver(X[indices], n_labeled, C, SVC(C=C, kernel=kernel, gamma=gamma))
@@ -107,7 +107,7 @@ class KernelSVMs:
 
 
 class ExactSolver(Solver):
-    """scikit-learn's SVC with weights."""
+    """Exact solutions by scikit-learn's SVC with sample weights."""
 
     def __init__(self, X: Floats, n_labeled: int, C: float, svc: SVC):
         super().__init__(n_labeled, C)
@@ -118,7 +118,7 @@ class ExactSolver(Solver):
         weight = self._costs(len(targets), C_unlabeled) / self.C
         svms = KernelSVMs([self._fit_one(column, weight) for column in targets.T])
         decision = svms.decision_function(self.X)
-        # |w|^2 is the sum over support vectors of dual_coef * w'x, and w'x the decision less the intercept.
+        # |w|^2 is the sum over support vectors of dual_coef * w'x, and w'x the decision minus the intercept.
         squared_norms = [
             svc.dual_coef_[0] @ (values[svc.support_] - svc.intercept_[0])
             for svc, values in zip(svms.svcs, decision.T, strict=True)
@@ -148,12 +148,12 @@ class LinearSVMs:
 
 
 class PrimalSolver(Solver):
-    """All columns at once on explicit features, by a Newton method whose second derivatives are bounded from above.
+    """Solves for all columns at once on explicit features, by a Newton method with an upper bound on the Hessian.
 
-    The slope of the rounded hinge changes by at most 1 / (2 width), so that the objective's Hessian is at most
+    The slope of the rounded hinge changes by at most 1 / (2 width), so the objective's Hessian is at most
     I + sum_i cost_i phi_i phi_i' / (2 width): one matrix for all columns and all targets, factored once for each
-    C_unlabeled. Each step goes to the minimum of a parabola above the objective. Nesterov's momentum, restarted
-    whenever it leads uphill, speeds that up.
+    C_unlabeled. Each step minimizes a parabola above the objective. Nesterov's momentum, restarted whenever it leads
+    uphill, accelerates this.
     """
 
     width = HINGE_WIDTH
@@ -162,7 +162,7 @@ class PrimalSolver(Solver):
         super().__init__(n_labeled, C)
         n_columns = (X.shape[1] if features is None else features.n_components) + 1
         self.features = features
-        # Kernel features are at most 1, so half the memory will do; raw columns may have any scale.
+        # Kernel features are at most 1, so float32 is enough; raw columns may have any scale.
         self.phi = np.ones((len(indices), n_columns), dtype=np.float64 if features is None else np.float32)
         for block, values in blocks_of_features(features, X, indices):
             self.phi[block, :-1] = values
@@ -171,7 +171,7 @@ class PrimalSolver(Solver):
         self._last: Floats | None = None
 
     def solve(self, targets: Floats, C_unlabeled: float) -> Solution:
-        """Go down from the coefficients of the last call, at first from 0."""
+        """Descend from the coefficients of the last call; the first call starts from 0."""
         start = np.zeros((self.phi.shape[1], targets.shape[1])) if self._last is None else self._last
         self._last = coef = self._descend(start, targets, C_unlabeled)
         decision = np.concatenate([self.phi[block] @ self._like_phi(coef) for block in self._blocks(len(self.phi))])
@@ -226,7 +226,7 @@ def gram(phi: Floats) -> Floats:
 
 
 def blocks_of_features(features: Nystroem | None, X: Floats, indices: Ints) -> Iterator[tuple[slice, Floats]]:
-    """Slices of ``indices``, and the features of the rows of X there."""
+    """Yield slices of ``indices``, and the features of the rows of X at each."""
     for block in gen_batches(len(indices), BLOCK):
         rows = X[indices[block]]
         yield block, rows if features is None else features.transform(rows)

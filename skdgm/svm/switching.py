@@ -1,7 +1,7 @@
-"""Labels of rows by their decision values: as targets, by the largest value, or the cheapest under given shares.
+"""Labels of rows: as SVM targets, by the largest decision value, or at the lowest cost under given class shares.
 
-The cheapest are found by exchanging the labels of pairs of rows, many pairs at once, which leaves the number of rows
-in each class as it is.
+The cheapest labels are found by switching the labels of pairs of rows, many pairs at once, which keeps the number of
+rows in each class.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ def predicted_labels(decision: Floats) -> Ints:
 
 
 def labels_under_shares(decision: Floats, shares: Floats, width: float) -> Ints:
-    """Class index of each row by its decision values, where each class has its share of the rows."""
+    """Class index of each row by its decision values, such that each class has its share of the rows."""
     labels = np.repeat(np.arange(len(shares)), apportion(shares, len(decision)))
     switch_labels(label_costs(decision, width), labels)
     return labels
 
 
 def label_costs(decision: Floats, width: float) -> Floats:
-    """Sum of a row's losses if it had each label, up to a constant per row; shape (n, n_classes)."""
+    """Sum of a row's losses for each label it could have, up to a constant per row; shape (n, n_classes)."""
     values = decision.astype(np.float64)
     costs = hinge(values, width) - hinge(-values, width)
     return np.hstack([-costs, np.zeros_like(costs)]) if decision.shape[1] == 1 else costs
 
 
 def switch_labels(costs: Floats, labels: Ints) -> int:
-    """Exchange the labels of pairs of rows while that lowers the sum of ``costs[i, labels[i]]``.
+    """Switch the labels of pairs of rows while that lowers the sum of ``costs[i, labels[i]]``.
 
-    Changes ``labels`` in place; the number of rows with each label stays. With two classes no other labels with these
-    numbers cost less.
+    Changes ``labels`` in place and keeps the number of rows with each label. With two classes, no other labels with
+    these numbers of rows cost less.
 
     Returns
     -------
     int
-        How many rows have another label than before.
+        Number of rows whose label changed.
     """
     before = labels.copy()
     pairs = list(combinations(range(costs.shape[1]), 2))
@@ -63,11 +63,11 @@ def switch_labels(costs: Floats, labels: Ints) -> int:
 
 
 def switch_pairs(costs: Floats, labels: Ints, a: int, b: int, rounding: float) -> int:
-    """Exchange labels a and b between the rows that gain most by it; how many pairs gained more than ``rounding``."""
+    """Switch labels a and b between the rows that gain most; return how many pairs gained more than ``rounding``."""
     in_a, gain_a = rows_by_gain(costs, labels, a, b)
     in_b, gain_b = rows_by_gain(costs, labels, b, a)
     n = min(len(in_a), len(in_b))
-    # Gains fall along both lists, and so do their sums: the first pairs are those to switch.
+    # Gains fall along both lists, and so do their sums: switch the first pairs.
     n_gaining = int((gain_a[:n] + gain_b[:n] > rounding).sum())
     labels[in_a[:n_gaining]] = b
     labels[in_b[:n_gaining]] = a
@@ -75,7 +75,7 @@ def switch_pairs(costs: Floats, labels: Ints, a: int, b: int, rounding: float) -
 
 
 def rows_by_gain(costs: Floats, labels: Ints, source: int, target: int) -> tuple[Ints, Floats]:
-    """Rows of class ``source`` and their gains if they were in ``target``, the largest gain first."""
+    """Rows of class ``source`` and what each would gain in class ``target``, the largest gain first."""
     rows = np.flatnonzero(labels == source)
     gain = costs[rows, source] - costs[rows, target]
     order = np.argsort(-gain, kind="stable")
