@@ -59,44 +59,53 @@ class M1Classifier(
     Parameters
     ----------
     estimator : classifier or None, default=None
-        Learns from the codes; cloned. None is ``SVC(break_ties=True)``, which has no ``predict_proba``: for that give
-        ``CalibratedClassifierCV(SVC())``. Searches set its parameters as ``estimator__C`` where one is given.
+        Classifier that is trained on the codes; it is cloned. None is ``SVC(break_ties=True)``, which has no
+        ``predict_proba``: for probabilities, give ``CalibratedClassifierCV(SVC())``. If an estimator is given, searches
+        can set its parameters, for example ``estimator__C``.
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
-        Cloned and fitted on all rows; a ``FrozenEstimator(vae)`` is used as it is, so that a search does not fit it
-        again. None is ``VAE(kl_warmup=1.0, max_iter=100)``, seeded from ``random_state``: the KL warms up to the very
-        end, which keeps more dimensions alive and the classes further apart than the best density does.
+        VAE that encodes the rows. It is cloned and fitted on all rows, labeled and unlabeled. A ``FrozenEstimator`` of
+        a fitted VAE is used as it is, so a search does not fit it again.
+
+        None is ``VAE(kl_warmup=1.0, max_iter=100)``, seeded from ``random_state``. Its KL term warms up until the last
+        epoch, which keeps more latent dimensions active, and the classes further apart, than the best density does.
 
     n_draws : int or None, default=None
-        Train the inner estimator on this many draws from q(z | x) for each labeled row instead of on its mean. Some 20
-        help where labels are few and the posterior is wide; training takes as many times longer. Prediction always
-        reads the mean.
+        Number of draws from q(z | x) per labeled row on which to train the inner estimator. None trains it on the
+        posterior means. About 20 draws help if labels are few and the posterior is wide; training takes as many times
+        longer. Prediction always uses the means.
 
     active_threshold : float, default=0.1
-        Code dimensions whose posterior means have a standard deviation above this are the features, in [0, inf). The
-        others are inactive: they carry nothing, and draws from them would be noise. If none is above, all are kept.
+        Standard deviation above which a latent dimension of the encoder is active, in [0, inf); it is that of the
+        posterior means over the training rows. The classifier uses the active dimensions only, or all if none is
+        active.
+
+        Inactive dimensions carry no information, and draws from them would be noise.
 
     fit_on : {"auto", "labeled", "all"}, default="auto"
-        Rows the inner estimator is trained on. "auto" is all rows for estimators that read unlabeled rows themselves
-        (those of ``sklearn.semi_supervised`` and any with a parameter ``unlabeled_value``), else the labeled ones. With
-        all rows the inner estimator sees the labels as indices in ``classes_``, and -1.
+        Rows on which to train the inner estimator. "auto" is all rows for estimators that can use unlabeled rows (those
+        of ``sklearn.semi_supervised``, and any with a parameter ``unlabeled_value``), otherwise the labeled rows. With
+        all rows, the inner estimator gets labels as indices into ``classes_``, and -1 for unlabeled rows.
 
     unlabeled_value : int, float, str or None, default=-1
-        Marks unlabeled rows in y; None, NaN and pandas.NA do beside it. None: every row is labeled.
+        Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
+        parameter is None, every row must be labeled.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds the draws, and encoder and estimator where they have no ``random_state`` of their own.
+        Seeds everything random in ``fit``.
+
+        An encoder or estimator with a ``random_state`` of its own keeps it.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; never the marker.
+        Class labels, sorted, without the marker of unlabeled rows.
     encoder_ : VAE
         The fitted encoder.
     estimator_ : classifier
         The fitted inner estimator.
     active_ : ndarray of shape (n_active,)
-        Places of the code dimensions that are features.
+        Indices of the active latent dimensions of the encoder.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 

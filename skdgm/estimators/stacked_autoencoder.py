@@ -58,155 +58,198 @@ class StackedAutoencoder(
 
     Parameters
     ----------
-    n_components : int, sequence of int, or "auto", default=(200, 50)
-        Hidden units of the layers from X upward, each at least 1; the last is the RBM's, and an int is the RBM alone.
-        Lower layers of at most 15 units give exact densities. "auto" grows the stack: among layers of a half and a
-        quarter of the width below it takes the one of the best bound, as long as this bound beats, by two standard
-        errors over ``validation_fraction`` of the rows, the likelihood of the best RBM in its place (of the width
-        below, or half of it); five layers at most. The rows held out are not trained on.
+    n_components : int, sequence of int or "auto", default=(200, 50)
+        Numbers of hidden units of the layers from X upward, each at least 1. The last layer is the RBM; an int is the
+        RBM alone. Densities are exact if every lower layer has at most 15 units.
+
+        "auto" grows the stack. At each level it trains lower layers of a half and a quarter of the width below, and
+        RBMs of that width and of half of it. If the best bound of a lower layer exceeds the likelihood of the best RBM
+        by two standard errors, this layer is kept, and the next level follows. Otherwise the best RBM ends the stack,
+        which has at most five layers. Bounds and likelihoods are those of held-out rows, ``validation_fraction`` of
+        all, that are not trained on.
 
     inference : {"rich", "vanilla", "rbm"}, default="rich"
-        How the layers below the top recognize codes. "rich": :math:`x \to h' \to h \to x`, where ``hidden_layer_sizes``
-        stand between, with weights of its own; q is no part of the generative model, so that its size does not make
-        that one overfit. "vanilla": :math:`x \to h \to x`, with the transposed weights of the model. "rbm": each layer
-        is an RBM, the stacked RBMs of deep belief networks.
+        How the layers below the top encode. "rich": :math:`x \to h' \to h \to x`, where the encoder has hidden layers
+        (``hidden_layer_sizes``) and weights of its own. The encoder is not part of the generative model, so its size
+        does not make that model overfit. "vanilla": :math:`x \to h \to x`, where the encoder has the transposed weights
+        of the model. "rbm": each layer is an RBM, as in deep belief networks.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
-        Layers h' of the "rich" recognition; larger ones recognize codes better and take longer.
+        Sizes of the hidden layers of each encoder network, from its input upward. Larger layers fit finer structure and
+        take longer to train. An empty sequence makes the network affine.
+
+        Only for ``inference="rich"``: they are the layers h' between x and h.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
-        Applied after each h'.
+        Activation function of the hidden layers.
 
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
-        p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1], a gray value is the probability of a 1.
-        "gaussian" learns one variance per column and standardizes X, by median and a robust standard deviation.
-        "auto" is Bernoulli for tables of only 0 and 1 and for gray images, else Gaussian throughout: for a table of
-        both kinds of columns, too. A gray image: of the columns that are not 0/1-only all values lie in [0, 1], at
-        least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. Cells out of range are
-        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
-        10 nats. Upper layers are binary.
+        Distribution p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1] and reads a gray value as the
+        probability of a 1. "gaussian" learns one variance per column, and standardizes columns by their median and a
+        robust standard deviation. A name makes cells out of range an error. Upper layers are always binary.
+
+        "auto" is Bernoulli for tables of only 0 and 1 and for gray images. It is Gaussian for all other tables, also
+        those with both kinds of columns. X holds gray images if, of the columns with other values than 0 and 1, all
+        values lie in [0, 1], at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct
+        values. Where "auto" chose Bernoulli, a cell out of range is scored as the nearest value in range, minus 10
+        nats.
 
     dynamic_binarization : bool, default=False
-        Only with the Bernoulli likelihood: draw 0/1 rows from gray ones anew at each visit.
+        Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
+        Bernoulli. The draws make steps noisier and regularize mildly.
 
     input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default=None
-        Denoising: noise on what auto-encoders read, while they reconstruct the clean row. "flip" turns cells from x to
-        1 - x, "dropout" reads 0 for them, "gaussian" adds normal noise; "auto" is "flip" for binary rows, else
-        "gaussian". RBMs do without.
+        Noise on the cells that the encoder reads during training; the bound still scores the clean row. Noise keeps the
+        encoder from overfitting. "flip" turns cells from x to 1 - x (only if all columns are Bernoulli), "dropout"
+        hides cells, and "gaussian" adds normal noise to the standardized cells. None adds no noise.
+
+        This makes the layers denoising auto-encoders. "auto" is "flip" for binary rows, otherwise "gaussian". The cells
+        that "dropout" hides are read as 0. RBMs are trained without noise.
 
     input_noise_level : float, default=0.1
-        Share of cells, for "dropout" the largest of a share that each row draws, in (0, 1); or the standard deviation.
+        Strength of ``input_noise``: the largest share of a row's cells that "dropout" hides, in (0, 1); the share of
+        cells that "flip" turns, in (0, 1); or the standard deviation of "gaussian", in (0, inf). Larger values
+        regularize more, until the codes hold too little information.
 
     n_gibbs_steps : int, default=1
-        Gibbs steps of contrastive divergence in RBMs, at least 1. More are less biased and take proportionally longer.
+        Number of Gibbs steps of contrastive divergence in RBMs, at least 1. More steps reduce the bias and take
+        proportionally longer.
 
     persistent : bool, default=False
-        Gibbs chains of RBMs go on from the last step's samples instead of beginning at the rows: less biased, if
-        ``rbm_learning_rate_init`` is small enough for the chains to keep up; 0.003, say.
+        Whether the Gibbs chains of RBMs continue from the samples of the last step instead of starting at the rows.
+        This reduces the bias if ``rbm_learning_rate_init`` is small enough for the chains to keep up, for example
+        0.003.
 
     lower : FrozenEstimator or None, default=None
-        A fitted StackedAutoencoder, frozen: its layers, likelihood and units are kept and the layers above trained.
-        ``n_components`` names all of them.
+        Fitted StackedAutoencoder, frozen. Its layers, likelihood, and units are kept, and only the layers above are
+        trained. ``n_components`` lists all layers, including these.
 
     stop_after : int or None, default=None
-        Train only so many layers, less than ``n_components`` has. Such a stack has codes and bounds but no density,
-        and its ``score`` is the bound of its last layer: what a search chooses that layer by.
+        Number of layers to train, less than ``n_components`` has. Such a stack has codes and bounds but no density, and
+        its ``score`` is the bound of its last layer, by which a search can choose that layer.
 
     weight_prior : float or None, default=1.0
-        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+        Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
+        shrink the weights more. None is no prior.
 
     learning_rate_init : float, default=0.01
-        Step size of Adam for auto-encoders, in (0, inf).
+        Initial learning rate of Adam, in (0, inf). If it is too large, training diverges: an epoch with non-finite
+        values is rolled back and run again at half the rate.
+
+        This is the rate of auto-encoders; RBMs have ``rbm_learning_rate_init``.
 
     rbm_learning_rate_init : float, default=0.01
-        The same for RBMs; their gradients are noisier.
+        Initial learning rate of Adam for RBMs, whose gradients are noisier; in (0, inf).
 
     learning_rate : {"linear", "cosine", "constant"}, default="linear"
-        Schedule: "linear" stays for half of the epochs and then falls linearly to a hundredth.
+        Schedule of the learning rate. "linear" keeps it constant for half of the epochs and then lowers it linearly to
+        a hundredth, "cosine" lowers it along a cosine to a hundredth, and "constant" keeps it.
 
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a twelfth of the rows, between 32 and 500.
+        Number of rows per step. "auto" is a twelfth of the rows, but at least 32 and at most 500. Larger batches make
+        an epoch faster, with fewer steps.
 
     max_iter : int, default=100
-        Epochs of each auto-encoder, at least 1.
+        Maximum number of epochs, at least 1. Reaching it is a normal end of training.
+
+        It applies to each auto-encoder; RBMs have ``rbm_max_iter``.
 
     rbm_max_iter : int, default=100
-        Epochs of each RBM, at least 1.
+        Maximum number of epochs of each RBM, at least 1.
 
     tol : float, default=1e-4
-        Least gain of the validation score, in nats per row, that counts; used with ``early_stopping``.
+        Smallest rise of the validation score, in nats per row, that counts as progress.
 
     n_iter_no_change : int, default=10
-        Epochs without such a gain before a layer's training stops; used with ``early_stopping``.
+        Number of epochs without such progress after which ``early_stopping`` takes effect.
 
     early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the rows out and stop each layer when its validation score stops rising:
-        E_q[log p(x | h)] of auto-encoders and of RBMs of real rows, the pseudo-likelihood of binary RBMs.
+        Whether to hold out ``validation_fraction`` of the rows and stop the training of each layer when its validation
+        score stops rising. This score is E_q[log p(x | h)] for auto-encoders and for RBMs of real-valued rows, and the
+        pseudo-likelihood for binary RBMs.
 
     validation_fraction : float, default=0.1
-        Share of rows held out, in (0, 1), by ``early_stopping`` and ``n_components="auto"``.
+        Share of the rows to hold out, in (0, 1).
+
+        It is used by ``early_stopping`` and by ``n_components="auto"``.
 
     warm_start : bool, default=False
-        Go on from the last fit's weights.
+        Whether ``fit`` continues from the previous fit: it keeps the weights, likelihoods, and scales instead of
+        starting anew.
 
     verbose : int or bool, default=False
-        Print a line per epoch.
+        Whether to print a line per epoch. For a progress bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
 
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+        Device to compute on: "cpu", "cuda", "cuda:1", and so on. "auto" is the first GPU if there is one, otherwise the
+        CPU.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the linear layers while training; all else is float32.
+        Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
+        device computes it in hardware and the batch and all layers hold at least 256, where it pays; otherwise float32.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+        Seeds everything random in ``fit``.
+
+        The same seed, machine, versions, and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Codes drawn per row in ``score_samples`` where they cannot be enumerated. More raise the estimate towards the
-        truth and take proportionally longer.
+        Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
+        proportionally longer.
 
-    n_annealing_steps, n_annealing_chains : int, default=1000 and 100
-        Steps and chains of annealed importance sampling of log Z, where it cannot be enumerated. More steps bring it
-        up to the truth; with too few there is a warning.
+        They are used in ``score_samples`` if the codes cannot be enumerated.
+
+    n_annealing_steps : int, default=1000
+        Number of steps of annealed importance sampling of log Z, used if log Z cannot be computed exactly. The estimate
+        approaches log Z from below as steps are added; with too few, ``fit`` warns.
+
+    n_annealing_chains : int, default=100
+        Number of chains of annealed importance sampling, at least 2.
 
     n_sampling_steps : int, default=1000
-        Gibbs steps of ``sample``.
+        Number of Gibbs steps in ``sample``.
 
     n_bound_samples : int, default=2000
-        Training rows that ``layer_bounds_`` are computed on, and rows held out that "auto" judges layers by. ``fit``
-        leaves upper bounds out where these rows times 2^n_hidden are more than 2^23, since they would take longer
-        than training.
+        Number of training rows on which ``layer_bounds_`` are computed, and of held-out rows by which
+        ``n_components="auto"`` judges layers. ``fit`` leaves out an upper bound if this number times 2^n_hidden exceeds
+        2^23, because it would take longer than training.
 
     Attributes
     ----------
     module_ : torch.nn.Module
-        The trained layers, in evaluation mode.
+        The trained networks, in evaluation mode.
     n_components_ : list of int
-        Sizes of the layers that there are.
+        Numbers of hidden units of the layers in the stack.
     layer_bounds_ : list of Bunch
-        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for it: binary under
+        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for training: binary under
         ``dynamic_binarization``.
     log_partition_ : float or None
-        log Z of the RBM; None for a stack that stops early.
+        log Z of the RBM; None if the stack stops early.
     log_partition_error_ : float or None
-        Its standard error in nats; 0 where it is exact.
+        Standard error of ``log_partition_`` in nats; 0 if log Z is exact.
     is_exact_ : bool
         Whether ``score_samples`` is exact.
     likelihood_ : str
-        What "auto" chose.
+        Likelihood of the columns of X, "mixed" if they differ.
     likelihoods_ : list of named tuples (column, likelihood, reason)
-        The same for each column, and why.
+        Likelihood of each column of X, and why it was chosen. Columns are given by name if X has column names,
+        otherwise by index.
     device_ : str
-        Where the module lies.
+        Device that holds the module.
     n_iter_ : int
-        Epochs run, of all layers.
+        Number of epochs that were run.
+
+        It is the sum over all layers.
     history_ : list of dict of str to list of float
-        Per trained layer and epoch, in nats per row: "bound" is E_q[log p(x | h)] of auto-encoders and of RBMs of real
-        rows, the pseudo-likelihood of binary RBMs.
+        For each trained layer, its score per epoch, in nats per row. "bound" is E_q[log p(x | h)] for auto-encoders and
+        for RBMs of real-valued rows, and the pseudo-likelihood for binary RBMs.
     loss_curve_ : list of float
-        Minus these, layer after layer.
+        Negative bound per epoch.
+
+        The epochs of all layers follow one another.
     validation_scores_ : list of list of float, or None
-        The same over rows held out, under ``early_stopping``.
+        For each trained layer, the score of the held-out rows per epoch, as in ``history_``; None without
+        ``early_stopping``.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 

@@ -54,83 +54,88 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     C : float, default=10
-        Cost of a labeled row within the margin, positive. As it grows, fewer labeled rows are misclassified and the
-        boundary bends more.
+        Cost of a labeled row within the margin, positive. Larger values misclassify fewer labeled rows and bend the
+        boundary more.
 
     C_unlabeled : float, default=1
-        Cost of an unlabeled row within the margin once the annealing is over, positive. As it grows, the boundary
-        avoids dense regions more strictly and the labeled rows count for less; near 0 the result is the SVM of the
-        labeled rows alone. It is usually below `C`, as unlabeled rows are many.
+        Cost of an unlabeled row within the margin at the end of annealing, positive. Larger values make the boundary
+        avoid dense regions more strictly and give the labeled rows less weight. Near 0, the result is the SVM of the
+        labeled rows. It is usually below `C`, because unlabeled rows are many.
 
     kernel : {"rbf", "linear"}, default="rbf"
-        The kernel; "rbf" is :math:`\exp(-\gamma \|x - x'\|^2)`.
+        Kernel; "rbf" is :math:`\exp(-\gamma \|x - x'\|^2)`.
 
     gamma : {"scale", "auto"} or float, default="scale"
-        Coefficient of the RBF kernel, positive: "scale" is 1 / (n_features * X.var()) over all rows of X, "auto"
-        is 1 / n_features. As it grows, each row's influence narrows and the boundary bends more. Without effect for
+        Coefficient of the RBF kernel, positive. "scale" is 1 / (n_features * X.var()) over all rows of X, "auto" is 1 /
+        n_features. Larger values narrow the influence of each row and bend the boundary more. It has no effect for
         ``kernel="linear"``.
 
     class_ratio : {"estimated", "labeled", "uniform"} or array-like of shape (n_classes,), default="estimated"
-        Share of each class, in the order of ``classes_``, among the unlabeled rows, met to within one row. Without such
-        a constraint all unlabeled rows could fall on one side. Shares that are far from the truth force rows into wrong
-        classes: if the share of a class is off by 0.1, at least a tenth of the unlabeled rows get a wrong label, and
-        the boundary moves with them.
+        Share of each class among the unlabeled rows, in the order of ``classes_``; the fit meets it to within one row.
+        Without such a constraint, all unlabeled rows could fall on one side. Shares that are far from the truth force
+        rows into wrong classes: if the share of a class is off by 0.1, at least a tenth of the unlabeled rows get a
+        wrong label, and the boundary moves with them.
 
-        - "estimated": the shares that an SVM on the labeled rows alone predicts, estimated again at each stage from the
-          predictions of the stage before (see Notes). Works whether labels were drawn evenly from each class, at
+        - "estimated": first the shares that an SVM on the labeled rows predicts, then at each stage the shares
+          predicted at the stage before (see Notes). It works whether labels were drawn evenly from each class, at
           random, or by hand. If the SVM is far off, so are the shares.
-        - "labeled": as among the labeled rows. Choose it for many labels that were drawn at random; the shares of 20
-          labels are easily off by 0.1. With labels drawn evenly from each class it treats the classes as equally
-          large, and if they are not, many rows get wrong labels. With labels picked by hand it is right only if they
-          were picked in proportion to the classes.
-        - "uniform": all equal. Choose it if the classes are known to be about equally large, however the labels were
+        - "labeled": the shares of the labels. Choose it for many labels drawn at random; the shares of 20 labels are
+          easily off by 0.1. With labels drawn evenly from each class it treats the classes as equally large, and if
+          they are not, many rows get wrong labels. With labels picked by hand it is right only if they were picked in
+          proportion to the classes.
+        - "uniform": equal shares. Choose it if the classes are known to be about equally large, however the labels were
           drawn.
-        - array-like: given (non-negative, sum 1). The best choice if the shares are known, however the labels were
-          drawn.
+        - array-like: the given shares, non-negative and with sum 1. It is the best choice if the shares are known,
+          however the labels were drawn.
 
     max_unlabeled : int or None, default=50000
-        Largest number of unlabeled rows to fit to, at least 1. If there are more, this many are drawn at random, and
-        the others are labeled at the end, under the same `class_ratio` (estimated from the rows drawn). As it grows,
-        results get better, and time and memory (4 bytes times `n_components` a row) grow in proportion. None uses all.
+        Maximum number of unlabeled rows to fit to, at least 1. If there are more, this many are drawn at random; the
+        others are labeled at the end, under the same `class_ratio` (estimated from the rows drawn). Larger values give
+        better results; time and memory (4 bytes times `n_components` per row) grow in proportion. None uses all rows.
 
     n_components : int, default=500
-        Number of Nystroem features, and the largest number of rows for which the kernel is exact, at least 1. As it
-        grows, the kernel is closer to exact and time grows in proportion. For ``kernel="linear"`` no features are
-        needed unless X has more columns than that.
+        Number of Nystroem features, and the largest number of rows for which the kernel is exact, at least 1. Larger
+        values approximate the kernel more closely, and time grows in proportion. ``kernel="linear"`` needs no features
+        unless X has more than this many columns.
 
     n_stages : int, default=7
         Number of values of :math:`C^*`, in geometric progression from `C_unlabeled` / 1000 to `C_unlabeled`, at least
-        1. As it grows, a bad first guess is corrected more gently and time grows; 1 starts with the full cost.
+        1. More stages correct a bad first guess more gently and take longer; 1 starts with the full cost.
 
     max_iter : int, default=5
-        Largest number of fits for each value of :math:`C^*`, at least 1. Reaching it is no failure.
+        Maximum number of fits for each value of :math:`C^*`, at least 1. Reaching it is a normal end.
 
     tol : float, default=1e-3
-        A stage ends when at most this share of the unlabeled rows has changed labels. 0 waits until none does.
+        A stage ends when at most this share of the unlabeled rows has changed labels. With 0 it ends when no label
+        changes.
 
     unlabeled_value : int, float, str or None, default=-1
-        Marks unlabeled rows in y, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled.
+        Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
+        parameter is None, every row must be labeled.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the rows of the Nystroem features and those of `max_unlabeled`. Without effect up to `n_components` rows.
+        Seeds everything random in ``fit``.
+
+        It draws the rows of the Nystroem features, which are needed beyond `n_components` rows, and those of
+        `max_unlabeled`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; never the marker.
+        Class labels, sorted, without the marker of unlabeled rows.
     class_ratio_ : ndarray of shape (n_classes,)
-        Share of each class among the unlabeled rows, in the order of ``classes_``, that the fit used; with
-        ``class_ratio="estimated"`` that of the last stage.
+        Share of each class among the unlabeled rows, in the order of ``classes_``, that the fit used. With
+        ``class_ratio="estimated"`` it is that of the last stage.
     transduction_ : ndarray of shape (n_samples,)
-        A label for every row of the training data: the labeled rows keep theirs, the others have those they were
-        fitted with, so that the shares are those of ``class_ratio_``. ``predict`` on the same rows may differ.
-    history_ : dict of list
-        "C_unlabeled", "objective" (after the fit) and "n_switched" (rows whose label changed after it) of every fit to
-        all rows. The objective never rises while C_unlabeled stays.
+        A label for every training row. Labeled rows keep their labels; unlabeled rows have those of the fit, in the
+        shares of ``class_ratio_``. ``predict`` on the same rows may differ.
+    history_ : dict of str to list
+        For every fit to all rows: "C_unlabeled", "objective" (after the fit), and "n_switched" (number of rows whose
+        label changed after it). The objective never rises while C_unlabeled stays the same.
     n_iter_ : int
-        Number of fits, the first one to the labeled rows included.
+        Number of fits, including the first one to the labeled rows.
     svm_ : object
-        The fitted SVMs; has ``decision_function(X)``.
+        The fitted SVMs, with the method ``decision_function(X)``.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
