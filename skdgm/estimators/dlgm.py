@@ -1,4 +1,4 @@
-"""The estimator of the deep latent Gaussian model: density, codes, and missing cells filled."""
+"""The deep latent Gaussian model as an estimator: a density, a transformer, and an imputer."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from skdgm.training import Objective
 
 
 class DLGM(LatentDensity):
-    r"""Deep latent Gaussian model: a density with several layers of codes and structured posteriors.
+    r"""Deep latent Gaussian model: a density model with several layers of latent codes and structured posteriors.
 
-    Each layer adds Gaussian noise to what the layer above says, from the top down to the row:
+    From the top layer down to the row, each layer transforms the layer above and adds Gaussian noise:
 
     .. math:: h_L = \xi_L, \quad h_l = T_l(h_{l+1}) + G_l \xi_l, \quad \xi_l \sim N(0, I), \quad x \sim p(x | T_0(h_1)).
 
-    Recognition is :math:`q(\xi | x) = \prod_l N(\xi_l; \mu_l(x), C_l(x))`. Fitting maximizes
+    The encoder is :math:`q(\xi | x) = \prod_l N(\xi_l; \mu_l(x), C_l(x))`. Fitting maximizes the evidence lower bound
     :math:`E_q[\log p(x | \xi)] - \sum_l KL(q(\xi_l | x) \,\|\, N(0, I)) \le \log p(x)`, or the tighter
-    importance-weighted bound. One layer with a diagonal posterior is the ``VAE``.
+    importance-weighted bound. With one layer and a diagonal posterior, the model is the ``VAE``.
 
     Parameters
     ----------
@@ -210,27 +210,27 @@ class DLGM(LatentDensity):
 
     See Also
     --------
-    VAE : One layer, diagonal posterior.
-    sklearn.decomposition.FactorAnalysis : Its linear special case.
+    VAE : The special case of one layer and a diagonal posterior.
+    sklearn.decomposition.FactorAnalysis : The linear special case.
 
     Notes
     -----
-    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows under the Bernoulli
-    likelihood have no density: quote a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
-    and everywhere else: bounds and densities are those of the observed cells. Recognition is told which cells are
-    missing if ``fit`` has met some, or has made some by ``input_noise="dropout"``. Prediction draws nothing at random;
-    ``score_samples`` uses noise fixed by the fit's seed and each row's content.
+    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows have no density under
+    the Bernoulli likelihood: report a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
+    and in all other methods. Bounds and densities are those of the observed cells. The encoder is told which cells are
+    missing if ``fit`` found missing cells or made some by ``input_noise="dropout"``. Prediction is deterministic: the
+    noise of ``score_samples`` is determined by the seed of the fit and the values of each row.
 
-    Recognition networks and decoder add an affine map to their hidden layers. With one layer of codes a fit begins at
-    factor analysis of the Gaussian columns: scikit-learn's solution in the affine maps, hidden layers near 0.
-    Recognition reads standardized columns through a smooth clip from 5 scales on, so that no cell
-    outweighs all others; the density is that of the row as it is.
+    Encoders and decoders have an affine map parallel to their hidden layers. With one layer of latent codes, training
+    starts at factor analysis of the Gaussian columns: the affine maps hold scikit-learn's solution, and the output of
+    the hidden layers is near 0. The encoder reads standardized columns through a smooth clip that sets in at 5 scales,
+    which keeps a single cell from outweighing all others. The density is that of the unclipped row.
 
-    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
-    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. The fit leaves them out. A ConvergenceWarning says that a fit of 30
-    epochs or more ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning where
-    ``fit`` met no missing cell and made none.
+    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
+    least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if
+    ``fit`` neither found missing cells nor made any.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The estimator of M1+SVM: any scikit-learn classifier on the codes of a variational auto-encoder."""
+"""M1+SVM as an estimator: any scikit-learn classifier on the latent codes of a variational auto-encoder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 
 
 def inner_has(method: str) -> Any:
-    """Condition for a method that only some inner estimators have."""
+    """Return the condition for a method that only some inner estimators have."""
 
     def check(self: M1Classifier) -> bool:
         getattr(getattr(self, "estimator_", None) or self.estimator or SVC(), method)
@@ -52,9 +52,10 @@ class M1Classifier(
     MetaEstimatorMixin,
     BaseEstimator,
 ):
-    """Semi-supervised classifier by a scikit-learn estimator on the codes of a VAE (M1+SVM).
+    """Semi-supervised classifier: a scikit-learn estimator on the latent codes of a VAE (M1+SVM).
 
-    A VAE learns q(z | x) from all rows, labeled or not; the inner estimator learns the labels from the codes.
+    A VAE learns the encoder q(z | x) from all rows, labeled and unlabeled. The inner estimator learns the labels from
+    the latent codes.
 
     Parameters
     ----------
@@ -111,15 +112,15 @@ class M1Classifier(
 
     See Also
     --------
-    TransductiveSVC : An inner estimator that uses the unlabeled codes too (M1+TSVM).
+    TransductiveSVC : An inner estimator that also uses the codes of unlabeled rows (M1+TSVM).
     M1M2Classifier : A generative model of the labels on the same codes.
 
     Notes
     -----
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows. Codes are not standardized: their unequal
-    spread carries information. Warnings of ``fit`` are those of the encoder: of cells absurdly far from all others, and
-    of a fit that has learned nothing.
+    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows. Latent codes are not standardized, because
+    their unequal spread carries information. ``fit`` gives the warnings of the encoder: of cells absurdly far from all
+    others, and of a fit that has learned nothing.
 
     References
     ----------
@@ -170,16 +171,17 @@ class M1Classifier(
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, **fit_params):
-        """Fit the encoder to all rows and the inner estimator to their codes.
+        """Fit the encoder to all rows, and the inner estimator to their latent codes.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Labels; ``unlabeled_value``, None and NaN mark unlabeled rows.
+            Labels; ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark unlabeled rows.
         **fit_params : dict
-            Routed to the inner estimator's ``fit`` (needs ``enable_metadata_routing=True``); arrays with one entry per
-            row of X are cut and repeated along with the rows it is trained on.
+            Metadata for the ``fit`` of the inner estimator; routing needs ``enable_metadata_routing=True``. Arrays with
+            one entry per row of X are reduced to the rows on which the inner estimator is trained, and repeated as
+            these are.
 
         Returns
         -------
@@ -189,8 +191,8 @@ class M1Classifier(
         Raises
         ------
         ValueError
-            As the encoder's ``fit``; for y without a label or of a type that cannot hold the marker. The estimator is
-            then as it was before.
+            As for the ``fit`` of the encoder; also if y has no label or a type that cannot hold the marker. The
+            estimator is then left unchanged.
         """
         with unchanged_on_error(self):
             routed = process_routing(self, "fit", **fit_params) if fit_params else None
@@ -219,7 +221,7 @@ class M1Classifier(
     def _training_codes(
         self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the rows the inner estimator sees, drawn ones repeated, and their features."""
+        """Return the indices of the rows for the inner estimator, repeated for each draw, and their features."""
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
@@ -241,7 +243,7 @@ class M1Classifier(
 
     @like_input
     def transform(self, X):
-        """Posterior means E_q[z | x] of the active dimensions: the features that the inner estimator reads.
+        """Encode rows as posterior means E_q[z | x] of the active dimensions, the features of the inner estimator.
 
         Parameters
         ----------
@@ -272,14 +274,14 @@ class M1Classifier(
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        codes = self._codes(X)  # first: it says when the estimator is not fitted
+        codes = self._codes(X)  # first, because it raises NotFittedError
         predicted = self.estimator_.predict(codes)
         return self.classes_[predicted] if self._sees_indices else predicted
 
     @available_if(inner_has("predict_proba"))
     @like_input
     def predict_proba(self, X):
-        """Class probabilities of the inner estimator.
+        """Predict class probabilities with the inner estimator.
 
         Parameters
         ----------
@@ -311,7 +313,7 @@ class M1Classifier(
     @available_if(inner_has("decision_function"))
     @like_input
     def decision_function(self, X):
-        """Decision function of the inner estimator.
+        """Evaluate the decision function of the inner estimator.
 
         Parameters
         ----------
@@ -325,13 +327,13 @@ class M1Classifier(
         return self.estimator_.decision_function(codes)
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy over the labeled rows of y.
+        """Compute the accuracy over the labeled rows of y.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Rows marked as unlabeled do not count.
+            Labels; unlabeled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -341,12 +343,12 @@ class M1Classifier(
         Raises
         ------
         ValueError
-            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+            If no row is labeled. Use LabeledStratifiedKFold, whose test folds hold labeled rows only.
         """
         return score_labeled(self, X, y, sample_weight)
 
     def get_metadata_routing(self):
-        """Say which metadata goes where.
+        """Return the routing of metadata.
 
         Returns
         -------
@@ -363,7 +365,7 @@ class M1Classifier(
 
 
 def seeded(estimator: Any, random: np.random.RandomState) -> Any:
-    """The estimator, with a seed where it has a ``random_state`` that is None."""
+    """Set a seed for every ``random_state`` of the estimator that is None; return the estimator."""
     params = estimator.get_params(deep=True)
     seeds = {
         name: int(random.randint(np.iinfo(np.int32).max)) for name in sorted(params) if is_seed(name, params[name])
@@ -372,17 +374,17 @@ def seeded(estimator: Any, random: np.random.RandomState) -> Any:
 
 
 def is_seed(name: str, value: Any) -> bool:
-    """Whether a parameter asks for a seed."""
+    """Tell whether a parameter needs a seed."""
     return value is None and (name == "random_state" or name.endswith("__random_state"))
 
 
 def callbacks_passed_on(context: Any, estimator: Any) -> Any:
-    """The context to fit an inner estimator in: with callbacks where it knows them."""
+    """Return the context in which to fit the inner estimator, with callbacks if it supports them."""
     return context.propagate_callback_context(estimator) if hasattr(estimator, "set_callbacks") else nullcontext()
 
 
 def along(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:
-    """Metadata for the rows at ``indices``: entries with one value per row are cut and repeated alike."""
+    """Select metadata for the rows at ``indices`` from entries with one value per row; keep other entries."""
     return {name: np.asarray(value)[indices] if _per_row(value, n_rows) else value for name, value in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""The estimator of M1+M2: a semi-supervised classifier on the codes of a variational auto-encoder."""
+"""M1+M2 as an estimator: a semi-supervised classifier on the latent codes of a variational auto-encoder."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from skdgm.sources import Codes, Source
 
 
 class M1M2Classifier(SemiSupervised):
-    r"""Semi-supervised classifier by an M2 on the codes of a VAE (M1+M2).
+    r"""Semi-supervised classifier: an M2 on the latent codes of a VAE (M1+M2).
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
-    :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows; its codes then train an M2, whose rows they are. The steps
-    that the paper's own code hides are parameters here, with its values as defaults: only active code dimensions are
-    modeled, codes are drawn anew from :math:`q(z_1 | x)` at each visit, and prediction takes their means.
+    :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows. An M2 is then trained on its latent codes instead of on
+    rows. The steps that only the paper's code shows are parameters, with the values of that code as defaults: only
+    active latent dimensions are modeled, and new codes are drawn from :math:`q(z_1 | x)` at each visit. Prediction uses
+    the means of the codes.
 
     Parameters
     ----------
@@ -262,16 +263,16 @@ class M1M2Classifier(SemiSupervised):
 
     See Also
     --------
-    M2Classifier : The same model directly on the rows.
-    VAE : The lower layer.
+    M2Classifier : The same model on the rows themselves.
+    VAE : The encoder.
 
     Notes
     -----
-    The hyper-parameters of the lower layer are the encoder's own, ``encoder__max_iter`` and so on where an encoder is
-    given. Log-likelihoods are in nats per row. Cross-validate as for M2Classifier.
+    The encoder has its own hyper-parameters: if an encoder is given, they are ``encoder__max_iter`` and so on.
+    Log-likelihoods are in nats per row. Cross-validate as described for M2Classifier.
 
-    Warnings: ``fit`` gives a UserWarning where numbers given as ``class_prior`` contradict the unlabeled rows.
-    The encoder gives those of ``VAE``: of cells absurdly far from all others, and of a fit that has learned nothing.
+    ``fit`` gives a UserWarning if numbers given as ``class_prior`` contradict the unlabeled rows. The encoder gives the
+    warnings of ``VAE``: of cells absurdly far from all others, and of a fit that has learned nothing.
 
     References
     ----------
@@ -370,7 +371,7 @@ class M1M2Classifier(SemiSupervised):
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
         default = VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)
-        goes_on = self._is_warm_start  # the upper weights read the codes of this encoder
+        goes_on = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
         if goes_on:
             self._check_same_width(rows.shape[1])
         else:
@@ -384,8 +385,8 @@ class M1M2Classifier(SemiSupervised):
         source = Codes(self._tensor(mean), self._tensor(sd), y, weight)
         return source, mean.shape[1], self.likelihood
 
-    _max_pull = 0.3  # codes are few
-    _starts_linear = False  # of a few draws of them logistic regression knows less than the fit
+    _max_pull = 0.3  # there are few latent dimensions
+    _starts_linear = False  # on a few draws, logistic regression is worse than the fit
 
     def _independent_log_density(self, X: np.ndarray) -> float:
         mean, sd = self.encoder_._posterior(X)
@@ -394,7 +395,7 @@ class M1M2Classifier(SemiSupervised):
 
     @property
     def _reads_clipped(self) -> bool:
-        return False  # codes have a scale of their own
+        return False  # latent codes are not standardized
 
     def _epoch_context(self, context: Any) -> Any:
         task = context.subcontext(task_name="fit-classifier", max_subtasks=self.max_iter)

@@ -1,4 +1,4 @@
-"""The estimator of M2: the generative semi-supervised classifier."""
+"""M2 as an estimator: the generative semi-supervised classifier."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from skdgm.sources import Source
 
 
 class M2Classifier(SemiSupervised):
-    r"""Semi-supervised classifier by a generative model of class and style (M2).
+    r"""Semi-supervised classifier: a generative model of class and style (M2).
 
-    The model draws a class, a style and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`; recognition is
-    :math:`q(y, z | x) = q(y | x)\, q(z | x, y)`. Labeled rows raise :math:`-L(x, y) \le \log p(x, y)`, unlabeled ones
-    :math:`-U(x) = \sum_y q(y | x)(-L(x, y)) + H(q(y | x)) \le \log p(x)` with the label summed out, and :math:`\alpha
-    \log q(y | x)` lets the classifier learn from the labels directly. q(y | x) is a linear map plus an MLP that begins
-    near 0: with nothing else to say it is a logistic regression.
+    The model draws a class, a style, and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`. The encoder is
+    :math:`q(y, z | x) = q(y | x)\, q(z | x, y)`. Fitting maximizes the bound :math:`-L(x, y) \le \log p(x, y)` for
+    labeled rows, and :math:`-U(x) = \sum_y q(y | x)(-L(x, y)) + H(q(y | x)) \le \log p(x)`, which sums over the label,
+    for unlabeled rows. The classification term :math:`\alpha \log q(y | x)` lets the classifier learn from the labels
+    directly. q(y | x) is a linear map plus an MLP whose output starts near 0: unless the data ask for more, it is a
+    logistic regression.
 
     Parameters
     ----------
@@ -242,24 +243,24 @@ class M2Classifier(SemiSupervised):
 
     See Also
     --------
-    M1M2Classifier : The same on the codes of a VAE: fewer labels needed on images.
-    M1Classifier : Any scikit-learn classifier on the codes of a VAE.
+    M1M2Classifier : The same model on the latent codes of a VAE, which needs fewer labels on images.
+    M1Classifier : Any scikit-learn classifier on the latent codes of a VAE.
 
     Notes
     -----
-    Log-likelihoods are in nats per row. An epoch costs about n_classes times a VAE's until q(y | x) is certain: on a
-    CPU, classes that weigh less than the rounding of a row's sum (1e-9) are left out of it. ``cross_val_score`` and
-    ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and ``scoring=make_labeled_scorer("accuracy")`` where y holds
-    unlabeled rows: plain ones count these as wrong.
+    Log-likelihoods are in nats per row. An epoch takes about n_classes times as long as that of a VAE. On a CPU it gets
+    faster as q(y | x) becomes certain: classes with a probability below 1e-9, the rounding of a row's sum, are left
+    out. ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
+    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows: other scorers count these as wrong.
 
-    The encoder and q(y | x) read standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
-    all others; densities are those of the row as it is, in the units of X.
+    The encoder and q(y | x) read standardized columns through a smooth clip that sets in at 5 scales, which keeps a
+    single cell from outweighing all others. Densities are those of the unclipped row, in the units of X.
 
-    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
-    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. The fit leaves them out. Another says that numbers given as
-    ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"`` a ConvergenceWarning says that a fit of 30
-    epochs or more ended at a bound clearly below that of independent columns.
+    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. ``fit`` also gives a UserWarning if numbers given as
+    ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"``, it gives a ConvergenceWarning if it ran for
+    at least 30 epochs and ended at a bound clearly below that of independent columns.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The estimator of layer-wise training: binary auto-encoders trained one at a time, an RBM on top."""
+"""Layer-wise training as an estimator: binary auto-encoders, trained one after another, and an RBM on top."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import History, Term
 
-# Rows times codes up to which ``fit`` itself computes a layer's upper bound: beyond, EM takes longer than training.
+# ``fit`` computes the upper bound of a layer up to this many rows times codes: beyond, EM takes longer than training.
 MAX_CELLS_IN_FIT = 1 << 23
 
 
@@ -48,13 +48,13 @@ class StackedAutoencoder(
     r"""Deep generative model of binary codes, trained layer by layer: auto-encoders below, an RBM on top.
 
     The model is :math:`p(x) = \sum p(x | h_1)\, p(h_1 | h_2) \cdots p_{RBM}(h_{L-1}, h_L)`. Each layer is trained as an
-    auto-encoder :math:`x \to h \to x` on samples of the codes of the one below; what it can be worth under the best
-    conceivable upper layers is known before these exist,
+    auto-encoder :math:`x \to h \to x` on samples of the codes of the layer below. The likelihood that it can reach
+    under the best possible upper layers is bounded before these exist,
 
     .. math:: U = \max_Q E_{x \in D} \log \sum_h p(x | h)\, Q(h)
               \ge E_{x \in D} \log \sum_h p(x | h)\, q_D(h), \quad q_D(h) = E_{x \in D}\, q(h | x),
 
-    so that a layer is chosen before the next one is trained.
+    and each layer can be chosen before the next one is trained.
 
     Parameters
     ----------
@@ -255,13 +255,13 @@ class StackedAutoencoder(
 
     See Also
     --------
-    DLGM : Layers of Gaussian codes, trained together.
-    sklearn.neural_network.BernoulliRBM : One RBM.
+    DLGM : Layers of Gaussian latent codes, trained together.
+    sklearn.neural_network.BernoulliRBM : A single RBM.
 
     Notes
     -----
-    Log-likelihoods are in nats per row. An epoch is linear in rows and weights. An enumeration over the codes of a
-    layer takes 2^n_hidden terms for each row.
+    Log-likelihoods are in nats per row. The time of an epoch is linear in the numbers of rows and weights. Enumerating
+    the codes of a layer takes 2^n_hidden terms per row.
 
     References
     ----------
@@ -286,7 +286,7 @@ class StackedAutoencoder(
     >>> stack.score(X) <= bound.upper_bound
     True
 
-    Choose the lower layer before the upper one exists, then the upper one:
+    Choose the lower layer first, then train the upper layer on it:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> from sklearn.model_selection import GridSearchCV
@@ -395,21 +395,21 @@ class StackedAutoencoder(
 
     module_: StackModule
     log_partition_: Any
-    kl_warmup = 0  # there is no KL
+    kl_warmup = 0  # the objective has no KL term
     _may_mix_likelihoods = False
 
     # --- fit ----------------------------------------------------------------------------------------------------
 
     @fitting
     def fit(self, X, y=None):
-        """Train the layers from X upward, each on samples of the codes of the one below.
+        """Train the layers from X upward, each on samples of the codes of the layer below.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under ``likelihood="bernoulli"``.
+            Values must be in [0, 1] under ``likelihood="bernoulli"``.
         y : Ignored
-            There for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -419,9 +419,9 @@ class StackedAutoencoder(
         Raises
         ------
         ValueError
-            For values that are not finite or lie outside the likelihood's range, layer sizes that cannot be, a
-            ``lower`` that does not fit, a device that is not there, or training that stays non-finite; the estimator
-            is then as it was before.
+            For values that are not finite or outside the range of the likelihood, invalid layer sizes, a ``lower`` that
+            does not match, a device that is not available, or training that stays non-finite. The estimator is then
+            left unchanged.
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -443,7 +443,7 @@ class StackedAutoencoder(
         return isinstance(self.n_components, str) and not self._is_warm_start
 
     def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
-        """The fitted stack whose layers are kept, where one is given."""
+        """Return the fitted stack given as ``lower``, or None."""
         if self.lower is None:
             return None
         lower = self.lower.estimator
@@ -458,27 +458,27 @@ class StackedAutoencoder(
         return lower
 
     def _choose_units(self, rows: np.ndarray, lower: StackedAutoencoder | None) -> None:
-        """Likelihood and units of X: those of the lower layers, where these are given."""
+        """Choose the likelihood and units of X, or take those of the given lower layers."""
         if lower is None:
             self._choose_likelihood(rows)
             return
         if self.likelihood not in ("auto", lower.likelihood_):
             raise ValueError(
                 f"lower was fitted with likelihood={lower.likelihood_!r}, got likelihood={self.likelihood!r}. Use "
-                "'auto', or fit lower anew."
+                "'auto', or fit lower again."
             )
         self.likelihood_, self.likelihoods_, self._columns = lower.likelihood_, lower.likelihoods_, lower._columns
         self._columns.check_density_range(rows)
 
     def _split_rows(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the rows to train on, and of those held out, to stop early by or to judge layers by."""
+        """Return indices of the training rows, and of the rows held out for early stopping or for judging layers."""
         if self._grows and self.stop_after is not None:
             raise ValueError(
-                f"n_components='auto' finds the number of layers, got stop_after={self.stop_after}. Use None, or name "
+                f"n_components='auto' finds the number of layers, got stop_after={self.stop_after}. Use None, or list "
                 "the layers."
             )
         if self._grows and n_rows < 2:
-            raise ValueError("n_components='auto' judges layers by rows held out and needs 2 rows, got 1 sample.")
+            raise ValueError("n_components='auto' judges layers by held-out rows and needs 2 rows, got 1 sample.")
         return self._split_validation(n_rows, random, wanted=self.early_stopping or self._grows)
 
     # --- layer by layer -----------------------------------------------------------------------------------------
@@ -486,9 +486,9 @@ class StackedAutoencoder(
     def _shared_by_layers(
         self, rows: np.ndarray, random: np.random.RandomState, run_engine: Callable[..., History]
     ) -> FitContext:
-        """Rows to train on and rows held out, generators, and the weights to go on from."""
+        """Collect training and held-out rows, generators, and the weights to continue from."""
         trained, validation = self._split_rows(len(rows), random)
-        weights_rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
+        weights_rng = self._generator(random, "cpu")  # draw weights on the CPU: they are the same for every device
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return FitContext(
             source=self._source(rows[trained] if len(validation) else rows, binary=self.dynamic_binarization),
@@ -502,7 +502,7 @@ class StackedAutoencoder(
         )
 
     def _architectures(self, rows: np.ndarray, given: Sequence[TrainedLayer]) -> list[Architecture]:
-        """The layers that are still to be trained, above the given ones."""
+        """Return the layers to train on top of the given ones."""
         named = self.n_components_ if isinstance(self.n_components, str) else self.n_components
         sizes = layer_sizes(named, "n_components")
         if not sizes:
@@ -515,8 +515,8 @@ class StackedAutoencoder(
         below = [trained.n_hidden for trained in given]
         if below != sizes[: len(below)] or len(below) >= (self.stop_after or len(sizes)):
             raise ValueError(
-                f"lower has layers of {below}, n_components={sizes} and stop_after={self.stop_after} must begin with "
-                "these and go on above them."
+                f"lower has layers of {below}, n_components={sizes} and stop_after={self.stop_after} must start with "
+                "these layers and add at least one above them."
             )
         architectures = self._layer_settings().architectures(rows.shape[1], sizes)[len(below) : self.stop_after]
         if self._is_warm_start:
@@ -552,7 +552,7 @@ class StackedAutoencoder(
         term: Term,
         validation: Term | None,
     ) -> History:
-        """Run the engine on one layer, at the rate and for the epochs of its kind."""
+        """Train one layer, with the learning rate and the number of epochs of its kind."""
         is_rbm = architecture["kind"] == "rbm"
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
         rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
@@ -569,7 +569,7 @@ class StackedAutoencoder(
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> StackModule:
         return StackModule([new_layer(**layer, rng=rng) for layer in architecture["layers"]])
 
-    # --- what a fit leaves --------------------------------------------------------------------------------------
+    # --- fitted attributes --------------------------------------------------------------------------------------
 
     def _keep(self, layers: Sequence[TrainedLayer]) -> None:
         self.module_ = StackModule([trained.layer for trained in layers]).eval().requires_grad_(False)
@@ -582,13 +582,13 @@ class StackedAutoencoder(
         self.n_iter_ = len(self.loss_curve_)
 
     def _copied_layers(self, device: str) -> list[TrainedLayer]:
-        """Copies of the layers, for a stack that goes on above them."""
+        """Copy the layers for a stack that adds layers above them."""
         layers = zip(self._architecture["layers"], self.module_.layers, strict=True)
         return [TrainedLayer(architecture, deepcopy(layer).to(device)) for architecture, layer in layers]
 
     @torch.no_grad()
     def _measure(self, source: Source, random: np.random.RandomState, *, is_whole: bool) -> None:
-        """log Z of the RBM of a whole stack, and the bounds of every layer on some training rows."""
+        """Compute log Z of the RBM of a complete stack, and the bounds of every layer on some training rows."""
         rng, layers = self._generator(random), self.module_.layers
         self.log_partition_, self.log_partition_error_ = None, None
         if is_whole:
@@ -607,17 +607,17 @@ class StackedAutoencoder(
 
     @like_input
     def transform(self, X):
-        """Mean hidden units of the highest layer, each layer reading the means of the one below.
+        """Encode rows as means of the hidden units of the top layer; each layer reads the means of the layer below.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values.
+            Any finite values are allowed.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_out)
-            Probabilities in [0, 1]; float32 for float32 X, else float64; a tensor for a tensor.
+            Probabilities in [0, 1]; float32 for float32 X, otherwise float64; a tensor if X is a tensor.
         """
         self._check_fitted()
         X = self._read(X)
@@ -625,12 +625,12 @@ class StackedAutoencoder(
 
     @like_input
     def inverse_transform(self, Z):
-        """Rows decoded from hidden units of the highest layer, mean by mean, in the units of X.
+        """Decode hidden units of the top layer, layer by layer as means, to the units of X.
 
         Parameters
         ----------
         Z : array-like or torch.Tensor of shape (n_samples, n_features_out)
-            As ``transform`` gives them.
+            Codes as ``transform`` returns them.
 
         Returns
         -------
@@ -643,26 +643,27 @@ class StackedAutoencoder(
 
     @like_input
     def score_samples(self, X, return_std=False):
-        """log p(x), in nats per row.
+        """Compute log p(x), exactly or by estimates, in nats per row.
 
-        Exact (``is_exact_``) where the codes of all lower layers have at most 15 bits and the RBM's smaller side at
-        most 20. Else two estimates meet in it: codes drawn from recognition make it too low on average, by what
-        recognition misses of the posterior; and log Z by annealed importance sampling is too low on average, which
-        makes it too high, for all rows alike. The latter's standard error is ``log_partition_error_``.
+        It is exact (``is_exact_``) if the codes of all lower layers have at most 15 bits and the smaller side of the
+        RBM has at most 20 units. Otherwise it contains two estimates. Codes drawn from the encoder make it too low on
+        average, the more the encoder differs from the posterior. Annealed importance sampling makes log Z too low on
+        average, and log p(x) therefore too high by the same amount for all rows; the standard error of log Z is
+        ``log_partition_error_``.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
+            Values must be in [0, 1] under the Bernoulli likelihood, where only 0/1 rows have a density.
         return_std : bool, default=False
-            Give the standard errors of the draws of codes too.
+            Whether to return the standard errors from drawing codes, too.
 
         Returns
         -------
         log_p : ndarray of shape (n_samples,)
-            The density of X in its own units: standardization is accounted for.
+            Log-density of X in its own units: it accounts for the standardization.
         std : ndarray of shape (n_samples,)
-            Only with ``return_std``. 0 where no codes are drawn; inf for ``n_importance_samples=1``.
+            Only with ``return_std``. It is 0 if no codes are drawn, and inf for ``n_importance_samples=1``.
         """
         self._check_fitted()
         self._check_complete()
@@ -673,7 +674,7 @@ class StackedAutoencoder(
         return (log_p, both[:, 1]) if return_std else log_p
 
     def _density(self) -> Callable[[Tensor, Any, Tensor | None], Tensor]:
-        """A function of (x, noise, observed) that gives log p(x) and its standard error, (n, 2)."""
+        """Return a function of (x, noise, observed) that computes log p(x) and its standard error, (n, 2)."""
         module, log_z, n_draws = self.module_, self.log_partition_, self.n_importance_samples
         if not module.codes_can_be_enumerated:
             return lambda x, rng, _: torch.stack(module.estimated_log_likelihood(x, log_z, n_draws, rng), 1)
@@ -682,7 +683,7 @@ class StackedAutoencoder(
 
     @property
     def is_exact_(self) -> bool:
-        """Whether ``score_samples`` is exact: no codes are drawn, and log Z is not estimated."""
+        """Whether ``score_samples`` is exact: it draws no codes, and log Z is not estimated."""
         self._check_fitted()
         return self._is_complete and self.module_.is_exact
 
@@ -698,9 +699,9 @@ class StackedAutoencoder(
             )
 
     def score(self, X, y=None):
-        """Mean of ``score_samples`` over the rows, in nats; of a stack that stops early, its last layer's bound.
+        """Average ``score_samples`` over the rows, in nats; for a stack that stops early, the bound of its last layer.
 
-        The bound is ``latent_marginal_bound(X, layer=-1).q_lower_bound``, by which a search chooses the layer before
+        This bound is ``latent_marginal_bound(X, layer=-1).q_lower_bound``. With it, a search can choose a layer before
         the next one exists.
 
         Parameters
@@ -718,18 +719,18 @@ class StackedAutoencoder(
         return self.latent_marginal_bound(X, layer=-1, certify=False).q_lower_bound
 
     def sample(self, n_samples=1, random_state=None):
-        """Draw rows from p(x): ``n_sampling_steps`` of Gibbs sampling in the RBM, then down from layer to layer.
+        """Draw rows from p(x): ``n_sampling_steps`` of Gibbs sampling in the RBM, then down layer by layer.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Each row has a chain of its own.
+            Number of rows; each has a Gibbs chain of its own.
         random_state : int, RandomState instance or None, default=None
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood.
+            Under the Bernoulli likelihood, these are rows of 0 and 1.
         """
         self._check_fitted()
         self._check_complete()
@@ -740,50 +741,53 @@ class StackedAutoencoder(
 
     @like_input
     def latent_marginal_bound(self, X, *, codes_of=None, layer=0, method="auto", n_draws=1, certify=True):
-        """Bounds on what any prior over a layer's codes can reach: the layer's worth before the next one exists.
+        """Bound the log-likelihood that a layer can reach under any prior over its codes, before the next layer exists.
 
-        In nats per row, means over X, in its units. Whatever stands above the layer p(x | h), the mean log-likelihood
-        of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
+        Bounds are means over X in nats per row, in the units of X. For any upper layers above the layer p(x | h), the
+        mean log-likelihood of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood: gray ones have no likelihood to bound.
+            Under the Bernoulli likelihood, X must hold 0 and 1: gray rows have no likelihood to bound.
         codes_of : array-like of shape (n_others, n_features) or None, default=None
-            Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimiztic for rows held
-            out, since it says what a prior made for just these rows would reach. The training rows: an honest
-            log-likelihood of held-out X, that of the layer under a prior learned by heart.
+            Rows whose codes determine q_D(h) = mean q(h | x). None takes X itself, which gives the paper's bound. It is
+            optimistic for held-out rows, because it is what a prior made for just these rows would reach. The training
+            rows give an honest log-likelihood of held-out X: that of the layer under a prior that has memorized the
+            codes of the training rows.
         layer : int, default=0
-            Counted from X upward; -1 is the highest. Above 0 the data are codes drawn from the layers below.
+            Index of the layer, counted from X upward; -1 is the top layer. Above layer 0, the data are codes drawn from
+            the layers below.
         method : {"auto", "enumerate", "sample"}, default="auto"
-            "enumerate" sums over all 2^n_hidden codes, n_hidden at most 15; "sample" over the distinct ones among
-            ``n_draws`` from each row, still a lower bound. "auto" enumerates where it can.
+            "enumerate" sums over all 2^n_hidden codes, for n_hidden at most 15. "sample" sums over the distinct codes
+            among ``n_draws`` from each row, which still gives a lower bound. "auto" enumerates if possible.
         n_draws : int, default=1
-            Codes drawn from each row for "sample"; more tighten the bounds, at a cost that grows with the square of
-            the number of rows.
+            Number of codes drawn from each row for "sample". More draws tighten the bounds, at a cost that grows with
+            the square of the number of rows.
         certify : bool, default=True
-            False leaves the upper bound out, whose EM takes by far the longest.
+            Whether to compute the upper bound. Its EM algorithm takes by far the most time.
 
         Returns
         -------
         Bunch
             q_lower_bound : float
-                mean log sum_h p(x | h) q_D(h); with ``codes_of=None`` at most U, the more so the fewer codes.
+                mean log sum_h p(x | h) q_D(h). With ``codes_of=None`` it is at most U, and further below U the fewer
+                codes there are.
             q_lower_bound_std : float
                 Standard error of that mean over rows.
             upper_bound : float or None
-                U with its certificate: what EM over Q reached, plus the gap. None where codes are sampled: no maximum
-                over so many codes can be certified.
+                Certified bound on U: the value that EM over Q reached, plus the gap. None if codes are sampled, because
+                a maximum over that many codes cannot be certified.
             upper_bound_gap : float or None
-                The most that was left to gain when EM ended: 0.01 nats, or more after 500 steps.
+                Largest possible gain that remained when EM ended: 0.01 nats, or more after 500 steps.
             autoencoder_bound : float
-                mean log sum_h p(x | h) q(h | x) - log n_samples, what auto-encoders maximize: below q_lower_bound of
-                X's own codes. Without the constant it is no likelihood.
+                mean log sum_h p(x | h) q(h | x) - log n_samples, which auto-encoders maximize. It is below the
+                q_lower_bound for the codes of X itself. Without the constant it is not a likelihood.
 
         Raises
         ------
         ValueError
-            Where there are too many codes to enumerate, or rows times codes to hold.
+            If there are too many codes to enumerate, or too many rows times codes to hold in memory.
         """
         self._check_fitted()
         if method not in ("auto", "enumerate", "sample"):
@@ -798,18 +802,18 @@ class StackedAutoencoder(
 
     @torch.no_grad()
     def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> Bunch:
-        """``latent_marginal_bound`` of what layer ``level`` sees, in the units of X."""
+        """Compute ``latent_marginal_bound`` from the input of layer ``level``, in the units of X."""
         log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
         return layer_bounds(self.module_.layers[level], x, source, rng, log_scale, **options)
 
     @torch.no_grad()
     def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
-        """What layer ``level`` sees of X."""
+        """Draw the input of layer ``level`` for the rows X."""
         x, _ = self._to_tensors(self._columns.check_density_range(self._read(X)))
         return StackModule(self.module_.layers[:level]).draw_codes(x, rng)
 
     def _fixed_generator(self) -> Generator:
-        """Noise fixed by the fit's seed: results that repeat."""
+        """Return a generator seeded by the fit, which makes results repeatable."""
         return Generator(self.device_).manual_seed(self._noise_seed)
 
     @property

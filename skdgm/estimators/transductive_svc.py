@@ -1,4 +1,4 @@
-"""The transductive SVM of M1+TSVM: it gives the unlabeled rows the labels that allow a wide margin."""
+"""Transductive SVM, the TSVM of M1+TSVM: it chooses the labels of unlabeled rows that allow a wide margin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 
 class TransductiveSVC(ClassifierMixin, BaseEstimator):
-    r"""Transductive support vector machine: learns labels for the unlabeled rows along with the boundary.
+    r"""Transductive support vector machine: learn labels of the unlabeled rows together with the boundary.
 
     With labeled rows :math:`l`, unlabeled rows :math:`u`, classes :math:`k`, decision functions :math:`f_k` (one versus
     rest) and targets :math:`t_{ik} = 1` where row `i` has label `k`, else -1, it minimizes
@@ -34,22 +34,22 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         \tfrac{1}{2} \sum_k \|w_k\|^2 + C \sum_{i \in l} \sum_k h(t_{ik} f_k(x_i))
         + C^* \sum_{i \in u} \sum_k h(t_{ik} f_k(x_i)), \qquad h(m) = \max(0, 1 - m)
 
-    over the SVMs *and* over the labels of the unlabeled rows, of which each class gets a fixed share [1]_:
+    over the SVMs *and* over the labels of the unlabeled rows, where each class has a fixed share of these rows [1]_:
 
-    1. An SVM on the labeled rows gives the first labels and, under ``class_ratio="estimated"``, the shares.
-    2. For a small :math:`C^*`: fit to all rows; exchange the labels of pairs of rows wherever that lowers the sum of
-       losses; repeat until (almost) no label changes. Neither step raises the objective, and an exchange leaves
-       the number of rows in each class as it is.
-    3. Raise :math:`C^*`, estimate the shares again under ``class_ratio="estimated"``, and repeat, until :math:`C^*` is
-       ``C_unlabeled``.
+    1. Fit an SVM to the labeled rows. It gives the first labels and, under ``class_ratio="estimated"``, the shares.
+    2. Start with a small :math:`C^*`. Fit SVMs to all rows, then exchange the labels of pairs of rows wherever this
+       lowers the sum of losses; repeat until (almost) no label changes. Neither step raises the objective, and an
+       exchange keeps the number of rows in each class.
+    3. Raise :math:`C^*`, estimate the shares again under ``class_ratio="estimated"``, and go to 2, until :math:`C^*`
+       is ``C_unlabeled``.
 
-    Labels are exchanged between all pairs of classes, and for all pairs of rows that gain at once [3]_. Every unlabeled
-    row has exactly one label, where independent one-versus-rest SVMs could give it several or none. With two classes
-    this is the algorithm of [1]_.
+    Labels are exchanged between all pairs of classes, and for all pairs of rows that gain by it at once [3]_. Every unlabeled row has
+    exactly one label; independent one-versus-rest SVMs could give it several labels or none. With two classes, this is
+    the algorithm of [1]_.
 
-    Up to ``n_components`` rows the SVMs are :class:`~sklearn.svm.SVC`. Beyond, the kernel is approximated by
-    ``n_components`` Nystroem features, all classes are solved together in the primal, and the hinge is rounded off
-    within 0.2 of its corner [2]_: 50,000 rows in 10 classes take about a minute.
+    Up to ``n_components`` rows, the SVMs are :class:`~sklearn.svm.SVC`. For more rows, ``n_components`` Nystroem
+    features approximate the kernel, all classes are solved together in the primal, and the hinge is smoothed within 0.2
+    of its corner [2]_: 50,000 rows in 10 classes take about a minute.
 
     Parameters
     ----------
@@ -141,23 +141,24 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     See Also
     --------
-    M1Classifier : Takes this as inner estimator on the codes of a VAE (M1+TSVM).
+    M1Classifier : Uses this as its inner estimator on the latent codes of a VAE (M1+TSVM).
     sklearn.semi_supervised.LabelSpreading : Spreads labels over a graph of neighbors.
 
     Notes
     -----
-    With all rows labeled this is ``OneVsRestClassifier(SVC())`` (approximated beyond `n_components` rows).
-    The objective has many local minima; annealing finds a good one, not the best. It pays where classes are clusters
-    with sparse regions between them, and can harm where they are not.
+    If all rows are labeled, this is ``OneVsRestClassifier(SVC())`` (approximated beyond `n_components` rows).
+    The objective has many local minima; annealing finds a good one, not the best one. The method helps if classes are
+    clusters with sparse regions between them, and can harm if they are not.
 
-    How ``class_ratio="estimated"`` works: the first estimate is the shares that the SVM on the labeled rows predicts,
-    pulled toward the labels' shares as if there were `n_classes` more rows with those, so that every class with a label
-    has a positive share. Later estimates follow the boundary as it moves out of the clusters, but only so far:
-    within half a standard error, :math:`\sqrt{p (1 - p) / n}` for a share :math:`p` and :math:`n` labels, of the first
-    estimate. Where there are no clusters they could otherwise drift until one class has nearly all rows.
+    ``class_ratio="estimated"`` works as follows. The first estimate is the shares that the SVM on the labeled rows
+    predicts, pulled toward the shares of the labels as if there were `n_classes` more rows in those shares. This gives
+    every class with a label a positive share. Later estimates follow the boundary as it moves out of the clusters, but
+    stay within half a standard error of the first estimate, which is :math:`\sqrt{p (1 - p) / n}` for a share :math:`p`
+    and :math:`n` labels. Without this limit, if there are no clusters, they could drift until one class has nearly all
+    rows.
 
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows.
+    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows.
 
     References
     ----------
@@ -172,8 +173,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    Two clouds, one label at the rim of each. The boundary of an SVM on the labeled rows cuts through both clouds; this
-    one goes between them:
+    There are two clusters, with one label at the edge of each. The boundary of an SVM on the labeled rows cuts through
+    both clusters; that of the transductive SVM lies between them:
 
     >>> import numpy as np
     >>> from sklearn.datasets import make_blobs
@@ -246,7 +247,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Finite values.
+            Values must be finite.
         y : array-like of shape (n_samples,)
             Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT and pandas.NA mark
             unlabeled rows. At least two classes need a labeled row; all rows may be labeled.
@@ -259,8 +260,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For X that is not finite; for y with labels of fewer than two classes, of a type that cannot hold the
-            marker, or with several columns; for a `class_ratio` that does not fit. The estimator is left as it was.
+            If X is not finite; if y has labels of fewer than two classes, a type that cannot hold the marker, or
+            several columns; or if `class_ratio` does not fit the classes. The estimator is then left unchanged.
         """
         rows, labels = self._read_labeled(X, y)
         shares = self._shares(labels)
@@ -278,17 +279,17 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         return self
 
     def _read_labeled(self, X: Any, y: Any) -> tuple[Floats, Ints]:
-        """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+        """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
         rows, labels = read_labeled(self, X, y, dtype=np.float64)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"TransductiveSVC needs labels of at least two classes, got the one class {self.classes_.tolist()[0]!r}"
+                f"TransductiveSVC needs labels of at least two classes, got only class {self.classes_.tolist()[0]!r}"
                 ". Label at least one row of another class."
             )
         return rows, labels
 
     def _shares(self, labels: Ints) -> Floats:
-        """The parameter ``class_ratio`` as an array in the order of ``classes_``; "estimated" begins as "labeled"."""
+        """Return ``class_ratio`` as an array in the order of ``classes_``; "estimated" starts as "labeled"."""
         n_classes = len(self.classes_)
         if isinstance(self.class_ratio, str):
             counts = np.ones(n_classes) if self.class_ratio == "uniform" else np.bincount(labels[labels >= 0])
@@ -302,7 +303,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         return given / given.sum()
 
     def _indices(self, labels: Ints, random: np.random.RandomState) -> tuple[Ints, Ints, Ints]:
-        """Indices of the labeled rows, of the unlabeled rows to fit to, and of the other ones."""
+        """Return the indices of the labeled rows, of the unlabeled rows to fit to, and of the other unlabeled rows."""
         unlabeled = np.flatnonzero(labels < 0)
         used = unlabeled
         if self.max_unlabeled is not None and len(unlabeled) > self.max_unlabeled:
@@ -334,7 +335,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     @like_input
     def decision_function(self, X):
-        """Signed distances from the boundaries, in units of the margin.
+        """Compute signed distances from the boundaries, in units of the margin.
 
         Parameters
         ----------
@@ -343,7 +344,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes one value, positive for ``classes_[1]``; else one for each class against the rest.
+            With two classes, one value per row, positive for ``classes_[1]``; otherwise one value per class, against
+            the rest.
         """
         return self._decision(X)
 
@@ -365,17 +367,17 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        decision = self._decision(X)  # first: it says when the estimator is not fitted
+        decision = self._decision(X)  # first, because it raises NotFittedError
         return self.classes_[predicted_labels(decision.reshape(len(decision), -1))]
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy over the labeled rows of y.
+        """Compute the accuracy over the labeled rows of y.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Rows marked as unlabeled do not count.
+            Labels; unlabeled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -385,6 +387,6 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+            If no row is labeled. Use LabeledStratifiedKFold, whose test folds hold labeled rows only.
         """
         return score_labeled(self, X, y, sample_weight)

@@ -1,4 +1,4 @@
-"""The estimator of M1: a variational auto-encoder as transformer and density."""
+"""The VAE (M1) as an estimator: a transformer and a density."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from skdgm.training import Objective
 
 
 class VAE(LatentDensity):
-    r"""Variational auto-encoder (M1): a deep latent Gaussian density and its codes.
+    r"""Variational auto-encoder (M1): a deep latent Gaussian density model and its latent codes.
 
-    The model draws a code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`; recognition is
-    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes, over all rows, the bound
+    The model draws a latent code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`. The encoder is
+    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes the evidence lower bound over all rows:
 
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x | z)] - KL(q(z | x) \,\|\, p(z)).
 
@@ -183,28 +183,28 @@ class VAE(LatentDensity):
 
     See Also
     --------
-    M1Classifier : A classifier on the codes of a VAE.
-    M2Classifier : A model that knows about labels.
+    M1Classifier : A classifier on the latent codes of a VAE.
+    M2Classifier : A generative model that uses labels.
 
     Notes
     -----
-    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows under the Bernoulli
-    likelihood have no density: quote a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
-    and everywhere else: bounds and densities are those of the observed cells, and recognition is told which are missing
-    if ``fit`` has met some, or has made some by ``input_noise="dropout"``. An epoch is linear in rows, columns and
-    weights. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's seed and each row's
-    content.
+    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows have no density under
+    the Bernoulli likelihood: report a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
+    and in all other methods. Bounds and densities are those of the observed cells. The encoder is told which cells are
+    missing if ``fit`` found missing cells or made some by ``input_noise="dropout"``. The time of an epoch is linear in
+    the numbers of rows, columns, and weights. Prediction is deterministic: the noise of ``score_samples`` is determined
+    by the seed of the fit and the values of each row.
 
-    Encoder and decoder add an affine map to their hidden layers. A fit begins at factor analysis of the Gaussian
-    columns: scikit-learn's solution in the affine maps, hidden layers near 0. The encoder reads standardized columns
-    through a smooth clip from 5 scales on, so that no cell outweighs all others; the density is that of the row as it
-    is.
+    Encoder and decoder have an affine map parallel to their hidden layers. Training starts at factor analysis of the
+    Gaussian columns: the affine maps hold scikit-learn's solution, and the output of the hidden layers is near 0. The
+    encoder reads standardized columns through a smooth clip that sets in at 5 scales, which keeps a single cell from
+    outweighing all others. The density is that of the unclipped row.
 
-    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
-    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. The fit leaves them out. A ConvergenceWarning says that a fit of 30
-    epochs or more ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning where
-    ``fit`` met no missing cell and made none.
+    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
+    least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if
+    ``fit`` neither found missing cells nor made any.
 
     References
     ----------
