@@ -377,8 +377,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         Z = check_array(as_host_array(Z), dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
-                f"Z has {Z.shape[1]} columns, but {type(self).__name__} has codes of {self._n_features_out}. Pass codes "
-                "as transform returns them."
+                f"Z has {Z.shape[1]} columns, but {type(self).__name__} has codes of {self._n_features_out}. Pass "
+                "codes as transform returns them."
             )
         return Z
 

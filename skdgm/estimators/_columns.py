@@ -119,7 +119,7 @@ class Columns:
         return [ColumnLikelihood(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
 
     def check_density_range(self, X: np.ndarray) -> np.ndarray:
-        """Return X if it has a density, otherwise raise an error. (The encoder accepts any finite row.)"""
+        """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
         if self.is_chosen or self.likelihood != "bernoulli":
             return X
         low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)

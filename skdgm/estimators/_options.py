@@ -61,7 +61,7 @@ def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str)
     changed = [key for key in new if old.get(key) != new[key] and key != "told_missing"]  # its weights start at 0
     if changed:
         raise ValueError(
-            f"warm_start=True goes on from the last fit, but {', '.join(changed)} changed since: {name} had "
+            f"warm_start=True continues from the last fit, but {', '.join(changed)} changed since: {name} had "
             f"{[old.get(key) for key in changed]}, now {[new[key] for key in changed]}. Use warm_start=False."
         )
 
@@ -73,7 +73,7 @@ def check_n_samples(n_samples: Any) -> None:
 
 
 def with_input_noise(source: Source, kind: str | None, level: float, likelihood: str) -> Source:
-    """Return training rows of which the encoder reads a noisy copy."""
+    """Add noise to what the encoder reads of the training rows."""
     if kind is None:
         return source
     if kind == "flip" and likelihood != "bernoulli":

@@ -175,7 +175,7 @@ class SemiSupervised(
         known = getattr(self, "_fitted_prior", None) if self.warm_start else None
         if known is not None and repr(known) != repr(self.class_prior):
             raise ValueError(
-                f"warm_start=True goes on from the last fit, but class_prior changed since: it was {known!r}, now "
+                f"warm_start=True continues from the last fit, but class_prior changed since: it was {known!r}, now "
                 f"{self.class_prior!r}. Use warm_start=False."
             )
         self._fitted_prior = self.class_prior
@@ -204,7 +204,7 @@ class SemiSupervised(
         """Raise an error if a warm start gets other classes than the previous fit."""
         if self.warm_start and previous is not None and not np.array_equal(previous, self.classes_):
             raise ValueError(
-                f"warm_start=True goes on from classes {previous.tolist()}, got labels of {self.classes_.tolist()}. "
+                f"warm_start=True continues from classes {previous.tolist()}, got labels of {self.classes_.tolist()}. "
                 "Keep the classes, or use warm_start=False."
             )
 

@@ -43,9 +43,9 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     3. Raise :math:`C^*`, estimate the shares again under ``class_ratio="estimated"``, and go to 2, until :math:`C^*`
        is ``C_unlabeled``.
 
-    Labels are exchanged between all pairs of classes, and for all pairs of rows that gain by it at once [3]_. Every unlabeled row has
-    exactly one label; independent one-versus-rest SVMs could give it several labels or none. With two classes, this is
-    the algorithm of [1]_.
+    Labels are exchanged between all pairs of classes, and for all pairs of rows that gain by it at once [3]_. Every
+    unlabeled row has exactly one label; independent one-versus-rest SVMs could give it several labels or none. With two
+    classes, this is the algorithm of [1]_.
 
     Up to ``n_components`` rows, the SVMs are :class:`~sklearn.svm.SVC`. For more rows, ``n_components`` Nystroem
     features approximate the kernel, all classes are solved together in the primal, and the hinge is smoothed within 0.2
