@@ -58,9 +58,9 @@ class DLGM(LatentDensity):
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
         Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
-        and Gaussian for all others; ``likelihoods_`` tells what was chosen. If X holds gray images, all columns are
-        Bernoulli: of the columns with other values than 0 and 1, all values lie in [0, 1], at least a third of the
-        cells are exactly 0 or 1, and there are at most 256 distinct values. Where "auto" chose Bernoulli, a cell out of
+        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
+        Bernoulli. These are tables whose columns with other values than 0 and 1 lie in [0, 1], have at least a third of
+        their cells at exactly 0 or 1, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell out of
         range is scored as the nearest value in range, minus 10 nats.
 
         A name applies to all columns, and makes cells out of range an error. "bernoulli" needs X in [0, 1] and reads a

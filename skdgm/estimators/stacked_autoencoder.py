@@ -89,10 +89,9 @@ class StackedAutoencoder(
         robust standard deviation. A name makes cells out of range an error. Upper layers are always binary.
 
         "auto" is Bernoulli for tables of only 0 and 1 and for gray images. It is Gaussian for all other tables, also
-        those with both kinds of columns. X holds gray images if, of the columns with other values than 0 and 1, all
-        values lie in [0, 1], at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct
-        values. Where "auto" chose Bernoulli, a cell out of range is scored as the nearest value in range, minus 10
-        nats.
+        those with both kinds of columns. Tables of gray images are those whose columns with other values than 0 and 1
+        lie in [0, 1], have at least a third of their cells at exactly 0 or 1, and take at most 256 distinct values.
+        Where "auto" chose Bernoulli, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
