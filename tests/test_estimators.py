@@ -731,7 +731,7 @@ def test_a_warm_start_needs_the_same_architecture(name, data):
         changed = copy.deepcopy(model).set_params(**change)
         if name == "M1M2Classifier" and not change:
             continue  # its own columns are codes
-        with pytest.raises(ValueError, match="warm_start=True goes on from the last fit"):
+        with pytest.raises(ValueError, match="warm_start=True continues from the last fit"):
             changed.fit(rows, y)
         assert_same(outputs(changed, X), before)
 

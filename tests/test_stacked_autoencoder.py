@@ -252,7 +252,7 @@ def test_warm_start_goes_on():
     before = stack.score(X)
     stack.set_params(max_iter=1, rbm_max_iter=1, learning_rate_init=1e-6, rbm_learning_rate_init=1e-6).fit(X)
     assert stack.score(X) == pytest.approx(before, abs=0.05)
-    with pytest.raises(ValueError, match="warm_start=True goes on from the last fit, but n_hidden changed"):
+    with pytest.raises(ValueError, match="warm_start=True continues from the last fit, but n_hidden changed"):
         stack.set_params(n_components=(5, 4)).fit(X)
     bottom = StackedAutoencoder((6, 4), stop_after=1, warm_start=True, **SHORT).fit(X)
     assert bottom.set_params(stop_after=None).fit(X).is_exact_

@@ -1,1 +1,1 @@
-"""The public estimators, one per file, and what they share."""
+"""The public estimators, one per file, and the code they share."""

@@ -1,4 +1,4 @@
-"""Arrays in, arrays out: tensors of the caller, float types, and the chunks in which rows are predicted."""
+"""Convert between the caller's arrays or tensors and NumPy, and split rows into the chunks used for prediction."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from torch import Tensor
 P = ParamSpec("P")
 Self = TypeVar("Self")
 
-# Rows are predicted in zero-padded chunks of one size: float32 products depend on a batch's shape in the last bits, and
-# a row's result must not depend on its neighbors.
+# Prediction uses zero-padded chunks of one size: the last bits of float32 products depend on the shape of the batch,
+# and a row's result must not depend on the other rows in its batch.
 CHUNK = 512
-# Importance-weighted bounds hold n_importance_samples draws per row at once.
+# Importance-weighted bounds keep n_importance_samples draws per row in memory.
 MAX_DRAWS_PER_CHUNK = 4096
 
 
 def like_input(method: Callable[Concatenate[Self, Any, P], Any]) -> Callable[Concatenate[Self, Any, P], Any]:
-    """Decorate a method of X: for a tensor it answers with a tensor on that tensor's device."""
+    """Decorate a method of X: if X is a tensor, the method returns a tensor on the same device."""
 
     @functools.wraps(method)
     def answer(self: Self, X: Any, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -34,21 +34,21 @@ def like_input(method: Callable[Concatenate[Self, Any, P], Any]) -> Callable[Con
 
 
 def like(X: Any, result: Any) -> Any:
-    """Numbers as a tensor on the device of X, where that is one; else as they are."""
+    """Convert a numeric result to a tensor on the device of X if X is a tensor; otherwise return it unchanged."""
     if isinstance(X, Tensor) and isinstance(result, np.ndarray) and result.dtype.kind in "fiub":
         return torch.as_tensor(result, device=X.device)
     return result
 
 
 def as_host_array(X: Any) -> Any:
-    """A tensor as an array; anything else as it is."""
+    """Convert a tensor to an array; return anything else unchanged."""
     if not isinstance(X, Tensor):
         return X
     return (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()  # numpy has no bfloat16
 
 
 class KeepsFloatType:
-    """Mixin, left of TransformerMixin: float32 X gives float32 features."""
+    """Mixin, to the left of TransformerMixin: float32 X gives float32 features."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()  # type: ignore[misc]
@@ -57,30 +57,36 @@ class KeepsFloatType:
 
 
 def chunk_of(n_draws: int) -> int:
-    """Rows predicted together where each draws so often."""
+    """Return the number of rows to predict together if each row needs ``n_draws`` draws."""
     n_rows = max(16, MAX_DRAWS_PER_CHUNK // n_draws)
-    return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2: no odd rows at a vector's end
+    return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2 leaves no partial vector at the end
 
 
 def padded(rows: Tensor, length: int) -> Tensor:
-    """Rows with rows of zeros behind them, ``length`` in all; True for False in a mask, so that none is empty."""
+    """Append rows of zeros up to ``length`` rows; append True to a mask, to avoid rows without observed cells."""
     fill = rows.new_full((length - len(rows), rows.shape[1]), rows.dtype == torch.bool)
     return torch.cat([rows, fill]) if len(fill) else rows
 
 
 def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -> None:
-    """Raise for a column without any value."""
+    """Raise an error if a column has no value in any row."""
     empty = np.flatnonzero(np.isnan(X).all(0))
     if len(empty):
         named = [repr(names[j]) if names is not None else str(j) for j in empty]
         raise ValueError(
-            f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} cannot learn what it "
-            "never sees. Drop them, or give rows that hold a value there."
+            f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} needs at "
+            "least one value in each column. Drop these columns, or add rows that have values there."
         )
 
 
 @torch.no_grad()
 def apply_to_parts(function: Callable[[np.ndarray], Tensor], X: np.ndarray, n_rows: int) -> np.ndarray:
-    """Apply a function to so many rows of X at a time; what it gives beyond their number is dropped."""
+    """Apply a function to ``n_rows`` rows of X at a time; drop the results of padding rows."""
     parts = [X[start : start + n_rows] for start in range(0, len(X), n_rows)]
     return np.concatenate([function(rows)[: len(rows)].cpu().numpy() for rows in parts])
+
+
+def as_float32(X: np.ndarray) -> np.ndarray:
+    """Convert X to float32; clip numbers that would overflow to the largest finite ones."""
+    largest = np.finfo(np.float32).max
+    return X if X.dtype == np.float32 else np.clip(X, -largest, largest).astype(np.float32)

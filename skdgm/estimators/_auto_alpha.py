@@ -1,4 +1,4 @@
-"""alpha="auto": labels against columns. How far the bound moves q(y | x), and how q(y | x) begins and is held back."""
+"""alpha="auto": how strongly the bound may pull q(y | x), and how q(y | x) is initialized and regularized."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-# Labeled rows that logistic regression is fitted to at most, to begin with.
+# Maximum number of labeled rows for the logistic regression that initializes q(y | x).
 ROWS_FOR_START = 10_000
-# Sums of a row's absolute cells up to which the linear map and the MLP of q(y | x) have the full rate.
+# Sums of a row's absolute cells up to which the linear map and the MLP of q(y | x) have the full learning rate.
 SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
-RATE_OF_LINEAR = 10.0  # of the linear map, against that of the other weights
+RATE_OF_LINEAR = 10.0  # learning rate of the linear map, relative to the other weights
 
 
 class Strength(NamedTuple):
-    """How strongly the bound pulls q(y | x), per column, and the MLP's penalty in labels."""
+    """Strength of the bound's pull on q(y | x), to be divided by the number of columns, and the MLP's penalty."""
 
     pull: float
     penalty: float
@@ -27,14 +27,14 @@ STRENGTH_FOR_TABLES, STRENGTH_FOR_IMAGES = Strength(5.0, 4.0), Strength(40.0, 1.
 
 
 class AutoAlpha(NamedTuple):
-    """What "auto" chooses.
+    """Settings that "auto" chooses.
 
     Attributes
     ----------
     pull : float
-        Factor on the bound's gradient into q(y | x), in (0, 1].
+        Factor on the gradient of the bound with respect to q(y | x), in (0, 1].
     penalties : dict
-        L2 penalties of the classifier's weights, by the beginning of their names.
+        L2 penalties of the classifier's weights, by the prefix of their names.
     """
 
     pull: float
@@ -42,16 +42,16 @@ class AutoAlpha(NamedTuple):
 
     @property
     def alpha(self) -> float:
-        """The alpha of eq. (9) that weighs labels against the rest of q(y | x)'s gradient alike."""
+        """The alpha of eq. (9) that gives labels the same weight relative to the rest of the gradient of q(y | x)."""
         return 1 / self.pull
 
 
 def auto_alpha(
     n_columns: int, n_labeled: int, n_classes: int, n_hidden_layers: int, *, is_image: bool, max_pull: float
 ) -> AutoAlpha:
-    """A pull that does not grow with the number of columns, and penalties that fade with the number of labels."""
+    """Choose a pull that does not grow with the number of columns, and penalties that fall with that of labels."""
     strength = STRENGTH_FOR_IMAGES if is_image else STRENGTH_FOR_TABLES
-    per_label = (2 if n_classes == 2 else 1) / n_labeled  # two logits move one difference
+    per_label = (2 if n_classes == 2 else 1) / n_labeled  # with two classes, both logits move one difference
     penalties = {
         "classifier.mlp.path": per_label,
         f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
@@ -61,9 +61,10 @@ def auto_alpha(
 
 
 def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
-    """Factors on the learning rate of the classifier's weights, by the rows that it reads.
+    """Choose factors on the learning rate of the classifier's weights from the rows that it reads.
 
-    A step of Adam moves every weight alike, and so a logit by the sum of a row's cells: many columns want a lower rate.
+    A step of Adam moves every weight by the same amount, and therefore moves a logit in proportion to the sum of a
+    row's cells. Many columns need a lower rate.
     """
     size = float(np.abs(x).sum(1).mean()) + 1e-9
     return {
@@ -75,12 +76,12 @@ def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
 def logistic_regression(
     x: np.ndarray, targets: np.ndarray, n_classes: int, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weight, (n_classes, n_columns), and bias of logistic regression on labels; 0 for a class without any."""
+    """Fit logistic regression; return weight, (n_classes, n_columns), and bias, both 0 for classes without labels."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a start, not an answer
+        warnings.simplefilter("ignore", ConvergenceWarning)  # it only initializes q(y | x)
         model = LogisticRegression(max_iter=200).fit(x, targets, weight)
     coef, bias = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # one logit difference, shared evenly
+    if len(model.classes_) == 2:  # split the difference of logits evenly
         coef, bias = np.vstack([-coef, coef]) / 2, np.append(-bias, bias) / 2
     both = np.zeros((n_classes, x.shape[1]), np.float32), np.zeros(n_classes, np.float32)
     both[0][model.classes_], both[1][model.classes_] = coef, bias

@@ -1,4 +1,4 @@
-"""What all estimators share: arrays become tensors here alone; seeds, devices, state, and the way to the engine."""
+"""Base class of the estimators: conversion of arrays to tensors, seeds, devices, training, prediction, and state."""
 
 from __future__ import annotations
 
@@ -51,17 +51,17 @@ from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
 from skdgm.sources import OnDisk, Resident, SampledBinary, Source
 
-# Rows that take more float32 bytes than this are read from where they lie, block by block.
+# Tables that take more float32 bytes than this stay where they are and are read in blocks.
 RESIDENT_BYTES = 4 << 30
-# Rows of a batch and units of a layer, at least, for bfloat16 to pay for its conversions.
+# Smallest batch and smallest layer for which bfloat16 is worth its conversions.
 MIN_BFLOAT16 = 256
-# Tables of fewer rows hold none out of the bound; instead a prior worth so many rows keeps their variances up.
+# Smaller tables hold out no rows; instead, a prior that counts as this many rows keeps the variances from shrinking.
 MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
-# Log-variances that all rows share move this much faster than weights: Adam moves a number by at most one learning rate
-# a step, and a column that the others determine has its log-variance at -6 or below, not near the 0 where it begins.
+# Factor on the learning rate of log-variances that all rows share. Adam moves a number by at most one learning rate per
+# step. The log-variance starts near 0, but for a column that other columns determine it is -6 or below.
 RATE_OF_VARIANCES = 30.0
-# A fit of so many epochs is no longer on its way: its bound should not lie below that of independent columns, up to a
-# slack in nats per column. So many rows tell.
+# After this many epochs, the bound should not be below that of independent columns, up to a slack in nats per column.
+# At most about this many rows are compared.
 EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.3, 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
@@ -71,8 +71,8 @@ NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
 class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     """Abstract base of the estimators that train a module.
 
-    A face says which module it wants (``_build``), and gives the engine terms; all else about arrays, devices, seeds
-    and state is here.
+    An estimator builds its module (``_build``) and passes terms of the objective to the engine. This class handles
+    arrays, devices, seeds, and state.
     """
 
     _doc_link_module = "skdgm"
@@ -99,7 +99,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     }
 
     _missing_cells_allowed: ClassVar[bool] = False
-    _names_of_owner: Any = None  # of the columns, where a classifier hands on rows without them
+    _names_of_owner: Any = None  # column names, if a classifier passes rows on without them
     _may_mix_likelihoods: ClassVar[bool] = True
 
     module_: Any
@@ -114,12 +114,12 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     @abstractmethod
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> nn.Module:
-        """Make the module from plain values; used by ``fit`` and when a pickle opens."""
+        """Build the module from plain values; called in ``fit`` and when a pickle is loaded."""
 
     # --- X is an array, x is a tensor ---------------------------------------------------------------------------
 
     def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
-        """Validate X; float32 stays, all else becomes float64. NaN marks a missing cell where those are allowed."""
+        """Validate X; keep float32, convert all else to float64. NaN marks a missing cell if these are allowed."""
         finite = "allow-nan" if self._missing_cells_allowed else True
         X = validate_data(self, as_host_array(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite)
         if reset and self._missing_cells_allowed:
@@ -132,7 +132,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return tags
 
     def _choose_likelihood(self, X: np.ndarray) -> None:
-        """Set ``likelihood_`` and the scales that go with it; a warm start keeps those of the first fit."""
+        """Set ``likelihood_`` and the scales of the columns; a warm start keeps those of the first fit."""
         if self._is_warm_start:
             wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
             check_same_architecture({"likelihood": self.likelihood_}, {"likelihood": wanted}, type(self).__name__)
@@ -144,31 +144,31 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
 
     def _check_same_width(self, n_columns: int) -> None:
-        """Raise where a warm start meets rows of other columns."""
+        """Raise an error if a warm start gets rows with another number of columns."""
         known = {"n_columns": len(self._columns.kinds)}
         check_same_architecture(known, {"n_columns": n_columns}, type(self).__name__)
 
     @property
     def _reads_clipped(self) -> bool:
-        """Whether recognition reads the rows through a smooth clip: where there are standardized columns."""
+        """Whether the encoder reads rows through a smooth clip; it does if there are standardized columns."""
         return bool(self._columns.is_standardized.any())
 
     def _to_tensors(self, X: np.ndarray, *, training: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Rows as the module reads them, on the device, and which of their cells are observed; None for all."""
+        """Convert rows to what the module reads, on the device, with the mask of observed cells (None for all)."""
         x = self._columns.transform(X, training=training)
-        if not np.isnan(x.sum()):  # a pass without a mask of its own: most rows miss nothing
+        if not np.isnan(x.sum()):  # faster than a mask: most tables miss no cells
             return self._tensor(x), None
         observed = ~np.isnan(x)
         return self._tensor(np.where(observed, x, 0)), self._tensor(observed)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        """An array on the device."""
-        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device_)
+        """Convert an array to a tensor on the device."""
+        return torch.from_numpy(array).to(self.device_)
 
     def _source(
         self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
     ) -> Source:
-        """Training rows: on the device where they fit, else read from where they lie."""
+        """Make the source of training rows: on the device if they fit, otherwise read in blocks from where they are."""
         read = partial(self._to_tensors, training=True)
         if X.size * 4 <= RESIDENT_BYTES:
             source: Source = Resident(*read(X), y, weight)
@@ -176,35 +176,35 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             source = OnDisk(X, read, torch.device(self.device_), y, weight)
         return SampledBinary(source) if binary and self.likelihood_ == "bernoulli" else source
 
-    # --- from the engine's side ---------------------------------------------------------------------------------
+    # --- training -----------------------------------------------------------------------------------------------
 
     def _start(self) -> np.random.RandomState:
-        """Choose the device, and the seed that everything random in this fit comes from."""
+        """Choose the device; return the random state that seeds this fit."""
         self.device_ = resolve_device(self.device)
         return check_random_state(self.random_state)
 
     @property
     def _is_warm_start(self) -> bool:
-        """Whether ``fit`` goes on from the last fit's weights; before it has set its own."""
+        """Whether ``fit`` continues from the weights of the previous fit; valid before ``fit`` has set ``module_``."""
         return self.warm_start and hasattr(self, "module_")
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
 
     def _new_module(self, architecture: dict[str, Any], random: np.random.RandomState) -> nn.Module:
-        """Make the module, or go on from the last fit's weights under ``warm_start``."""
+        """Build the module; under ``warm_start``, load the weights of the previous fit."""
         previous = self.module_ if self._is_warm_start else None
-        rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
+        rng = self._generator(random, "cpu")  # draw weights on the CPU: they are the same for every device
         module = self._build(architecture, rng).to(self.device_)
         if previous is not None:
             check_same_architecture(self._architecture, architecture, type(self).__name__)
-            module.load_state_dict(previous.state_dict(), strict=False)  # weights of missing cells may be new
+            module.load_state_dict(previous.state_dict(), strict=False)  # weights for missing cells may be new
         self._architecture = architecture
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return module
 
     def _settings(self, n_rows: int, sizes: Sequence[int] | None = None) -> training.Settings:
-        """How to train on so many rows a module with layers of these sizes, ``hidden_layer_sizes`` for None."""
+        """Collect the settings to train on ``n_rows`` rows; layers have ``sizes``, or ``hidden_layer_sizes``."""
         return training.Settings(
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
@@ -224,14 +224,14 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return self.weight_prior
 
     def _chosen_precision(self, n_rows: int, sizes: Sequence[int]) -> str:
-        """For "auto": bfloat16 where the device multiplies it, for products that are large enough to gain by it."""
+        """Resolve ``precision``: "auto" is bfloat16 if the device supports it and all products are large enough."""
         if self.precision != "auto":
             return self.precision
         smallest = min([self._batch_size(n_rows), *sizes])
         return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:
-        """Rows per step; "auto" takes some 12 steps per epoch, of 32 to 500 rows."""
+        """Number of rows per step; "auto" takes about 12 steps per epoch, of 32 to 500 rows."""
         auto = min(500, max(32, n_rows // 12))
         return min(n_rows, auto if self.batch_size == "auto" else self.batch_size)
 
@@ -247,8 +247,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         penalties: Mapping[str, float] = MappingProxyType({}),
         rate_factors: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
-        """Run the engine on ``module_`` and keep what it leaves; ``kl_warmup`` is the parameter's."""
-        n_steps = None if len(terms) == 1 else math.ceil(n_rows / self._batch_size(n_rows))  # of a pass over all rows
+        """Train ``module_`` and set the attributes of its history; ``kl_warmup`` is the value of the parameter."""
+        n_steps = None if len(terms) == 1 else math.ceil(n_rows / self._batch_size(n_rows))  # of one pass over all rows
         settings = self._settings(n_rows)
         settings = replace(
             settings,
@@ -273,7 +273,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         validation: training.Term | None = None,
         rate_name: str = "learning_rate_init",
     ) -> training.History:
-        """Train a module in place; it comes back in evaluation mode."""
+        """Train a module in place and leave it in evaluation mode."""
         module.train().requires_grad_(True)
         try:
             return training.train(
@@ -296,7 +296,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _split_validation(
         self, n_rows: int, random: np.random.RandomState, wanted: bool | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Sorted indices of the rows to train on and of those held out: none without early_stopping, or ``wanted``."""
+        """Return sorted indices of training and held-out rows; ``wanted`` overrides ``early_stopping``."""
         if not (self._holds_out(n_rows) if wanted is None else wanted) or n_rows < 2:
             return np.arange(n_rows), np.arange(0)
         n_validation = min(n_rows - 1, max(1, round(self.validation_fraction * n_rows)))
@@ -304,7 +304,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
 
     def _warn_if_worse_than_constant(self, X: np.ndarray, n_classes: int = 1) -> None:
-        """Warn where independent columns, each with its mean and variance, are a better model of the training rows."""
+        """Warn if independent columns, each with its mean and variance, model the training rows better."""
         if self.n_iter_ < EPOCHS_OF_A_WHOLE_FIT or len(X) < MIN_ROWS_TO_HOLD_OUT:
             return
         step = max(1, len(X) // ROWS_FOR_CONSTANT)
@@ -312,7 +312,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         bound = max(self.validation_scores_ or self.history_["bound"][-1:])
         if bound < constant - SLACK * X.shape[1]:
             warn(
-                f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, where independent columns reach "
+                f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, but independent columns reach "
                 f"{constant:.4g}: it has learned nothing. Lower learning_rate_init={self.learning_rate_init:g}, or "
                 f"raise max_iter={self.max_iter}.",
                 ConvergenceWarning,
@@ -324,11 +324,11 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return self._columns.independent_log_density(X)
 
     def _holds_out(self, n_rows: int) -> bool:
-        """Whether rows are held out of the bound."""
+        """Tell whether rows are held out of the bound."""
         return n_rows >= MIN_ROWS_TO_HOLD_OUT if self.early_stopping == "auto" else bool(self.early_stopping)
 
     def _variance_prior(self, module: Any, source: Source, n_rows: int) -> list[training.Term]:
-        """The prior on the variances, as a term, where early_stopping="auto" found too few rows to hold any out."""
+        """Return the prior on the variances as a term if early_stopping="auto" found too few rows to hold any out."""
         if self.early_stopping != "auto" or self._holds_out(n_rows) or not module.decoder.shared.numel():
             return []
 
@@ -343,22 +343,22 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _apply(
         self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
     ) -> np.ndarray:
-        """Apply a function of (x, observed) chunk by chunk; a row's result is the same in any batch, to the bit."""
+        """Apply a function of (x, observed) in chunks; a row's result is bitwise the same in any batch."""
         return apply_to_parts(lambda rows: function(*self._padded(rows, chunk)), X, chunk)
 
     def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
-        """As ``_apply``, for a function of (x, noise, observed): the fit's seed and a row's values fix its noise."""
+        """As ``_apply``, with noise: the fit's seed and a row's values determine that of the row."""
         chunk = chunk_of(n_draws)
 
         def apply(rows: np.ndarray) -> Tensor:
             x, observed = self._padded(rows, chunk)
-            key = padded(self._tensor(self._columns.noise_key(rows)), chunk)
-            return function(x, RowNoise(self._noise_seed, key), observed)
+            as_copied, _ = self._padded(as_float32(rows), chunk)  # the same noise for a row and its float32 copy
+            return function(x, RowNoise(self._noise_seed, as_copied), observed)
 
         return apply_to_parts(apply, X, chunk)
 
     def _padded(self, rows: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
-        """As ``_to_tensors``, with rows of zeros behind, ``length`` in all."""
+        """As ``_to_tensors``, padded with rows of zeros up to ``length`` rows."""
         x, observed = self._to_tensors(rows)
         return padded(x, length), None if observed is None else padded(observed, length)
 
@@ -366,24 +366,24 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         return np.float32 if X.dtype == np.float32 else np.float64
 
     def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
-        """Log-densities of X in its own units, from those of the standardized rows."""
+        """Compute log-densities of X in its own units from those of the standardized rows."""
         X = self._columns.check_density_range(self._read(X))
         log_p = self._apply_with_noise(function, X, n_draws).astype(np.float64)
         return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range(X)
 
     def _read_codes(self, Z: Any) -> np.ndarray:
-        """Validate codes: as many columns as ``transform`` gives."""
+        """Validate latent codes: they need as many columns as ``transform`` returns."""
         Z = check_array(as_host_array(Z), dtype=[np.float64, np.float32], input_name="Z")
         if Z.shape[1] != self._n_features_out:
             raise ValueError(
-                f"Z has {Z.shape[1]} columns, {type(self).__name__} has codes of {self._n_features_out}. Give codes as "
-                "transform returns them."
+                f"Z has {Z.shape[1]} columns, but {type(self).__name__} has codes of {self._n_features_out}. Pass "
+                "codes as transform returns them."
             )
         return Z
 
     @torch.no_grad()
     def _decode(self, Z: np.ndarray, function: Callable[..., Tensor], *labels: np.ndarray) -> np.ndarray:
-        """Decode codes, chunk by chunk, to rows in the units of X; ``labels`` run along."""
+        """Decode codes, and ``labels`` if given, to rows in the units of X, in chunks."""
         parts = []
         for start in range(0, len(Z), CHUNK):
             part = slice(start, start + CHUNK)
@@ -394,14 +394,14 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     @torch.no_grad()
     def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:
-        """Rows that the module draws, in the units of X."""
+        """Draw rows from the module, in the units of X."""
         check_n_samples(n_samples)
         return self._columns.inverse(function().cpu().numpy().astype(np.float64))
 
     # --- state --------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        """Weights as numpy arrays: a pickle holds no torch object and no device."""
+        """Store weights as NumPy arrays: a pickle contains no torch object and no device."""
         state = dict(super().__getstate__())
         if "module_" in state:
             state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
@@ -411,7 +411,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         super().__setstate__(state)
         if "module_" in state:
             self.device_ = available_device(self.device)
-            module = self._build(self._architecture, Generator())  # not the global one; the draws are overwritten
+            module = self._build(self._architecture, Generator())  # not the global generator; its draws are overwritten
             module.load_state_dict({name: torch.tensor(value) for name, value in state["module_"].items()})
             self.module_ = module.to(self.device_).eval().requires_grad_(False)
 

@@ -1,4 +1,4 @@
-"""The frame of ``fit``: parameters validated, callbacks told of every epoch, the estimator unchanged on an error."""
+"""Wrap ``fit``: validate parameters, call callbacks at every epoch, and leave the estimator unchanged on an error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
 
 def fitting(method: Callable[Concatenate[Estimator, P], Estimator]) -> Callable[Concatenate[Estimator, P], Estimator]:
-    """Decorate ``fit``: parameters are validated, callbacks torn down, and a failure leaves the estimator as it was."""
+    """Decorate ``fit``: validate parameters, tear callbacks down, and restore the estimator if ``fit`` fails."""
 
     @functools.wraps(method)
     def fit(self: Estimator, *args: P.args, **kwargs: P.kwargs) -> Estimator:
@@ -29,19 +29,19 @@ def fitting(method: Callable[Concatenate[Estimator, P], Estimator]) -> Callable[
 
 @contextmanager
 def unchanged_on_error(estimator: BaseEstimator) -> Iterator[None]:
-    """Give an estimator its old attributes back when the body fails."""
+    """Restore the attributes of an estimator if the body fails."""
     before = dict(vars(estimator))
     try:
         yield
     except BaseException:
         callbacks = {name: value for name, value in vars(estimator).items() if "callback" in name}
         vars(estimator).clear()
-        vars(estimator).update(before | callbacks)  # scikit-learn still has to tear its callbacks down
+        vars(estimator).update(before | callbacks)  # scikit-learn still needs these to tear its callbacks down
         raise
 
 
 class EpochTasks:
-    """The bridge to scikit-learn's callbacks: one task per epoch, each of which may ask to stop."""
+    """Connect the training loop to scikit-learn's callbacks: one task per epoch, and each may ask to stop."""
 
     def __init__(
         self,
@@ -60,13 +60,13 @@ class EpochTasks:
         self.before_epoch = before_epoch
 
     def begin(self, epoch: int) -> None:
-        """Tell the callbacks that an epoch begins."""
+        """Tell the callbacks that an epoch starts."""
         self.before_epoch(epoch)
         self.task = self.context.subcontext(task_name="epoch")
         self.task.call_on_fit_task_begin(estimator=self.estimator, **self.data)
 
     def end(self, epoch: int, history: training.History) -> bool:
-        """Tell the callbacks that it ended; whether one of them asks to stop."""
+        """Tell the callbacks that the epoch ended; return whether one of them asks to stop."""
         if self.estimator.verbose:
             validation = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
             bound = history.epochs["bound"][-1]

@@ -1,4 +1,4 @@
-"""The class prior p(y): as given, or estimated from all rows while the classifier learns."""
+"""The class prior p(y): given, or estimated from all rows during training."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from skdgm.estimators._options import generator
 from skdgm.models.m2 import M2Module
 from skdgm.sources import Source
 
-# Rows that the class prior is estimated from, at each epoch.
+# Maximum number of rows from which the class prior is estimated at each epoch.
 ROWS_FOR_PRIOR = 5000
-# A given class prior contradicts the rows from this distance (total variation) to their estimate on.
+# A given class prior contradicts the rows if its total variation distance to their estimate exceeds this.
 MAX_PRIOR_DISTANCE, STEPS_TO_CHECK_PRIOR = 0.4, 10
 
 
 def is_estimated(class_prior: Any) -> bool:
-    """Whether the class prior is to be estimated."""
+    """Tell whether the class prior must be estimated."""
     return isinstance(class_prior, str) and class_prior == "estimated"
 
 
 def shares(targets: np.ndarray, n_classes: int) -> np.ndarray:
-    """Share of each class among the labeled rows."""
+    """Compute the share of each class among the labeled rows."""
     counts = np.bincount(targets[targets >= 0], minlength=n_classes)
     return counts / counts.sum()
 
 
 def with_named_classes(classes: np.ndarray, targets: np.ndarray, class_prior: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Classes and class indices once the classes are among them that only the dict ``class_prior`` names."""
+    """Add classes that only the dict ``class_prior`` names; return all classes and the new class indices."""
     labeled, named = classes.tolist(), list(class_prior)
     if any(label not in named for label in labeled):
         raise ValueError(wrong_prior(class_prior, classes))
     new = [label for label in named if label not in labeled]
     if any(isinstance(label, str) != isinstance(labeled[0], str) for label in new):
         raise ValueError(
-            f"class_prior names the class {new[0]!r}, y has labels like {labeled[0]!r}. Name classes by labels of one "
-            "type."
+            f"class_prior names the class {new[0]!r}, but y has labels like {labeled[0]!r}. Name classes by "
+            "labels of one type."
         )
     both = np.unique(np.array([*labeled, *new], dtype=classes.dtype if not new else None))
     if classes.dtype == object:
@@ -50,7 +50,7 @@ def with_named_classes(classes: np.ndarray, targets: np.ndarray, class_prior: di
 
 
 def initial_prior(class_prior: Any, classes: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """p(y) by the parameter ``class_prior``, in the order of ``classes``; an estimate begins at the labels' shares."""
+    """Initialize p(y), in the order of ``classes``; an estimated prior starts at the shares of the labels."""
     n_classes = len(classes)
     if isinstance(class_prior, str):
         return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(targets, n_classes)
@@ -62,16 +62,16 @@ def initial_prior(class_prior: Any, classes: np.ndarray, targets: np.ndarray) ->
 
 
 def wrong_prior(class_prior: Any, classes: np.ndarray) -> str:
-    """What to say of a prior that does not fit the classes."""
+    """Write the error text for a prior that does not fit the classes."""
     return (
         f"class_prior must hold {len(classes)} positive probabilities that sum to 1, one for each of the classes "
         f"{classes.tolist()}, got {class_prior!r}. Use 'estimated', 'uniform', 'empirical', or a dict by label, which "
-        "may name further classes."
+        "may name more classes."
     )
 
 
 class ClassShares:
-    """The class prior of a fit: estimated from the unlabeled rows before each epoch, or compared with them at the end.
+    """Class prior in a fit: estimated from the unlabeled rows before each epoch, or compared with them at the end.
 
     Parameters
     ----------
@@ -83,9 +83,9 @@ class ClassShares:
     targets : ndarray of shape (n_samples,)
         Class indices, -1 where unlabeled.
     weight : Tensor or None
-        Weights of the rows: with them the classifier is that of other shares than the labels have.
+        Weights of the rows. The classifier is trained on the weighted shares of the labels.
     random : RandomState
-        Chooses the rows that are read, and seeds what the source draws.
+        Chooses the rows to read, and seeds the draws of the source.
     """
 
     def __init__(
@@ -110,28 +110,28 @@ class ClassShares:
 
     @torch.no_grad()
     def q_learned(self) -> Tensor:
-        """Probabilities of the unlabeled rows, if these were as the weighted labels; (n, n_classes)."""
+        """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes)."""
         parts = [self.source.rows(part, self.rng) for part in self.read.split(CHUNK)]
         return torch.cat([self.module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
 
     def mean_q_y(self, q_learned: Tensor, p_y: Tensor) -> Tensor:
-        """Mean over rows of q(y | x) under a prior, (n_classes,)."""
-        q_y = q_learned * torch.where(self.p_learned > 0, p_y / self.p_learned, 0.0)  # of the classes with labels
+        """Average q(y | x) under a prior over the rows, (n_classes,)."""
+        q_y = q_learned * torch.where(self.p_learned > 0, p_y / self.p_learned, 0.0)  # 0 for classes without labels
         return (q_y / q_y.sum(1, keepdim=True)).mean(0)
 
     def update(self, epoch: int) -> None:
-        """Estimate the prior anew, where it is to be estimated and the classifier has learned something."""
+        """Estimate the prior again if ``class_prior`` asks for it, from the second epoch on."""
         if epoch and is_estimated(self.class_prior) and self.n_unlabeled:
             found = self.mean_q_y(self.q_learned(), self.module.p_y.probs)
             self.module.estimate_prior(found, self.n_unlabeled, self.n_labeled)
 
     def estimated(self) -> np.ndarray:
-        """The module's estimate, (n_classes,)."""
+        """Return the module's estimate, (n_classes,)."""
         prior = self.module.p_y.probs.double().cpu().numpy()
         return prior / prior.sum()
 
     def check(self, classes: np.ndarray, prior: np.ndarray) -> None:
-        """Warn where numbers given as prior contradict what the classifier says of the unlabeled rows."""
+        """Warn if a prior given as numbers contradicts the classifier's predictions for the unlabeled rows."""
         if isinstance(self.class_prior, str) or not self.n_unlabeled:
             return
         q_learned, p_y = self.q_learned(), self.p_learned
@@ -143,8 +143,8 @@ class ClassShares:
         if distance > MAX_PRIOR_DISTANCE:
             listed = ", ".join(f"{label}: {share:.2f}" for label, share in zip(classes, found, strict=True))
             warnings.warn(
-                f"class_prior={self.class_prior!r} does not fit the unlabeled rows: of these the classifier finds "
-                f"{{{listed}}}. Use class_prior='estimated', unless you know better.",
+                f"class_prior={self.class_prior!r} does not fit the unlabeled rows, for which the classifier finds the "
+                f"shares {{{listed}}}. Use class_prior='estimated', unless you are sure of the given shares.",
                 UserWarning,
                 stacklevel=4,
             )

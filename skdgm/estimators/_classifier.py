@@ -1,4 +1,4 @@
-"""What all classifiers share: y in, classes out, and the score over labeled rows."""
+"""Code that all classifiers share: read labels, score labeled rows, and weigh rows by class."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FLOATS = [np.float64, np.float32]
 
 
 def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[np.ndarray, np.ndarray]:
-    """Validate X and y for ``fit``; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+    """Validate X and y for ``fit`` and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
     owner = type(classifier).__name__
     if y is None:
         raise ValueError(
@@ -31,12 +31,12 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
 
 
 def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-    """Accuracy of a classifier over the rows of y that carry a label."""
+    """Compute the accuracy of a classifier over the labeled rows."""
     check_consistent_length(X, y)
     labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
     if not labeled.any():
         raise ValueError(
-            f"{type(classifier).__name__}.score: y has no labeled row, so there is nothing to compare with. "
+            f"{type(classifier).__name__}.score: y has no labeled row to score. "
             "Cross-validate with skdgm.model_selection.LabeledStratifiedKFold: its test folds hold labeled rows only."
         )
     predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
@@ -45,7 +45,7 @@ def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) ->
 
 
 def row_weights(targets: np.ndarray, classes: np.ndarray, class_weight: Any) -> np.ndarray:
-    """Weights of the rows by ``class_weight``, 1 on average over the labeled ones; an unlabeled row weighs 1."""
+    """Weigh rows by ``class_weight``, with mean 1 over the labeled rows; unlabeled rows have weight 1."""
     labeled = targets[targets >= 0]
     present, counts = np.unique(labeled, return_counts=True)
     by_class = np.ones(len(classes))  # for a class without labels

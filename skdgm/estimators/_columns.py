@@ -1,4 +1,4 @@
-"""The columns of a table: the likelihood of each, its scale, and what a cell out of range costs."""
+"""Columns of a table: the likelihood and the scale of each, and the cost of cells out of range."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ import numpy as np
 
 from skdgm.likelihoods import LIKELIHOODS
 
-# Standardized values are cut here, so that their squares stay finite in float32.
+# Standardized values are clipped at this bound to keep their squares finite in float32.
 MAX_STANDARDIZED = 1e6
-# A value so near to 0 or 1 is one: MinMaxScaler gives 1 + 2e-16.
+# A value this close to the range [0, 1] is in range: MinMaxScaler gives 1 + 2e-16.
 ROUNDING = 1e-6
-# A cell this near to 0 or 1 counts as one when kinds are chosen, in units of its type's rounding.
+# When likelihoods are chosen, a cell this close to 0 or 1 counts as 0 or 1, in units of the rounding of its type.
 EPS_OF_BINARY = 4
-# Nats that a cell costs which no row of its column could hold, where "auto" chose the likelihood: an event of
-# probability 5e-5, beside the term of the nearest value.
+# Cost in nats of a cell that its column could not hold, if "auto" chose the likelihood: that of an event of probability
+# 5e-5, in addition to the term of the nearest value.
 OUT_OF_RANGE_NATS = 10.0
-# Gray images: so many of the cells are exactly black or white, and the table has no more distinct values.
+# Gray images have at least this share of cells that are exactly black or white, and at most this many distinct values.
 MIN_SHARE_BLACK_OR_WHITE, MAX_GRAY_LEVELS = 1 / 3, 256
 CELLS_TO_COUNT_LEVELS, ROWS_FOR_QUANTILES = 2_000_000, 20_000
-# Interquartile range of a standard normal, and the least that counts of the sd between the outer percents.
+# Interquartile range of a standard normal; smallest robust scale, as a share of the sd between the outer percentiles.
 NORMAL_IQR, MIN_SHARE_OF_SD, ROBUST_SCALES = 1.349, 0.05, 5.0
 LOG_2PI_E, VARIANCE_FLOOR = math.log(2 * math.pi * math.e), 0.05
-# Cells this many scales away that are this much further away than any other are taken for mistakes.
+# Cells this many scales from the median, and this much further away than any other, are taken for mistakes.
 FAR, FAR_BEYOND_NEXT, MAX_SHARE_FAR = 1000.0, 10.0, 0.001
 
 
 class ColumnLikelihood(NamedTuple):
-    """The likelihood of one column, and why it was chosen."""
+    """Likelihood of one column, and why it was chosen."""
 
     column: Any
     likelihood: str
@@ -41,24 +41,22 @@ class ColumnLikelihood(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """How rows look inside a module, and back.
+    """Transform rows to what a module reads, and back.
 
     Attributes
     ----------
     kinds : tuple of str
-        A name in ``LIKELIHOODS`` for each column.
+        For each column, a name in ``LIKELIHOODS``.
     reasons : tuple of str
-        Why, for each column.
+        For each column, why this likelihood was chosen.
     is_chosen : bool
-        Whether "auto" chose: a cell out of range then has a finite, low density, where a named kind raises.
+        Whether "auto" chose. Cells out of range then have a finite, low density; otherwise they are an error.
     is_gray : bool
-        Whether Bernoulli columns hold values between 0 and 1.
+        Whether Bernoulli columns hold values strictly between 0 and 1.
     center, scale : ndarray of float64 of shape (n_columns,)
         0 and 1 for columns that are not standardized.
     limit : ndarray of float64 of shape (n_columns,)
-        Standardized cells beyond it are taken for mistakes, and left out of the fit.
-    is_constant : ndarray of bool of shape (n_columns,)
-        Columns of one value.
+        Standardized cells beyond this limit are taken for mistakes and left out of the fit.
     """
 
     kinds: tuple[str, ...]
@@ -72,9 +70,9 @@ class Columns:
 
     @classmethod
     def of(cls, X: np.ndarray, likelihood: str, names: Sequence[str] | None = None, *, may_mix: bool = True) -> Columns:
-        """The columns of training rows; raises where they lie outside a named likelihood's range.
+        """Describe the columns of training rows; raise an error if cells lie outside the range of a named likelihood.
 
-        Without ``may_mix`` a table of both kinds is Gaussian throughout.
+        Without ``may_mix``, all columns of a table with both kinds of columns are Gaussian.
         """
         n_columns = X.shape[1]
         if likelihood == "auto":
@@ -101,12 +99,12 @@ class Columns:
 
     @property
     def likelihood(self) -> str:
-        """The kind of all columns, or "mixed"."""
+        """The likelihood of all columns, or "mixed"."""
         return self.kinds[0] if len(set(self.kinds)) == 1 else "mixed"
 
     @property
     def groups(self) -> str | list[tuple[str, list[int]]]:
-        """The kinds as the modules take them."""
+        """The likelihoods in the form that modules take."""
         if self.likelihood != "mixed":
             return self.likelihood
         kinds = np.array(self.kinds)
@@ -118,12 +116,12 @@ class Columns:
         return self.is_gray and self.likelihood == "bernoulli"
 
     def named(self, names: Sequence[str] | None) -> list[ColumnLikelihood]:
-        """Name, likelihood and reason of each column."""
+        """List the name, likelihood, and reason of each column."""
         labels: Sequence[Any] = range(len(self.kinds)) if names is None else names
         return [ColumnLikelihood(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
 
     def check_density_range(self, X: np.ndarray) -> np.ndarray:
-        """Give X back if it has a density here. Recognition alone takes any finite row."""
+        """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
         if self.is_chosen or self.likelihood != "bernoulli":
             return X
         low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)
@@ -135,9 +133,11 @@ class Columns:
         return X
 
     def transform(self, X: np.ndarray, *, training: bool = False) -> np.ndarray:
-        """Rows as a module reads them: standardized in float64, then float32; 0/1 cells within their range.
+        """Transform rows to what a module reads: standardize in float64, bring Bernoulli cells into range.
 
-        While training, cells that are taken for mistakes are missing.
+        The result is float32.
+
+        During training, cells that are taken for mistakes become missing.
         """
         if self.likelihood == "bernoulli":
             return self.nearest(X).astype(np.float32)
@@ -160,13 +160,13 @@ class Columns:
         return np.nan_to_num(x)
 
     def nearest(self, X: np.ndarray) -> np.ndarray:
-        """The nearest values that Bernoulli columns can hold; what a named kind was given stays."""
+        """Move cells to the nearest values that Bernoulli columns can hold; leave them if the likelihood was named."""
         if not self.is_chosen:
             return X
         return np.clip(X, 0, 1) if self.is_gray else (X > 0.5) + 0 * X  # 0 * X keeps NaN
 
     def out_of_range(self, X: np.ndarray) -> np.ndarray:
-        """What each row's cells out of range cost, in nats, (n,)."""
+        """Sum the cost of each row's cells out of range, in nats, (n,)."""
         is_bernoulli = ~self.is_standardized
         if not self.is_chosen or not is_bernoulli.any():
             return np.zeros(len(X))
@@ -174,15 +174,15 @@ class Columns:
         return OUT_OF_RANGE_NATS * (np.abs(cells - self.nearest(cells)) > ROUNDING).sum(1)
 
     def inverse(self, x: np.ndarray) -> np.ndarray:
-        """Decoded rows in the units of X."""
+        """Transform decoded rows to the units of X."""
         return x if self.likelihood == "bernoulli" else x * self.scale + self.center
 
     def log_scale(self, observed: np.ndarray) -> np.ndarray:
-        """What scaling adds to a row's log-density by its observed cells: log p(X) = log p(x) - log_scale."""
+        """Sum the log scales of each row's observed cells: log p(X) = log p(x) - log_scale."""
         return (observed * np.log(self.scale)).sum(1)
 
     def independent_log_density(self, X: np.ndarray) -> float:
-        """Mean log-density, as a module knows it, of X under independent columns with X's own means and variances."""
+        """Mean log-density of the transformed X if columns are independent, with the means and variances of X."""
         x = self.transform(X, training=True).astype(np.float64)
         mean, observed = np.nanmean(x, 0), (~np.isnan(x)).mean(0)
         of_normal = -0.5 * (LOG_2PI_E + np.log(np.nanmean((x - mean) ** 2, 0) + VARIANCE_FLOOR))
@@ -191,13 +191,13 @@ class Columns:
         return float((observed * np.where(self.is_standardized, of_normal, of_bernoulli)).sum())
 
     def limits_of_mistakes(self, X: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
-        """Where to cut cells that are taken for mistakes: at the next cell's distance; warns of them."""
+        """Find cells that are taken for mistakes and warn; the limit of a column is the distance of the next cell."""
         limit = np.full(X.shape[1], MAX_STANDARDIZED)
         found = []
         for j in np.flatnonzero(self.is_standardized).tolist():
             column = X[:, j]
             distance = np.abs(column - self.center[j]) / self.scale[j]
-            is_far = distance > FAR  # not where the cell is missing
+            is_far = distance > FAR  # False for missing cells
             n_allowed = max(1.0, MAX_SHARE_FAR * len(column))
             if not 0 < is_far.sum() <= n_allowed:
                 continue
@@ -211,12 +211,12 @@ class Columns:
 
 
 def warn_of_mistakes(found: Sequence[tuple[Any, float]]) -> None:
-    """Name the columns and values that lie absurdly far from all others."""
+    """Warn of values that are absurdly far from all others, with their columns."""
     listed = ", ".join(f"{value:.6g} in column {column!r}" for column, value in found[:3])
     more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
     warn(
-        f"X holds cells more than {FAR:.0f} scales from their column's median and from all others: {listed}{more}. "
-        "The fit leaves them out. If they mark missing cells, replace them by NaN or drop the "
+        f"X has cells more than {FAR:.0f} scales from their column's median and from all others: {listed}{more}. "
+        "The fit leaves these cells out. If they mark missing cells, replace them by NaN or drop the "
         "rows.",
         UserWarning,
         stacklevel=2,
@@ -224,7 +224,7 @@ def warn_of_mistakes(found: Sequence[tuple[Any, float]]) -> None:
 
 
 def choose_likelihoods(X: np.ndarray) -> tuple[list[str], list[str], bool]:
-    """Likelihood and reason for each column, and whether the table is a gray image."""
+    """Choose a likelihood for each column; return likelihoods, reasons, and whether the rows are gray images."""
     with np.errstate(invalid="ignore"):
         is_black_or_white = is_binary(X)
     only_binary = (is_black_or_white | np.isnan(X)).all(0)
@@ -237,7 +237,7 @@ def choose_likelihoods(X: np.ndarray) -> tuple[list[str], list[str], bool]:
 
 
 def is_binary(X: np.ndarray) -> np.ndarray:
-    """Which cells are 0 or 1, up to the rounding of their type; a column of small numbers alone is no column of 0."""
+    """Tell which cells are 0 or 1, up to the rounding of their type; a column of tiny numbers is not a column of 0."""
     rounding = EPS_OF_BINARY * np.finfo(X.dtype).eps
     is_zero, is_one = np.abs(X) <= rounding, np.abs(X - 1) <= rounding
     exact = is_one.any(0) | ~(is_zero & (X != 0)).any(0)
@@ -245,7 +245,7 @@ def is_binary(X: np.ndarray) -> np.ndarray:
 
 
 def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.ndarray) -> bool:
-    """Whether the columns with other values than 0 and 1 are gray pixels: in [0, 1], often 0 or 1, of few levels."""
+    """Tell whether the columns with other values than 0 and 1 are gray pixels: in [0, 1], often 0 or 1, few levels."""
     gray = X if not only_binary.any() else X[:, ~only_binary]
     if np.nanmin(gray) < -ROUNDING or np.nanmax(gray) > 1 + ROUNDING:
         return False
@@ -258,11 +258,12 @@ def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.
 
 
 def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and spread of the columns' observed cells in float64, by what most rows say; 1 for a constant column.
+    """Compute a robust center and scale of each column from its observed cells, in float64.
 
-    The spread is the sd once cells are brought within five robust scales of the median: the interquartile range in
-    units of a normal's sd, but no less than a twentieth of the sd between the outer percents; where the quartiles
-    coincide, the median distance of the cells that differ from the median.
+    The center is the median. The scale is the standard deviation after clipping cells to within five robust scales of
+    the median, and 1 for a constant column. The robust scale is the interquartile range divided by that of a standard
+    normal, but at least a twentieth of the standard deviation between the 1st and 99th percentiles. If the quartiles
+    coincide, it is the median distance of the cells that differ from the median.
     """
     step = max(1, len(X) // ROWS_FOR_QUANTILES)
     rows = X[::step].astype(np.float64)
@@ -273,13 +274,13 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         differing = distance[distance > 10 * np.finfo(np.float64).eps * np.abs(center[j])]
         robust[j] = np.median(differing) if len(differing) else 0.0
     scale = sd(np.clip(rows, center - ROBUST_SCALES * robust, center + ROBUST_SCALES * robust), center)
-    scale = np.where(scale > 0, scale, robust)  # the rows that differ are not among those read
+    scale = np.where(scale > 0, scale, robust)  # the rows that were read do not differ
     still = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
     return center, np.where(still, 1.0, scale)
 
 
 def sd(X: np.ndarray, center: np.ndarray) -> np.ndarray:
-    """Root mean squared distance of the columns' observed cells from ``center``; 0 for a constant column."""
+    """Root mean squared distance of each column's observed cells from ``center``; 0 for a constant column."""
     spread = np.nanmax(np.abs(X - center), 0)
-    spread = np.where(spread > 0, spread, 1.0)  # by the spread first: squares of 1e200 overflow
+    spread = np.where(spread > 0, spread, 1.0)  # divide by the spread first: squares of 1e200 overflow
     return spread * np.sqrt(np.nanmean(((X - center) / spread) ** 2, 0))

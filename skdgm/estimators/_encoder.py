@@ -1,4 +1,4 @@
-"""The VAE below a classifier: fitted on all rows, or given frozen; and which of its codes say anything."""
+"""The encoder of M1 and M1+M2: a VAE, fitted on all rows or given frozen, and its active dimensions."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from skdgm.estimators.vae import VAE
 def fitted_encoder(
     encoder: Any, rows: np.ndarray, random: np.random.RandomState, owner: Any, context: Any, default: VAE
 ) -> VAE:
-    """The VAE below a classifier: a frozen one as it is, else a clone (of ``default`` for None) trained on all rows.
+    """Return a fitted encoder: a frozen VAE as it is, otherwise a clone (of ``default`` for None) fitted on all rows.
 
     Parameters
     ----------
     encoder : VAE, FrozenEstimator of a fitted VAE, or None
     rows : ndarray of shape (n_samples, n_features)
     random : RandomState
-        Seeds an encoder that has no ``random_state`` of its own.
+        Seeds an encoder without a ``random_state`` of its own.
     owner : estimator
         The classifier.
     context : callback context
-        The classifier's; gets a task for the encoder's fit.
+        Context of the classifier; it gets a task for the fit of the encoder.
     default : VAE
 
     Returns
     -------
     VAE
-        Fitted.
+        The fitted encoder.
     """
     if isinstance(encoder, FrozenEstimator):
         return frozen_vae(encoder.estimator, rows.shape[1])
@@ -49,7 +49,7 @@ def fitted_encoder(
 
 
 def frozen_vae(vae: Any, n_columns: int) -> VAE:
-    """The fitted VAE that a FrozenEstimator held, if it suits rows of ``n_columns``."""
+    """Check that a frozen estimator is a VAE that was fitted on ``n_columns`` columns, and return it."""
     if not isinstance(vae, VAE):
         raise ValueError(
             f"encoder must freeze a fitted skdgm.VAE, got a frozen {type(vae).__name__}. Use FrozenEstimator(vae)."
@@ -64,6 +64,6 @@ def frozen_vae(vae: Any, n_columns: int) -> VAE:
 
 
 def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
-    """Places of the code dimensions whose means vary by more than ``threshold``; all of them if none does."""
+    """Return the indices of dimensions whose means have an sd above ``threshold``, or of all if none has."""
     active = np.flatnonzero(mean.std(0) > threshold)
     return active if len(active) else np.arange(mean.shape[1])

@@ -1,4 +1,4 @@
-"""What VAE and DLGM share: a density with Gaussian codes, fitted to rows whose cells may be missing."""
+"""Base class of VAE and DLGM: a density with Gaussian latent codes, fitted to rows with or without missing cells."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ from skdgm.training import Objective, Term
 
 ACTIVE_VARIANCE = 0.01
 MIN_ROWS_FOR_FACTORS = 10
-# weight_prior="auto": the sd, and rows per column below which it is smaller for what goes beyond the linear paths.
+# weight_prior="auto": the sd, and the rows per column below which it is smaller for all but the linear paths.
 SD_OF_WEIGHTS, ENOUGH_ROWS_PER_COLUMN = 0.5, 16
-# Levels of input noise where none is named: share of cells hidden, and of bits flipped or sd of normal noise.
+# Default levels of input noise: share of cells to hide; share of bits to flip, or sd of normal noise.
 DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
 
 class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
     """Abstract base of VAE and DLGM.
 
-    An estimator says which module it wants (``_plan``, ``_build``), what is maximized (``_objective``), and which codes
-    it gives (``_code_indices``).
+    An estimator defines its module (``_plan``, ``_build``), what training maximizes (``_objective``), and which latent
+    dimensions ``transform`` returns (``_code_indices``).
     """
 
     _missing_cells_allowed = True
@@ -53,7 +53,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
     }
-    _most_components: ClassVar[int]  # that n_components="auto" takes
+    _most_components: ClassVar[int]  # maximum for n_components="auto"
 
     module_: Any  # a GaussianLatentModule
 
@@ -61,16 +61,16 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @abstractmethod
     def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
-        """The arguments of the module."""
+        """Return the arguments of the module."""
 
     @abstractmethod
     def _objective(self, *, noisy: bool) -> Objective:
-        """The bound: with the noise of training to be maximized, without it to judge rows held out."""
+        """Return the bound: with training noise to maximize it, without noise to judge held-out rows."""
 
     @property
     @abstractmethod
     def _code_indices(self) -> np.ndarray:
-        """Places in the module's code of the columns that ``transform`` gives."""
+        """Indices of the latent dimensions that ``transform`` returns."""
 
     # --- fit ----------------------------------------------------------------------------------------------------
 
@@ -81,9 +81,10 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            NaN marks a missing cell; the bound sums over the others. In [0, 1] under ``likelihood="bernoulli"``.
+            NaN marks a missing cell; the bound is that of the observed cells. Values must be in [0, 1] under
+            ``likelihood="bernoulli"``.
         y : Ignored
-            There for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -93,16 +94,16 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Raises
         ------
         ValueError
-            For infinite values or values outside a named likelihood's range, a column missing in every row, layer sizes
-            that cannot be, a device that is not there, or a bound that stays non-finite; the estimator is then as it
-            was before.
+            For infinite values, values outside the range of a named likelihood, a column that is missing in every row,
+            invalid layer sizes, a device that is not available, or a bound that stays non-finite. The estimator is then
+            left unchanged.
 
         Warns
         -----
         UserWarning
-            Where cells lie absurdly far from all others of their column.
+            If cells are absurdly far from all others in their column.
         ConvergenceWarning
-            Where the fit ended at a bound clearly below that of independent columns.
+            If the fit ended at a bound clearly below that of independent columns.
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -131,7 +132,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         return self
 
     def _start_at_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
-        """Begin as factor analysis of the Gaussian columns, where there is one layer of codes."""
+        """Initialize one layer of latent codes by factor analysis of the Gaussian columns."""
         columns, _ = self.module_.decoder.outputs_of("gaussian")
         if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
             return
@@ -147,7 +148,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         return SD_OF_WEIGHTS if self.weight_prior == "auto" else self.weight_prior
 
     def _penalties(self, n_rows: int, n_columns: int) -> dict[str, float]:
-        """L2 penalties of what goes beyond the linear paths, where "auto" finds few rows per column."""
+        """L2 penalties of all but the linear paths if weight_prior="auto" finds few rows per column."""
         share = n_rows / (ENOUGH_ROWS_PER_COLUMN * n_columns)
         if self.weight_prior != "auto" or share >= 1 or not len(layer_sizes(self.hidden_layer_sizes)):
             return {}
@@ -161,32 +162,32 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
 
     def _auto_components(self, n_rows: int, n_columns: int) -> int:
-        """Dimensions for n_components="auto": two thirds of the columns, at most a tenth of the rows."""
+        """Resolve n_components="auto": two thirds of the columns, at most a tenth of the rows."""
         if self._is_warm_start:
             return int(self.module_.n_latents[0])
         return min(self._most_components, max(2, math.ceil(2 * n_columns / 3)), max(2, n_rows // 10))
 
     @property
     def _noise_kind(self) -> str | None:
-        """What ``input_noise`` means for these rows."""
+        """Resolve ``input_noise`` for these rows."""
         if self.input_noise != "auto":
             return self.input_noise
         return "dropout" if self._has_missing else None
 
     def _shown(self, source: Source) -> Source:
-        """The training rows, with what recognition reads of them."""
+        """Add input noise to what the encoder reads of the training rows."""
         level = self.input_noise_level
         if level is None:
             level = DROPOUT_LEVEL if self.input_noise == "dropout" else NOISE_LEVEL
         return with_input_noise(source, self._noise_kind, level, self.likelihood_)
 
     def _must_tell(self) -> bool:
-        """Whether recognition is told what is missing; a warm start goes on doing so."""
+        """Whether the encoder is told which cells are missing; a warm start keeps this."""
         told = self._has_missing or self._noise_kind == "dropout"
         return told or (self._is_warm_start and self._architecture["told_missing"])
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
-        """Units of each layer whose posterior mean varies over the rows: variance above 0.01 (Burda et al. 2016)."""
+        """Count the active units per layer: their posterior mean has a variance above 0.01 (Burda et al. 2016)."""
         active = self._means(rows).var(0) > ACTIVE_VARIANCE
         return np.array([layer.sum() for layer in np.split(active, np.cumsum(self.module_.n_latents)[:-1])])
 
@@ -194,7 +195,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @like_input
     def transform(self, X):
-        """Posterior means E_q[z | x].
+        """Encode rows as posterior means E_q[z | x].
 
         Parameters
         ----------
@@ -204,24 +205,24 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Returns
         -------
         ndarray of shape (n_samples, n_features_out)
-            float32 for float32 X, else float64; a tensor for a tensor.
+            float32 for float32 X, otherwise float64; a tensor if X is a tensor.
         """
         self._check_fitted()
         X = self._read(X)
         return self._means(X)[:, self._code_indices].astype(self._feature_dtype(X))
 
     def _means(self, rows: np.ndarray) -> np.ndarray:
-        """Posterior means of the whole code, float32."""
+        """Posterior means of all latent dimensions, float32."""
         return self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows)
 
     @like_input
     def inverse_transform(self, Z):
-        """Decode codes: E[x | z], in the units of X.
+        """Decode latent codes to E[x | z], in the units of X.
 
         Parameters
         ----------
         Z : array-like or torch.Tensor of shape (n_samples, n_features_out)
-            As ``transform`` gives them; codes that it leaves out are at their prior mean 0.
+            Codes as ``transform`` returns them. Latent dimensions that it leaves out are set to 0, their prior mean.
 
         Returns
         -------
@@ -235,19 +236,20 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @like_input
     def score_samples(self, X):
-        """Importance-weighted lower bound (in expectation) on log p(x), in nats per row.
+        """Estimate log p(x) by an importance-weighted bound, a lower bound in expectation, in nats per row.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under ``likelihood="bernoulli"``; only 0/1 rows have a density there. NaN marks a missing cell.
+            Values must be in [0, 1] under ``likelihood="bernoulli"``, where only 0/1 rows have a density. NaN marks a
+            missing cell.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            The density of X in its own units: standardization is accounted for. With missing cells, that of
-            the observed ones; 0 for a row without any. Where "auto" chose Bernoulli, a cell out of range counts as the
-            nearest value in range, less 10 nats.
+            Log-density of X in its own units: it accounts for the standardization. For rows with missing cells it is
+            that of the observed cells, and 0 if there are none. Where "auto" chose Bernoulli, a cell out of range is
+            scored as the nearest value in range, minus 10 nats.
         """
         self._check_fitted()
         draws = self.n_importance_samples
@@ -255,7 +257,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @like_input
     def elbo_samples(self, X):
-        """The bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
+        """Evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
 
         Parameters
         ----------
@@ -264,7 +266,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Returns
         -------
         ndarray of shape (n_samples,)
-            Below ``score_samples`` in expectation; the expectation is a mean of ``n_importance_samples`` draws.
+            In expectation, these are below ``score_samples``. E_q is a mean over ``n_importance_samples`` draws.
         """
         self._check_fitted()
         draws = self.n_importance_samples
@@ -295,8 +297,9 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Columns of 0 and 1 under the Bernoulli likelihood. For the smooth image behind each draw, decode codes:
-            ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, of as many columns as ``transform`` gives.
+            Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth image, decode latent codes
+            instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where ``n_codes`` is the number
+            of columns that ``transform`` returns.
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
@@ -306,42 +309,44 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     @like_input
     def impute(self, X, *, method="importance", n_draws=None, n_steps=100, random_state=None):
-        """Fill missing cells; observed ones stay bit for bit.
+        """Fill in missing cells; leave observed cells unchanged to the bit.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            NaN marks a missing cell. A row may miss all of them.
+            NaN marks a missing cell. All cells of a row may be missing.
         method : {"importance", "chain"}, default="importance"
-            "importance" weighs draws of the code by how well they explain the observed cells. "chain" runs the paper's
-            Markov chain: from a row drawn from the model, encode, draw the row anew, put the observed cells back.
+            "importance" weighs draws of the latent code by how well they explain the observed cells. "chain" runs the
+            paper's Markov chain. It starts from a row drawn from the model; each step encodes the row, draws a new row
+            from the decoder, and restores the observed cells.
         n_draws : int or None, default=None
-            None fills once: with the mean E[x_missing | x_observed] for "importance", with the chain's last state for
-            "chain". An integer gives that many independent draws of the missing cells.
+            None fills each cell once: "importance" with the mean E[x_missing | x_observed], "chain" with the last state
+            of the chain. An integer returns that many independent draws of the missing cells.
         n_steps : int, default=100
-            Steps of the chain, at least 1; more forget its start. "importance" draws ``n_importance_samples`` codes a
-            row instead.
+            Number of steps of the chain, at least 1. More steps make it forget its start. ("importance" draws
+            ``n_importance_samples`` codes per row.)
         random_state : int, RandomState instance or None, default=None
-            Seeds the draws. The mean by "importance" draws nothing at random: like ``score_samples`` it uses noise
-            fixed by the fit's seed and each row's content.
+            Seeds the draws. The mean of "importance" does not need it: like ``score_samples``, it uses noise that is
+            determined by the seed of the fit and the values of each row.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
-            float32 for float32 X, else float64.
+            float32 for float32 X, otherwise float64.
 
         Raises
         ------
         ValueError
-            For an unknown method, numbers below 1, or observed cells outside a named likelihood's range.
+            For an unknown method, ``n_draws`` or ``n_steps`` below 1, or observed cells outside the range of a named
+            likelihood.
         TypeError
-            For numbers that are no integers.
+            If ``n_draws`` or ``n_steps`` is not an integer.
 
         Warns
         -----
         UserWarning
-            Where cells are missing but ``fit`` met no missing cell and made none by ``input_noise="dropout"``: then
-            recognition reads each as the middle of its column.
+            If cells are missing, but ``fit`` had no missing cells and made none by ``input_noise="dropout"``. The
+            encoder then reads each missing cell as the middle of its column.
 
         References
         ----------
@@ -355,9 +360,9 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         X = self._columns.check_density_range(self._read(X))
         if not self._architecture["told_missing"] and np.isnan(X).any():
             warn(
-                f"{type(self).__name__} was fitted to rows without missing cells and reads each as the middle of its "
-                "column: filled cells may be off, and drawn ones too much alike. Fit with input_noise='dropout', or "
-                "with rows that miss cells.",
+                f"{type(self).__name__} was fitted to rows without missing cells, and reads a missing cell as the "
+                "middle of its column: filled cells may be off, and draws too similar. Fit with input_noise='dropout', "
+                "or to rows with missing cells.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -370,7 +375,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         return draws[0] if n_draws is None else np.stack(draws)
 
     def _filled(self, X: np.ndarray, filled: np.ndarray) -> np.ndarray:
-        """X with the missing cells of ``filled``, which holds rows as the module knows them."""
+        """Fill the missing cells of X from ``filled``, rows in the units of the module."""
         return np.where(np.isnan(X), self._columns.inverse(filled), X).astype(self._feature_dtype(X))
 
     def _expected(self, X: np.ndarray) -> np.ndarray:
@@ -380,7 +385,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         )
 
     def _fill(self, X: np.ndarray, fill: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-        """Apply a function of (x, observed) that draws, chunk by chunk."""
+        """Apply a function of (x, observed) that draws rows, in chunks."""
         chunk = chunk_of(self.n_importance_samples)
         return self._apply(lambda x, observed: fill(x, all_of(x, observed)), X, chunk)
 
@@ -402,5 +407,5 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
 
 def all_of(x: Tensor, observed: Tensor | None) -> Tensor:
-    """The mask itself, or one of all cells."""
+    """Return the mask, or a mask of all cells for None."""
     return torch.ones_like(x, dtype=torch.bool) if observed is None else observed

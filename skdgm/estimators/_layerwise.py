@@ -1,4 +1,4 @@
-"""Layer-by-layer training of a stack: each layer learns codes drawn from those below, and is judged before the next."""
+"""Train a stack layer by layer: each layer learns codes drawn from the layers below, and is judged before the next."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import Encoded, Source
 from skdgm.training import History, Objective, Term
 
-# Training rows that a layer's biases, and the base of annealing, take their means from.
+# Number of training rows whose means initialize the biases of a layer and the base of annealing.
 ROWS_FOR_MEANS = 10_000
-# A standard error of log Z, in nats, beyond which the number of annealing steps is too small.
+# The number of annealing steps is too small if the standard error of log Z, in nats, exceeds this.
 MAX_PARTITION_ERROR = 0.25
-# Sizes that are tried where layers are added, as shares of the width below, and where that ends.
+# Sizes to try for a new layer, as shares of the width below, and the limits of growing.
 LAYER_SHARES = (0.5, 0.25)
 TOP_SHARES = (1.0, 0.5)
 MAX_GROWN_SIZE = 500
@@ -38,9 +38,9 @@ Architecture = dict[str, Any]  # the arguments of ``new_layer``
 
 @dataclass(frozen=True)
 class LayerSettings:
-    """What layers are and how they are trained, in the words of the estimator's parameters.
+    """Architecture and training of the layers, named as the estimator's parameters.
 
-    ``likelihood`` is that of the rows; codes are binary. ``batch_size`` gives the rows per step for a number of rows.
+    ``likelihood`` is that of the rows; codes are binary. ``batch_size`` maps the number of rows to the rows per step.
     """
 
     inference: str
@@ -58,60 +58,60 @@ class LayerSettings:
     n_annealing_chains: int
 
     def architecture(self, kind: str, n_columns: int, n_hidden: int, level: int) -> Architecture:
-        """The arguments of ``new_layer`` for a layer of this kind."""
+        """Return the arguments of ``new_layer`` for a layer of this kind."""
         likelihood = "bernoulli" if level else self.likelihood
         architecture = {"kind": kind, "n_columns": n_columns, "n_hidden": n_hidden, "likelihood": likelihood}
         recognition = {"hidden": self.hidden_layer_sizes, "activation": self.activation}
         return architecture | (recognition if kind == "rich" else {})
 
     def architectures(self, n_columns: int, sizes: Sequence[int]) -> list[Architecture]:
-        """The layers of a whole stack on rows of so many columns, from these upward, an RBM last."""
+        """Return the layers of a complete stack on rows of ``n_columns``, from the lowest up to the RBM."""
         kinds = [self.inference] * (len(sizes) - 1) + ["rbm"]
         layers = zip(kinds, [n_columns, *sizes[:-1]], sizes, range(len(sizes)), strict=True)
         return [self.architecture(*layer) for layer in layers]
 
     def candidates(self, kind: str, width: int, parts: Sequence[float], level: int) -> list[Architecture]:
-        """Layers of this kind to choose from, their sizes in proportion to the width below, each once."""
+        """Return candidate layers of this kind, with distinct sizes in proportion to the width below."""
         sizes = sorted({min(MAX_GROWN_SIZE, max(2, round(width * part))) for part in parts})
         return [self.architecture(kind, width, size, level) for size in sizes]
 
     def corrupted(self, source: Source, likelihood: str) -> Source:
-        """What an auto-encoder reads: "auto" flips bits of binary rows, and blurs real ones."""
+        """Add input noise to what an auto-encoder reads; "auto" flips binary cells and adds normal noise to others."""
         auto = "flip" if likelihood == "bernoulli" else "gaussian"
         kind = auto if self.input_noise == "auto" else self.input_noise
         return with_input_noise(source, kind, self.input_noise_level, likelihood)
 
     def objective(self, layer: Any) -> Objective:
-        """What training maximizes."""
+        """Return what training maximizes."""
         if isinstance(layer, RBMModule):
             divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
             return lambda batch, rng: divergence(batch.x, rng)
         return lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)
 
     def term(self, source: Source, objective: Objective) -> Term:
-        """The one term of a layer's training, or of its validation."""
+        """Return the single term of a layer's training or validation."""
         return Term("", source, objective, 1.0, self.batch_size(source.n_rows))
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """What the layers of one fit share.
+    """Data and functions that the layers of one fit share.
 
     Attributes
     ----------
     source : Source
         Training rows.
     validation : Source or None
-        Rows held out, to stop early by and to judge layers by.
+        Held-out rows, for early stopping and for judging layers.
     device : str
     weights_rng : Generator
         Draws initial weights, on the CPU.
     new_generator, fixed_generator : callable
-        Give a generator on the device: another one at each call, or the same one.
+        Return a generator on the device: a new one at each call, or one with a fixed seed.
     run_engine : callable
-        Trains a layer in place and gives its history, from (level, architecture, layer, term, validation term).
+        Trains a layer in place and returns its history, given (level, architecture, layer, term, validation term).
     previous : sequence of BinaryCodeModule
-        Layers of an earlier fit, whose weights the new ones begin at.
+        Layers of an earlier fit; new layers start at their weights.
     """
 
     source: Source
@@ -126,7 +126,7 @@ class FitContext:
 
 @dataclass(frozen=True)
 class TrainedLayer:
-    """A layer, the arguments it was made by, and how its training went; None where it was given."""
+    """A layer, the arguments that built it, and the history of its training (None for a given layer)."""
 
     architecture: Architecture
     layer: BinaryCodeModule
@@ -134,25 +134,25 @@ class TrainedLayer:
 
     @property
     def n_hidden(self) -> int:
-        """Bits of its codes."""
+        """Number of bits of a code."""
         return self.layer.n_hidden
 
 
 class LayerwiseTrainer:
-    """Trains the layers of a stack from the rows upward, each on codes drawn from those below."""
+    """Trains the layers of a stack from the rows upward, each on codes drawn from the layers below."""
 
     def __init__(self, settings: LayerSettings, context: FitContext) -> None:
         self.settings, self.context = settings, context
 
     def train(self, given: Sequence[TrainedLayer], architectures: Sequence[Architecture]) -> list[TrainedLayer]:
-        """Train layers of these architectures in turn, above the given ones."""
+        """Train layers of these architectures one after another, on top of the given layers."""
         layers = list(given)
         for architecture in architectures:
             layers.append(self.train_layer(layers, architecture))
         return layers
 
     def train_layer(self, below: Sequence[TrainedLayer], architecture: Architecture) -> TrainedLayer:
-        """Train a new layer on what the layers below make of the rows."""
+        """Train a new layer on the codes of the layers below."""
         settings, context, level = self.settings, self.context, len(below)
         layers_below = [trained.layer for trained in below]
         source = encoded(context.source, layers_below)
@@ -166,7 +166,7 @@ class LayerwiseTrainer:
         return TrainedLayer(architecture, layer, context.run_engine(level, architecture, layer, term, validation))
 
     def new_layer(self, level: int, architecture: Architecture, mean: Tensor) -> BinaryCodeModule:
-        """A layer that begins at the mean of its rows, or at the weights of an earlier fit."""
+        """Build a layer that starts at the mean of its rows, or at the weights of an earlier fit."""
         layer = new_layer(**architecture, rng=self.context.weights_rng).to(self.context.device)
         layer.begin_at(mean)
         if level < len(self.context.previous):
@@ -176,7 +176,7 @@ class LayerwiseTrainer:
     # --- how many layers ----------------------------------------------------------------------------------------
 
     def grow(self, given: Sequence[TrainedLayer]) -> list[TrainedLayer]:
-        """Add layers as long as the best one's bound clearly beats the likelihood of the best RBM at its level."""
+        """Add layers while the bound of the best one is clearly above the likelihood of the best RBM at its level."""
         layers = list(given)
         while True:
             x = self.validation_codes(layers)
@@ -189,8 +189,8 @@ class LayerwiseTrainer:
             layers.append(layer)
 
     def validation_codes(self, below: Sequence[TrainedLayer]) -> Tensor:
-        """What the next layer sees of rows held out, always the same draws."""
-        assert self.context.validation is not None, "layers are judged by rows held out"
+        """Draw the codes of held-out rows that the next layer sees, with the same draws at each call."""
+        assert self.context.validation is not None, "layers are judged by held-out rows"
         source = encoded(self.context.validation, [trained.layer for trained in below])
         indices = torch.arange(min(source.n_rows, self.settings.n_bound_samples), device=self.context.device)
         return source.rows(indices, self.context.fixed_generator()).x
@@ -201,7 +201,7 @@ class LayerwiseTrainer:
         architectures: Sequence[Architecture],
         score: Callable[[Any], Tensor],
     ) -> tuple[TrainedLayer, Tensor]:
-        """Train each of these above the layers below; the one of the highest mean score, with its score of each row."""
+        """Train each architecture on the layers below; return the layer with the highest mean score, and its scores."""
         candidates = [self.train_layer(below, architecture) for architecture in architectures]
         scores = [score(candidate.layer) for candidate in candidates]
         best = max(range(len(scores)), key=lambda index: float(scores[index].mean()))
@@ -209,36 +209,36 @@ class LayerwiseTrainer:
 
     @torch.no_grad()
     def rbm_density(self, x: Tensor, rbm: RBMModule) -> Tensor:
-        """log p(x) under an RBM; (n,)."""
+        """Compute log p(x) under an RBM, (n,)."""
         n_steps, n_chains = self.settings.n_annealing_steps, self.settings.n_annealing_chains
         log_z, _ = checked_log_partition(rbm, x.mean(0), n_steps, n_chains, self.context.fixed_generator())
         return rbm.log_prob(x, log_z)
 
     @torch.no_grad()
     def q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
-        """The q lower bound of an auto-encoder; (n,)."""
+        """Compute the lower bound with q_D of an auto-encoder, (n,)."""
         codes = codes_to_sum(layer, x, "auto", 1, self.context.fixed_generator())
         return q_bounds(layer, x, codes, x).q_lower
 
 
 def encoded(source: Source, below: Sequence[BinaryCodeModule]) -> Source:
-    """The rows as the layer above these sees them: codes drawn anew at each visit."""
+    """Return the rows as the layer above these sees them: new codes are drawn at each visit."""
     return Encoded(source, StackModule(below).draw_codes) if len(below) else source
 
 
 def column_means(source: Source, rng: Generator) -> Tensor:
-    """Mean of some training rows, (n_columns,)."""
+    """Average some training rows, (n_columns,)."""
     return source.rows(source.order(rng)[:ROWS_FOR_MEANS], rng).x.mean(0)
 
 
 def validation_objective(layer: Any) -> Objective:
-    """What early stopping reads of a layer over rows held out."""
+    """Return the validation score of a layer for early stopping."""
     if isinstance(layer, RBMModule):
         return lambda batch, rng: layer.monitor(batch.x, rng)
     return lambda batch, rng: layer.bound(batch.x, rng)
 
 
-# --- what a layer is worth --------------------------------------------------------------------------------------------
+# --- bounds of a layer ------------------------------------------------------------------------------------------------
 
 
 def layer_bounds(
@@ -251,7 +251,7 @@ def layer_bounds(
     n_draws: int = 1,
     certify: bool = True,
 ) -> Bunch:
-    """The criterion of a layer at x, q_D from the rows ``source``; log-densities less ``log_scale``."""
+    """Compute the criterion of a layer at x, with q_D from the rows ``source`` and ``log_scale`` subtracted."""
     codes = codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
     bounds = q_bounds(layer, x, codes, source)
     q_lower = bounds.q_lower.double()
@@ -269,12 +269,12 @@ def layer_bounds(
 def checked_log_partition(
     rbm: RBMModule, mean: Tensor, n_steps: int, n_chains: int, rng: Generator
 ) -> tuple[float, float]:
-    """log Z and its standard error, with a warning where that is large."""
+    """Compute log Z and its standard error; warn if the error is large."""
     log_z, error = log_partition(rbm, mean, n_steps, n_chains, rng)
     if error > MAX_PARTITION_ERROR:
         warn(
             f"annealed importance sampling with n_annealing_steps={n_steps} and n_annealing_chains={n_chains} gives "
-            f"log Z = {log_z:.2f} with a standard error of {error:.2f} nats, so that densities may be too high by "
+            f"log Z = {log_z:.2f} with a standard error of {error:.2f} nats: densities may be too high by "
             "several nats. Raise n_annealing_steps.",
             ConvergenceWarning,
             stacklevel=7,  # the call of fit

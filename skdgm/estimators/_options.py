@@ -1,4 +1,4 @@
-"""What parameters mean: devices, layer sizes, input noise, and whether a warm start may go on."""
+"""Interpret parameters: devices, layer sizes, input noise, and whether a warm start can continue."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from skdgm.sources import Corrupted, Source
 
 
 def generator(random: np.random.RandomState, device: str | torch.device) -> Generator:
-    """A generator on a device, seeded by the next number of ``random``."""
+    """Make a generator on a device, seeded by the next number of ``random``."""
     return Generator(device).manual_seed(int(random.randint(np.iinfo(np.int32).max)))
 
 
 def resolve_device(device: str) -> str:
-    """The device that a parameter names; "auto" is the first GPU, else the CPU."""
+    """Resolve the parameter ``device``; "auto" is the first GPU if there is one, otherwise the CPU."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -26,13 +26,13 @@ def resolve_device(device: str) -> str:
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device={device!r} is not available here ({str(error).splitlines()[0]}). Use device='cpu', or 'auto' for "
-            "a GPU where there is one."
+            "a GPU if there is one."
         ) from error
     return str(torch.device(device))
 
 
 def available_device(device: str) -> str:
-    """As ``resolve_device``, and the CPU where there is no such device: a model from a GPU opens anywhere."""
+    """As ``resolve_device``, but fall back to the CPU: a model fitted on a GPU can be loaded anywhere."""
     try:
         return resolve_device(device)
     except ValueError:
@@ -40,7 +40,7 @@ def available_device(device: str) -> str:
 
 
 def multiplies_bfloat16(device: str) -> bool:
-    """Whether a device has units for products in bfloat16. Without them they are slower than in float32."""
+    """Tell whether a device multiplies bfloat16 in hardware; otherwise bfloat16 is slower than float32."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
@@ -48,7 +48,7 @@ def multiplies_bfloat16(device: str) -> bool:
 
 
 def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
-    """Layer sizes as a list; an int is one layer."""
+    """Return layer sizes as a list; an int is one layer."""
     sizes = list(np.atleast_1d(np.asarray(given, dtype=object)))
     bad = [size for size in sizes if not isinstance(size, Integral) or isinstance(size, bool) or size < 1]
     if bad:
@@ -57,28 +57,28 @@ def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
 
 
 def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:
-    """Raise unless a warm start finds the module it left."""
-    changed = [key for key in new if old.get(key) != new[key] and key != "told_missing"]  # those weights begin at 0
+    """Raise an error if the architecture differs from that of the previous fit."""
+    changed = [key for key in new if old.get(key) != new[key] and key != "told_missing"]  # its weights start at 0
     if changed:
         raise ValueError(
-            f"warm_start=True goes on from the last fit, but {', '.join(changed)} changed since: {name} had "
-            f"{[old.get(key) for key in changed]}, wanted {[new[key] for key in changed]}. Use warm_start=False."
+            f"warm_start=True continues from the last fit, but {', '.join(changed)} changed since: {name} had "
+            f"{[old.get(key) for key in changed]}, now {[new[key] for key in changed]}. Use warm_start=False."
         )
 
 
 def check_n_samples(n_samples: Any) -> None:
-    """Raise unless ``n_samples`` is a positive int."""
+    """Raise an error unless ``n_samples`` is a positive int."""
     if not isinstance(n_samples, Integral) or n_samples < 1:
-        raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}. Ask for at least one row.")
+        raise ValueError(f"n_samples must be an int >= 1, got {n_samples!r}. Draw at least one row.")
 
 
 def with_input_noise(source: Source, kind: str | None, level: float, likelihood: str) -> Source:
-    """Training rows of which recognition reads a noisy copy."""
+    """Add noise to what the encoder reads of the training rows."""
     if kind is None:
         return source
     if kind == "flip" and likelihood != "bernoulli":
         raise ValueError(
-            f"input_noise='flip' turns x into 1 - x and needs the Bernoulli likelihood, got {likelihood!r}. "
+            f"input_noise='flip' turns x into 1 - x, which needs the Bernoulli likelihood, got {likelihood!r}. "
             "Use input_noise='gaussian' or 'dropout'."
         )
     if kind != "gaussian" and level >= 1:

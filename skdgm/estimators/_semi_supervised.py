@@ -1,4 +1,4 @@
-"""What the classifiers of the M2 family share: labels to terms of the bound, and all prediction."""
+"""Base class of M2Classifier and M1M2Classifier: the terms of the objective, and prediction."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from skdgm.sources import Source, Subset
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
-# Classes with less than this share of q(y | x) are left out of a row's sum: it is below the sum's rounding.
+# Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
 NEGLIGIBLE = 1e-9
 
 
 class SemiSupervised(
     KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, DeepGenerative
 ):
-    """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on codes of rows.
+    """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on their latent codes.
 
-    An estimator gives the training source (``_training_source``) and the module that predicts (``_model``).
+    An estimator provides the training source (``_training_source``) and the module that predicts (``_model``).
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -53,8 +53,8 @@ class SemiSupervised(
     }
 
     classes_: np.ndarray
-    _max_pull: ClassVar[float] = 1.0  # on q(y | x), whatever the number of columns
-    _starts_linear: ClassVar[bool] = True  # q(y | x) begins as logistic regression
+    _max_pull: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
+    _starts_linear: ClassVar[bool] = True  # q(y | x) starts as logistic regression
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -62,21 +62,21 @@ class SemiSupervised(
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
-        """What the M2 is trained on: its rows, the number of their columns, and their likelihood."""
+        """Return the training data of the M2: its source, number of columns, and likelihood."""
 
     @abstractmethod
     def _epoch_context(self, context: Any) -> Any:
-        """The callback context whose subtasks are the M2's epochs."""
+        """Return the callback context whose subtasks are the epochs of the M2."""
 
     @property
     @abstractmethod
     def _model(self) -> Any:
-        """The module that predicts from X: it has q_y, code, decode, sample, log_joint, log_likelihood, elbo."""
+        """Module that predicts from X, with q_y, code, decode, sample, log_joint, log_likelihood, and elbo."""
 
     @property
     @abstractmethod
     def _n_fit_tasks(self) -> int:
-        """Number of subtasks of ``fit``'s callback context."""
+        """Number of subtasks in the callback context of ``fit``."""
 
     # --- fit ----------------------------------------------------------------------------------------------------
 
@@ -87,10 +87,10 @@ class SemiSupervised(
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Finite values; in [0, 1] under ``likelihood="bernoulli"``.
+            Values must be finite, and in [0, 1] under ``likelihood="bernoulli"``.
         y : array-like of shape (n_samples,)
-            Labels: integers, or strings in an object array. ``unlabeled_value``, None and NaN mark unlabeled rows. At
-            least one row must be labeled; all may be.
+            Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark
+            unlabeled rows. At least one row must be labeled; all rows may be.
 
         Returns
         -------
@@ -100,17 +100,17 @@ class SemiSupervised(
         Raises
         ------
         ValueError
-            For X that is not finite or outside a named likelihood's range; for y without a label, of a type that cannot
-            hold the marker, or with several columns; for a class prior or device that does not fit. The estimator is
-            then as it was before.
+            If X is not finite or outside the range of a named likelihood; if y has no label, a type that cannot hold
+            the marker, or several columns; if the class prior does not fit the classes; or if the device is not
+            available. The estimator is then left unchanged.
 
         Warns
         -----
         UserWarning
-            Where cells lie absurdly far from all others of their column, and where numbers given as ``class_prior``
-            contradict the unlabeled rows.
+            If cells are absurdly far from all others in their column, or if numbers given as ``class_prior`` contradict
+            the unlabeled rows.
         ConvergenceWarning
-            Where the fit ended at a bound clearly below that of independent columns.
+            If the fit ended at a bound clearly below that of independent columns.
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -142,7 +142,7 @@ class SemiSupervised(
         )
         self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
         class_shares.check(self.classes_, self.class_prior_)
-        if self.alpha == "auto" and self.class_weight is None:  # else it is J^alpha, or weighted
+        if self.alpha == "auto" and self.class_weight is None:  # otherwise the bound is J^alpha, or weighted
             self._warn_if_worse_than_constant(rows, len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
@@ -152,7 +152,7 @@ class SemiSupervised(
     # --- the class prior ----------------------------------------------------------------------------------------
 
     def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+        """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
         previous = getattr(self, "classes_", None)
         rows, targets = read_labeled(self, X, y)
         if isinstance(self.class_prior, dict):
@@ -162,7 +162,7 @@ class SemiSupervised(
         return rows, targets
 
     def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
-        """Give the module p(y), unless a warm start goes on from its estimate, and the shares of labels."""
+        """Set p(y) in the module, unless a warm start continues from its estimate, and the shares of the labels."""
         goes_on = self.warm_start and hasattr(self, "class_prior_") and is_estimated(self.class_prior)
         with np.errstate(divide="ignore"):
             log_prior, log_labeled = np.log(prior).astype(np.float32), np.log(labeled).astype(np.float32)
@@ -171,17 +171,17 @@ class SemiSupervised(
         self.module_.log_p_labeled.copy_(self._tensor(log_labeled))
 
     def _check_same_prior(self) -> None:
-        """Raise where a warm start meets another ``class_prior``."""
+        """Raise an error if a warm start gets another ``class_prior``."""
         known = getattr(self, "_fitted_prior", None) if self.warm_start else None
         if known is not None and repr(known) != repr(self.class_prior):
             raise ValueError(
-                f"warm_start=True goes on from the last fit, but class_prior changed since: had {known!r}, wanted "
+                f"warm_start=True continues from the last fit, but class_prior changed since: it was {known!r}, now "
                 f"{self.class_prior!r}. Use warm_start=False."
             )
         self._fitted_prior = self.class_prior
 
     def _label_tensors(self, targets: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Class indices and row weights on the device; an unlabeled row weighs 1."""
+        """Return class indices and row weights on the device; unlabeled rows have weight 1."""
         y = self._tensor(targets)
         if self.class_weight is None:
             return y, None
@@ -197,14 +197,14 @@ class SemiSupervised(
             "likelihood": likelihood,
             "linear_path": True,
             "clip_inputs": self._reads_clipped,
-            "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # set once the module is made
+            "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
 
     def _check_same_classes(self, previous: Any) -> None:
-        """Raise where a warm start would give the last fit's classes other labels."""
+        """Raise an error if a warm start gets other classes than the previous fit."""
         if self.warm_start and previous is not None and not np.array_equal(previous, self.classes_):
             raise ValueError(
-                f"warm_start=True goes on from classes {previous.tolist()}, got labels of {self.classes_.tolist()}. "
+                f"warm_start=True continues from classes {previous.tolist()}, got labels of {self.classes_.tolist()}. "
                 "Keep the classes, or use warm_start=False."
             )
 
@@ -225,7 +225,7 @@ class SemiSupervised(
         )
 
     def _start_classifier(self, source: Source, targets: np.ndarray) -> dict[str, float]:
-        """Let the linear part of q(y | x) begin as logistic regression on the labels; the rates that keep it there."""
+        """Start the linear part of q(y | x) as logistic regression on the labels; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled[:: max(1, len(labeled) // ROWS_FOR_START)]
         rng = Generator(self.device_).manual_seed(self._noise_seed)
@@ -234,7 +234,7 @@ class SemiSupervised(
         goes_on = self.warm_start and hasattr(self, "class_prior_")
         if self._starts_linear and len(np.unique(targets[labeled])) > 1 and not goes_on:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
-            weight = weight * (targets >= 0).sum() / len(x)  # the penalty stays that of so many labels
+            weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
             start = logistic_regression(x, targets[labeled], len(self.classes_), weight)
             self.module_.classifier.mlp.start_linear(*(self._tensor(part) for part in start))
         return rates_of_classifier(x)
@@ -242,10 +242,10 @@ class SemiSupervised(
     def _terms(
         self, source: Source, targets: np.ndarray, auto: AutoAlpha | None, random: np.random.RandomState
     ) -> tuple[list[Term], Term | None]:
-        """The parts of J^alpha, eqs. (8) and (9), and the held-out rows that validate the fit.
+        """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
 
-        Rows are held out of the bound alone, and from the larger of the two kinds: every label counts in the
-        classification. Under "auto" each row's bound and the labels' mean log q(y | x) count once.
+        Rows are held out of the bound only, labeled or unlabeled ones, whichever are more: every label counts in the
+        classification term. Under "auto", each row's bound and the labels' mean log q(y | x) count once.
         """
         n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
         if auto is None:
@@ -274,7 +274,7 @@ class SemiSupervised(
 
     def _unlabeled_term(self, name: str, source: Source, weight: float, pull: float = 1.0) -> Term:
         module, n_enumerated = self.module_, self.n_enumerated
-        # to find the classes that count, the CPU would have to wait for another device
+        # on another device, finding these classes would make the CPU wait
         negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
 
         def objective(batch, rng):
@@ -297,7 +297,7 @@ class SemiSupervised(
         def log_q_y(batch, rng):
             return module.log_q_y(batch.x, batch.y, batch.observed)
 
-        share = 0.0 if self.alpha == "auto" else None  # the history's bound is the model's, J^alpha's under a number
+        share = 0.0 if self.alpha == "auto" else None  # of the bound in the history: J^alpha if alpha is a number
         return [
             Term("labeled", of_bound, bound, weights.labeled, size),
             Term("classification", rows, log_q_y, weights.classification, size, share=share),
@@ -310,12 +310,12 @@ class SemiSupervised(
 
     @like_input
     def predict(self, X):
-        """The most probable class of each row.
+        """Predict the most probable class of each row.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values; in [0, 1] for ``likelihood="bernoulli"`` with ``proba_method="bayes"``.
+            Values must be finite, and in [0, 1] for ``likelihood="bernoulli"`` with ``proba_method="bayes"``.
 
         Returns
         -------
@@ -328,7 +328,7 @@ class SemiSupervised(
 
     @like_input
     def predict_proba(self, X):
-        """Class probabilities: q(y | x), or p(y | x) by importance weights under ``proba_method="bayes"``.
+        """Predict class probabilities: q(y | x), or importance-weighted p(y | x) under ``proba_method="bayes"``.
 
         Parameters
         ----------
@@ -373,13 +373,13 @@ class SemiSupervised(
         return self.n_importance_samples * len(self.classes_)
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy over the labeled rows of y.
+        """Compute the accuracy over the labeled rows of y.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Rows marked as unlabeled do not count.
+            Labels; unlabeled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -389,7 +389,7 @@ class SemiSupervised(
         Raises
         ------
         ValueError
-            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+            If no row is labeled. Use LabeledStratifiedKFold, whose test folds hold labeled rows only.
         """
         return score_labeled(self, X, y, sample_weight)
 
@@ -397,17 +397,17 @@ class SemiSupervised(
 
     @like_input
     def transform(self, X):
-        """Posterior means of the code, averaged over q(y | x).
+        """Encode rows as posterior means of the latent code, averaged over q(y | x).
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values.
+            Any finite values are allowed.
 
         Returns
         -------
         ndarray of shape (n_samples, n_components)
-            float32 for float32 X, else float64.
+            float32 for float32 X, otherwise float64.
         """
         self._check_fitted()
         rows, model = self._read(X), self._model
@@ -415,14 +415,14 @@ class SemiSupervised(
 
     @like_input
     def inverse_transform(self, Z, y=None):
-        """Decode codes to the decoder's mean, in the units of X.
+        """Decode latent codes to the mean of the decoder, in the units of X.
 
         Parameters
         ----------
         Z : array-like or torch.Tensor of shape (n_samples, n_components)
         y : label or array-like of shape (n_samples,), default=None
-            The class to decode each code as: ``inverse_transform(transform(X), y)`` shows X in the manner of class y.
-            None averages over p(y), ``class_prior_``.
+            Class with which to decode each code: ``inverse_transform(transform(X), y)`` shows X in the style of the row
+            but with class y. None averages over p(y), ``class_prior_``.
 
         Returns
         -------
@@ -434,18 +434,20 @@ class SemiSupervised(
 
     @like_input
     def score_samples(self, X):
-        """Importance-weighted lower bound (in expectation) on log p(x), the label summed out, in nats per row.
+        """Estimate log p(x), summed over labels, by an importance-weighted bound in nats per row.
+
+        The bound is a lower bound in expectation.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under ``likelihood="bernoulli"``; only 0/1 rows have a density there.
+            Values must be in [0, 1] under ``likelihood="bernoulli"``, where only 0/1 rows have a density.
 
         Returns
         -------
         ndarray of shape (n_samples,)
-            The density of X in its own units. Where "auto" chose Bernoulli, a cell out of range counts as the nearest
-            value in range, less 10 nats.
+            Log-density of X in its own units. Where "auto" chose Bernoulli, a cell out of range is scored as the
+            nearest value in range, minus 10 nats.
         """
         self._check_fitted()
         model, draws = self._model, self.n_importance_samples
@@ -455,7 +457,7 @@ class SemiSupervised(
 
     @like_input
     def elbo_samples(self, X):
-        """The bound -U(x) on log p(x), its expectation by ``n_importance_samples`` draws, in nats per row.
+        """Evidence lower bound -U(x) on log p(x), a mean over ``n_importance_samples`` draws, in nats per row.
 
         Parameters
         ----------
@@ -476,7 +478,7 @@ class SemiSupervised(
         ----------
         n_samples : int, default=1
         y : label or array-like of shape (n_samples,), default=None
-            The class of each row; None draws it from p(y), ``class_prior_``.
+            Class of each row; None draws it from p(y), ``class_prior_``.
         random_state : int, RandomState instance or None, default=None
 
         Returns
@@ -496,14 +498,14 @@ class SemiSupervised(
         return rows, self.classes_[indices]
 
     def _class_indices(self, y: Any, n: int) -> np.ndarray:
-        """Indices in ``classes_`` of one label for all rows, or of one label each."""
+        """Return indices into ``classes_`` of one label for all rows, or of one label for each row."""
         labels = np.asarray(as_host_array(y), dtype=None if not isinstance(y, (list, tuple)) else object).ravel()
         indices = {label: index for index, label in enumerate(self.classes_.tolist())}
         strangers = [label for label in labels.tolist() if label not in indices]
         if strangers:
             raise ValueError(f"y has {strangers[0]!r}, which is not among the classes {self.classes_.tolist()}.")
         if len(labels) not in (1, n):
-            raise ValueError(f"y has {len(labels)} labels for {n} rows. Give one label, or one for each row.")
+            raise ValueError(f"y has {len(labels)} labels for {n} rows. Pass one label, or one for each row.")
         return np.broadcast_to([indices[label] for label in labels.tolist()], n).astype(np.int64)
 
     @property

@@ -1,4 +1,4 @@
-"""The estimator of M1+SVM: any scikit-learn classifier on the codes of a variational auto-encoder."""
+"""M1+SVM as an estimator: any scikit-learn classifier on the latent codes of a variational auto-encoder."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 
 
 def inner_has(method: str) -> Any:
-    """Condition for a method that only some inner estimators have."""
+    """Return the condition for a method that only some inner estimators have."""
 
     def check(self: M1Classifier) -> bool:
         getattr(getattr(self, "estimator_", None) or self.estimator or SVC(), method)
@@ -52,65 +52,75 @@ class M1Classifier(
     MetaEstimatorMixin,
     BaseEstimator,
 ):
-    """Semi-supervised classifier by a scikit-learn estimator on the codes of a VAE (M1+SVM).
+    """Semi-supervised classifier: a scikit-learn estimator on the latent codes of a VAE (M1+SVM).
 
-    A VAE learns q(z | x) from all rows, labeled or not; the inner estimator learns the labels from the codes.
+    A VAE learns the encoder q(z | x) from all rows, labeled and unlabeled. The inner estimator learns the labels from
+    the latent codes.
 
     Parameters
     ----------
     estimator : classifier or None, default=None
-        Learns from the codes; cloned. None is ``SVC(break_ties=True)``, which has no ``predict_proba``: for that give
-        ``CalibratedClassifierCV(SVC())``. Searches set its parameters as ``estimator__C`` where one is given.
+        Classifier that is trained on the codes; it is cloned. None is ``SVC(break_ties=True)``, which has no
+        ``predict_proba``: for probabilities, give ``CalibratedClassifierCV(SVC())``. If an estimator is given, searches
+        can set its parameters, for example ``estimator__C``.
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
-        Cloned and fitted on all rows; a ``FrozenEstimator(vae)`` is used as it is, so that a search does not fit it
-        again. None is ``VAE(kl_warmup=1.0, max_iter=100)``, seeded from ``random_state``: the KL warms up to the very
-        end, which keeps more dimensions alive and the classes further apart than the best density does.
+        VAE that encodes the rows. It is cloned and fitted on all rows, labeled and unlabeled. A ``FrozenEstimator`` of
+        a fitted VAE is used as it is, so a search does not fit it again.
+
+        None is ``VAE(kl_warmup=1.0, max_iter=100)``, seeded from ``random_state``. Its KL term warms up until the last
+        epoch, which keeps more latent dimensions active, and the classes further apart, than the best density does.
 
     n_draws : int or None, default=None
-        Train the inner estimator on this many draws from q(z | x) for each labeled row instead of on its mean. Some 20
-        help where labels are few and the posterior is wide; training takes as many times longer. Prediction always
-        reads the mean.
+        Number of draws from q(z | x) per labeled row on which to train the inner estimator. None trains it on the
+        posterior means. About 20 draws help if labels are few and the posterior is wide; training takes as many times
+        longer. Prediction always uses the means.
 
     active_threshold : float, default=0.1
-        Code dimensions whose posterior means have a standard deviation above this are the features, in [0, inf). The
-        others are inactive: they carry nothing, and draws from them would be noise. If none is above, all are kept.
+        Standard deviation above which a latent dimension of the encoder is active, in [0, inf); it is that of the
+        posterior means over the training rows. The classifier uses the active dimensions only, or all if none is
+        active.
+
+        Inactive dimensions carry no information, and draws from them would be noise.
 
     fit_on : {"auto", "labeled", "all"}, default="auto"
-        Rows the inner estimator is trained on. "auto" is all rows for estimators that read unlabeled rows themselves
-        (those of ``sklearn.semi_supervised`` and any with a parameter ``unlabeled_value``), else the labeled ones. With
-        all rows the inner estimator sees the labels as indices in ``classes_``, and -1.
+        Rows on which to train the inner estimator. "auto" is all rows for estimators that can use unlabeled rows (those
+        of ``sklearn.semi_supervised``, and any with a parameter ``unlabeled_value``), otherwise the labeled rows. With
+        all rows, the inner estimator gets labels as indices into ``classes_``, and -1 for unlabeled rows.
 
     unlabeled_value : int, float, str or None, default=-1
-        Marks unlabeled rows in y; None, NaN and pandas.NA do beside it. None: every row is labeled.
+        Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
+        parameter is None, every row must be labeled.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds the draws, and encoder and estimator where they have no ``random_state`` of their own.
+        Seeds everything random in ``fit``.
+
+        An encoder or estimator with a ``random_state`` of its own keeps it.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; never the marker.
+        Class labels, sorted, without the marker of unlabeled rows.
     encoder_ : VAE
         The fitted encoder.
     estimator_ : classifier
         The fitted inner estimator.
     active_ : ndarray of shape (n_active,)
-        Places of the code dimensions that are features.
+        Indices of the active latent dimensions of the encoder.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
     See Also
     --------
-    TransductiveSVC : An inner estimator that uses the unlabeled codes too (M1+TSVM).
+    TransductiveSVC : An inner estimator that also uses the codes of unlabeled rows (M1+TSVM).
     M1M2Classifier : A generative model of the labels on the same codes.
 
     Notes
     -----
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows. Codes are not standardized: their unequal
-    spread carries information. Warnings of ``fit`` are those of the encoder: of cells absurdly far from all others, and
-    of a fit that has learned nothing.
+    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows. Latent codes are not standardized, because
+    their unequal spread carries information. ``fit`` gives the warnings of the encoder: of cells absurdly far from all
+    others, and of a fit that has learned nothing.
 
     References
     ----------
@@ -161,16 +171,17 @@ class M1Classifier(
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, **fit_params):
-        """Fit the encoder to all rows and the inner estimator to their codes.
+        """Fit the encoder to all rows, and the inner estimator to their latent codes.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Labels; ``unlabeled_value``, None and NaN mark unlabeled rows.
+            Labels; ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark unlabeled rows.
         **fit_params : dict
-            Routed to the inner estimator's ``fit`` (needs ``enable_metadata_routing=True``); arrays with one entry per
-            row of X are cut and repeated along with the rows it is trained on.
+            Metadata for the ``fit`` of the inner estimator; routing needs ``enable_metadata_routing=True``. Arrays with
+            one entry per row of X are reduced to the rows on which the inner estimator is trained, and repeated as
+            these are.
 
         Returns
         -------
@@ -180,8 +191,8 @@ class M1Classifier(
         Raises
         ------
         ValueError
-            As the encoder's ``fit``; for y without a label or of a type that cannot hold the marker. The estimator is
-            then as it was before.
+            As for the ``fit`` of the encoder; also if y has no label or a type that cannot hold the marker. The
+            estimator is then left unchanged.
         """
         with unchanged_on_error(self):
             routed = process_routing(self, "fit", **fit_params) if fit_params else None
@@ -210,7 +221,7 @@ class M1Classifier(
     def _training_codes(
         self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the rows the inner estimator sees, drawn ones repeated, and their features."""
+        """Return the indices of the rows for the inner estimator, repeated for each draw, and their features."""
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
@@ -232,7 +243,7 @@ class M1Classifier(
 
     @like_input
     def transform(self, X):
-        """Posterior means E_q[z | x] of the active dimensions: the features that the inner estimator reads.
+        """Encode rows as posterior means E_q[z | x] of the active dimensions, the features of the inner estimator.
 
         Parameters
         ----------
@@ -263,14 +274,14 @@ class M1Classifier(
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        codes = self._codes(X)  # first: it says when the estimator is not fitted
+        codes = self._codes(X)  # first, because it raises NotFittedError
         predicted = self.estimator_.predict(codes)
         return self.classes_[predicted] if self._sees_indices else predicted
 
     @available_if(inner_has("predict_proba"))
     @like_input
     def predict_proba(self, X):
-        """Class probabilities of the inner estimator.
+        """Predict class probabilities with the inner estimator.
 
         Parameters
         ----------
@@ -302,7 +313,7 @@ class M1Classifier(
     @available_if(inner_has("decision_function"))
     @like_input
     def decision_function(self, X):
-        """Decision function of the inner estimator.
+        """Evaluate the decision function of the inner estimator.
 
         Parameters
         ----------
@@ -316,13 +327,13 @@ class M1Classifier(
         return self.estimator_.decision_function(codes)
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy over the labeled rows of y.
+        """Compute the accuracy over the labeled rows of y.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Rows marked as unlabeled do not count.
+            Labels; unlabeled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -332,12 +343,12 @@ class M1Classifier(
         Raises
         ------
         ValueError
-            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+            If no row is labeled. Use LabeledStratifiedKFold, whose test folds hold labeled rows only.
         """
         return score_labeled(self, X, y, sample_weight)
 
     def get_metadata_routing(self):
-        """Say which metadata goes where.
+        """Return the routing of metadata.
 
         Returns
         -------
@@ -354,7 +365,7 @@ class M1Classifier(
 
 
 def seeded(estimator: Any, random: np.random.RandomState) -> Any:
-    """The estimator, with a seed where it has a ``random_state`` that is None."""
+    """Set a seed for every ``random_state`` of the estimator that is None; return the estimator."""
     params = estimator.get_params(deep=True)
     seeds = {
         name: int(random.randint(np.iinfo(np.int32).max)) for name in sorted(params) if is_seed(name, params[name])
@@ -363,17 +374,17 @@ def seeded(estimator: Any, random: np.random.RandomState) -> Any:
 
 
 def is_seed(name: str, value: Any) -> bool:
-    """Whether a parameter asks for a seed."""
+    """Tell whether a parameter needs a seed."""
     return value is None and (name == "random_state" or name.endswith("__random_state"))
 
 
 def callbacks_passed_on(context: Any, estimator: Any) -> Any:
-    """The context to fit an inner estimator in: with callbacks where it knows them."""
+    """Return the context in which to fit the inner estimator, with callbacks if it supports them."""
     return context.propagate_callback_context(estimator) if hasattr(estimator, "set_callbacks") else nullcontext()
 
 
 def along(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:
-    """Metadata for the rows at ``indices``: entries with one value per row are cut and repeated alike."""
+    """Select metadata for the rows at ``indices`` from entries with one value per row; keep other entries."""
     return {name: np.asarray(value)[indices] if _per_row(value, n_rows) else value for name, value in params.items()}
 
 

@@ -1,4 +1,4 @@
-"""The estimator of M2: the generative semi-supervised classifier."""
+"""M2 as an estimator: the generative semi-supervised classifier."""
 
 from __future__ import annotations
 
@@ -13,210 +13,254 @@ from skdgm.sources import Source
 
 
 class M2Classifier(SemiSupervised):
-    r"""Semi-supervised classifier by a generative model of class and style (M2).
+    r"""Semi-supervised classifier: a generative model of class and style (M2).
 
-    The model draws a class, a style and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`; recognition is
-    :math:`q(y, z | x) = q(y | x)\, q(z | x, y)`. Labeled rows raise :math:`-L(x, y) \le \log p(x, y)`, unlabeled ones
-    :math:`-U(x) = \sum_y q(y | x)(-L(x, y)) + H(q(y | x)) \le \log p(x)` with the label summed out, and :math:`\alpha
-    \log q(y | x)` lets the classifier learn from the labels directly. q(y | x) is a linear map plus an MLP that begins
-    near 0: with nothing else to say it is a logistic regression.
+    The model draws a class, a style, and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`. The encoder is
+    :math:`q(y, z | x) = q(y | x)\, q(z | x, y)`. Fitting maximizes the bound :math:`-L(x, y) \le \log p(x, y)` for
+    labeled rows, and :math:`-U(x) = \sum_y q(y | x)(-L(x, y)) + H(q(y | x)) \le \log p(x)`, which sums over the label,
+    for unlabeled rows. The classification term :math:`\alpha \log q(y | x)` lets the classifier learn from the labels
+    directly. q(y | x) is a linear map plus an MLP whose output starts near 0: unless the data ask for more, it is a
+    logistic regression.
 
     Parameters
     ----------
     n_components : int, default=10
-        Dimensions of the style code z, at least 1. What they hold is what the class does not tell (style). Too many
-        cost time more than quality.
+        Number of latent dimensions, at least 1. Dimensions that the data do not need become inactive: their posterior
+        stays at the prior. Too many dimensions therefore cost mainly time.
+
+        The latent code z holds what the class does not determine: the style.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
-        Hidden layers of q(y | .), q(z | ., y) and, mirrored, of the decoder. Larger layers fit finer structure and
-        take longer.
+        Sizes of the hidden layers of each encoder network, from its input upward. Larger layers fit finer structure and
+        take longer to train. An empty sequence makes the network affine.
+
+        The encoder networks are those of q(y | x) and q(z | x, y). The decoder mirrors them.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
-        Applied after each hidden layer. "softplus" is the paper's; with "relu" the labels spread in far fewer epochs.
+        Activation function of the hidden layers.
+
+        The paper uses "softplus"; with "relu" the labels spread in far fewer epochs.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        p(x | y, z). "auto" decides column by column: Bernoulli, never standardized, for a column of only 0 and 1, else
-        Gaussian. Gray images are Bernoulli throughout: of the columns that are not 0/1-only all values lie in [0, 1],
-        at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
-        tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
-        probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
-        it; both standardize columns, by median and a robust standard deviation. Cells out of range are
-        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
-        10 nats.
+        Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
+        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
+        Bernoulli. These are tables whose columns with other values than 0 and 1 lie in [0, 1], have at least a third of
+        their cells at exactly 0 or 1, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell out of
+        range is scored as the nearest value in range, minus 10 nats.
+
+        A name applies to all columns, and makes cells out of range an error. "bernoulli" needs X in [0, 1] and reads a
+        gray value as the probability of a 1. "gaussian" learns one variance per column; "gaussian_heteroscedastic" lets
+        the decoder predict it. Both standardize columns by their median and a robust standard deviation; Bernoulli
+        columns are never standardized.
 
     dynamic_binarization : bool, default=False
-        Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
-        expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
-        too, as the original authors did; noisier steps, a mild regularizer.
+        Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
+        Bernoulli. The draws make steps noisier and regularize mildly.
+
+        If False, the encoder reads the gray rows, and the bound is its exact expectation over the 0/1 rows drawn from
+        them. If True, the encoder reads the drawn rows, too, as in the original authors' code.
 
     alpha : float or "auto", default="auto"
-        What the labels weigh against the bound in the gradient of q(y | x). "auto": each row's bound counts once, the
-        labels' mean log q(y | x) counts 1, the bound's gradient into q(y | x), and that alone, is multiplied by
-        5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) then begins as logistic regression on the
-        labels, and its weights have L2 penalties instead of ``weight_prior``: those of the linear part and of the
-        hidden layers as in LogisticRegression with C=1, those of the output layer 4 times as large (a quarter of all
-        but the linear part's for gray images). A number in [0, inf) is eq. (9)'s, the weight
-        of log q(y | x) under ``alpha_normalization``: larger trusts the few labels more, smaller the structure of the
-        unlabeled rows. (Not the L2 penalty that MLPClassifier calls alpha.)
+        Weight of the classification term, the mean log q(y | x) of the labeled rows, relative to the bound. Larger
+        values trust the few labels more, smaller ones the structure of the unlabeled rows.
+
+        "auto" does not let the number of columns outweigh the labels. The bound of each row counts once, and the
+        classification term counts 1. The gradient of the bound with respect to q(y | x), and only this gradient, is
+        multiplied by 5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) starts as logistic regression
+        on the labels, and its weights have L2 penalties instead of ``weight_prior``. Those of the linear part and of
+        the hidden layers are as in ``LogisticRegression(C=1)``, that of the output layer is 4 times as large; for gray
+        images, all but that of the linear part are a quarter of this.
+
+        A number in [0, inf) is the weight of log q(y | x) in eq. (9) of [1]_, scaled according to
+        ``alpha_normalization``. (It is not the L2 penalty that MLPClassifier calls alpha.)
 
     alpha_normalization : {"paper", "balanced"}, default="balanced"
-        Only for a number as ``alpha``. "paper" is J^alpha literally: each row's bound counts once, and the labels' mean
-        log q(y | x) counts alpha times the number of rows. "balanced" gives the mean bounds of labeled and of unlabeled
-        rows the same weight, and raises that of the labels alike: it holds on to few labels where the bound of a row is
-        large (images).
+        How to scale a number given as ``alpha``. "paper" is the objective J^alpha of eq. (9) as written: the bound of
+        each row counts once, and the mean log q(y | x) of the labeled rows counts alpha times the number of rows.
+        "balanced" gives the mean bounds of labeled and unlabeled rows the same weight, and raises the weight of log q(y
+        | x) in the same proportion as that of the labeled rows: few labels keep their influence where the bound of a
+        row is large (images).
 
     class_prior : {"estimated", "uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="estimated"
-        p(y), the classes' shares among all rows. q(y | x) is a posterior under it: where labels were drawn in other
-        shares, the term that teaches q(y | x) the labels makes up for that. A share that is far off costs accuracy and
+        Shares p(y) of the classes among all rows. q(y | x) is the posterior under this prior; if the labels were drawn
+        in other shares, the classification term corrects for that. A share that is far off costs accuracy and
         calibration.
 
-        - "estimated": from what q(y | x) finds among the unlabeled rows, anew before each epoch, pulled toward the
-          labels' shares [2]_. For labels drawn evenly from each class, at random, or by hand, as long as the labeled
-          rows of a class are like its unlabeled ones. Without unlabeled rows it is "empirical".
-        - "empirical": the labels' shares. For many labels that were drawn at random; the shares of 20 labels are easily
-          off by 0.1. With labels drawn evenly it treats the classes as equally large; with labels picked by hand it is
-          right only if they were picked in proportion to the classes.
-        - "uniform": all equal. For classes that are known to be about equally large, however the labels were drawn.
-        - array-like, in the order of ``classes_``, or dict by label: given (positive, sum 1). The best choice if the
-          shares are known, however the labels were drawn. A dict has to name every class that has a label, and may name
-          classes that have none yet: they are in ``classes_`` and in ``predict_proba``, unlabeled rows may be theirs,
-          and for labeled rows they are wrong answers.
+        - "estimated": computed again before each epoch from q(y | x) on the unlabeled rows, and pulled toward the
+          shares of the labels [2]_. It suits labels drawn evenly from each class, at random, or by hand, as long as the
+          labeled rows of a class resemble its unlabeled rows. Without unlabeled rows it is "empirical".
+        - "empirical": the shares of the labels. It suits many labels drawn at random; the shares of 20 labels are
+          easily off by 0.1. With labels drawn evenly it treats the classes as equally large; with labels picked by hand
+          it is right only if they were picked in proportion to the classes.
+        - "uniform": equal shares. It suits classes that are known to be about equally large, however the labels were
+          drawn.
+        - array-like in the order of ``classes_``, or dict by label: the given shares, positive and with sum 1. It is
+          the best choice if the shares are known, however the labels were drawn. A dict must name every class that has
+          a label, and may name classes without labels. These are in ``classes_`` and in ``predict_proba``; unlabeled
+          rows may belong to them, labeled rows never do.
 
-        Except for "estimated", ``fit`` warns where q(y | x) finds quite other shares among the unlabeled rows: more
-        than a fifth of them would have to change class.
+        If shares are given, ``fit`` warns when q(y | x) finds very different shares among the unlabeled rows: more than
+        two fifths of these rows would have to change class.
 
     class_weight : dict, "balanced" or None, default=None
-        Weights of labeled rows by class, as everywhere in scikit-learn. They change what training maximizes, not the
-        class prior.
+        Weights of the labeled rows by class, as in scikit-learn. They change what training maximizes, not the class
+        prior.
 
     labeled_batch_size : int or "auto", default="auto"
-        Labeled rows per step, beside the unlabeled ones. "auto" takes all up to 100; where most rows are labeled, as
-        many as ``batch_size="auto"`` would.
+        Number of labeled rows per step, in addition to the unlabeled rows. "auto" is all of them up to 100; if most
+        rows are labeled, it is what ``batch_size`` gives for the labeled rows.
 
     n_enumerated : int or None, default=None
-        None sums unlabeled rows' labels over all classes, exactly. An integer sums over that many most probable classes
-        and draws one of the rest: unbiased, noisier, and cheaper by about n_classes / (n_enumerated + 1).
+        Number of classes over which training sums the label of an unlabeled row. None sums over all classes, exactly.
+        An integer sums over that many most probable classes and samples one of the others: this is unbiased, noisier,
+        and cheaper by a factor of about n_classes / (n_enumerated + 1).
 
     proba_method : {"classifier", "bayes"}, default="classifier"
-        "classifier" predicts by q(y | x), fast. "bayes" by p(y | x) from importance-weighted p(x | y) p(y): some
-        ``n_importance_samples`` times slower, often better calibrated.
+        Probabilities to predict with. "classifier" uses q(y | x), which is fast. "bayes" uses p(y | x) from
+        importance-weighted estimates of p(x | y) p(y), which takes about ``n_importance_samples`` times longer and is
+        often better calibrated.
 
     unlabeled_value : int, float, str or None, default=-1
-        Marks unlabeled rows in y; None, NaN and pandas.NA do beside it. None: every row is labeled.
+        Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
+        parameter is None, every row must be labeled.
 
     weight_prior : float or None, default=1.0
-        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
-        Under ``alpha="auto"`` q(y | x) has penalties of its own instead.
+        Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
+        shrink the weights more. None is no prior.
+
+        Under ``alpha="auto"``, the classifier q(y | x) has L2 penalties of its own instead.
 
     kl_warmup : int or float, default=0
-        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
-        none. A warm-up lets the code take over what the class should tell, so that there is none by default.
+        Number of epochs over which the weight of the KL term rises linearly to 1. A float in [0, 1] is a share of
+        ``max_iter``; 0 is no warm-up.
+
+        A warm-up lets the latent code explain what the class should explain, so the default is none.
 
     learning_rate_init : float, default=0.005
-        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
-        rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
+        Initial learning rate of Adam, in (0, inf). If it is too large, training diverges: an epoch with non-finite
+        values is rolled back and run again at half the rate.
+
+        The variances of Gaussian columns, one number per column for all rows, are learned at 30 times this rate.
 
     learning_rate : {"linear", "cosine", "constant"}, default="linear"
-        Schedule: "linear" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
-        ``early_stopping`` come on top.
+        Schedule of the learning rate. "linear" keeps it constant for half of the epochs and then lowers it linearly to
+        a hundredth, "cosine" lowers it along a cosine to a hundredth, and "constant" keeps it.
+
+        ``early_stopping="auto"`` may cut the rate in addition.
 
     batch_size : int or "auto", default="auto"
-        Unlabeled rows per step. An epoch has as many steps as a pass over all rows, labeled and unlabeled, takes.
-        "auto" takes a twelfth, between 32 and 500. Larger is faster per epoch and makes fewer steps.
+        Number of rows per step. "auto" is a twelfth of the rows, but at least 32 and at most 500. Larger batches make
+        an epoch faster, with fewer steps.
+
+        The number counts unlabeled rows. An epoch has as many steps as a pass over all rows, labeled and unlabeled,
+        takes.
 
     max_iter : int, default=70
-        Epochs at most, at least 1. Reaching it is a normal end.
+        Maximum number of epochs, at least 1. Reaching it is a normal end of training.
 
     tol : float, default=1e-4
-        Least gain of the validation bound, in nats per row, that counts as a rise.
+        Smallest rise of the validation score, in nats per row, that counts as progress.
 
     n_iter_no_change : int, default=20
-        Epochs without such a gain before the rate is cut, or training stops; see ``early_stopping``.
+        Number of epochs without such progress after which ``early_stopping`` takes effect.
 
     early_stopping : bool or "auto", default="auto"
-        Whether ``validation_fraction`` of the unlabeled rows (of the labeled ones where these are more) is held out to
-        judge the fit by their bound. They are held out of the bound only: every label takes part in the term that
-        teaches q(y | x) the labels. "auto" holds rows out from 50 rows on, labeled and unlabeled together. Where their
-        bound has stopped rising, the best weights come back and training goes on at 0.3 times the rate; after three
-        such cuts it ends. With fewer rows none is held out, and the variances of Gaussian columns get a prior that
-        counts as one row instead. True holds rows out of any table, and training ends the first time that their bound
-        has stopped rising, with the best weights. False holds none out and trains for ``max_iter`` epochs.
+        Whether to hold out ``validation_fraction`` of the rows and judge training by their bound. "auto" holds rows out
+        if there are at least 50. When their bound stops rising, training returns to the best weights and continues at
+        0.3 times the learning rate; after three such cuts it ends. With fewer than 50 rows, no row is held out, and the
+        learned variances of Gaussian columns get a prior that counts as one row. True holds rows out of a table of any
+        size, and training ends with the best weights the first time that the bound stops rising. False holds no rows
+        out and trains for ``max_iter`` epochs.
+
+        The 50 rows are labeled and unlabeled together. Held-out rows are unlabeled; they are labeled if there are more
+        of these ("auto") or if no row is unlabeled (True). They are held out of the bound only: every label counts in
+        the classification term.
 
     validation_fraction : float, default=0.1
-        Share of those rows that is held out, in (0, 1).
+        Share of the rows to hold out, in (0, 1).
+
+        It is a share of the unlabeled rows, or of the labeled rows if these are the ones held out.
 
     warm_start : bool, default=False
-        Go on from the last fit's weights, likelihoods and scales instead of new ones.
+        Whether ``fit`` continues from the previous fit: it keeps the weights, likelihoods, and scales instead of
+        starting anew.
 
     verbose : int or bool, default=False
-        Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
+        Whether to print a line per epoch. For a progress bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
 
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+        Device to compute on: "cpu", "cuda", "cuda:1", and so on. "auto" is the first GPU if there is one, otherwise the
+        CPU.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the linear layers while training; all else is float32. "auto" is bfloat16 where the device has
-        units for it and batch and layers hold at least 256, so that it pays; else float32.
+        Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
+        device computes it in hardware and the batch and all layers hold at least 256, where it pays; otherwise float32.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+        Seeds everything random in ``fit``.
+
+        The same seed, machine, versions, and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Draws per row and class in ``score_samples`` and for ``proba_method="bayes"``. More tighten the bound and take
+        Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
+
+        The draws are per row and class, in ``score_samples``, ``elbo_samples``, and under ``proba_method="bayes"``.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; never the marker.
+        Class labels, sorted, without the marker of unlabeled rows.
     module_ : torch.nn.Module
         The trained networks, in evaluation mode.
     likelihood_ : str
-        The likelihood of all columns, "mixed" where they differ.
+        Likelihood of the columns of X, "mixed" if they differ.
     likelihoods_ : list of named tuples (column, likelihood, reason)
-        The likelihood of each column, and why it was chosen. Columns have their names where X had some, else their
-        places.
+        Likelihood of each column of X, and why it was chosen. Columns are given by name if X has column names,
+        otherwise by index.
     class_prior_ : ndarray of shape (n_classes,)
-        p(y) in the order of ``classes_``: the last estimate, or what was given.
+        p(y) in the order of ``classes_``: the last estimate, or the given shares.
     alpha_ : float
-        The weight of the labels, in the sense of eq. (9), in what q(y | x) learns: ``alpha``, or for "auto" the inverse
-        of the factor on the bound's gradient into q(y | x).
+        Weight of the labels in the training of q(y | x), in the sense of eq. (9): ``alpha``, or for "auto" the inverse
+        of the factor on the gradient of the bound with respect to q(y | x).
     device_ : str
-        Where the module lies.
+        Device that holds the module.
     n_iter_ : int
-        Epochs run.
+        Number of epochs that were run.
     history_ : dict of str to list of float
-        Per epoch, in nats per row: "unlabeled_reconstruction", "unlabeled_kl", "unlabeled_label", the same for
-        "labeled", "classification", the labels' mean log q(y | x), and "bound": their sum by eq. (8) with the KL at
-        weight one, by eq. (9) for a number as ``alpha``. Under ``alpha="auto"`` or a warm-up "objective" beside it,
-        what training maximizes: the labels' term counts there, and the warm-up.
+        Terms of the bound per epoch, in nats per row.
+
+        "unlabeled_reconstruction", "unlabeled_kl", and "unlabeled_label", the same for "labeled", and "classification",
+        the mean log q(y | x) of the labeled rows. "bound" is their sum by eq. (8) with the KL at weight one, or by eq.
+        (9) for a number as ``alpha``. Under ``alpha="auto"`` or a warm-up, "objective" is what training maximizes: it
+        includes the classification term and the warm-up.
     loss_curve_ : list of float
-        Minus the bound per epoch.
+        Negative bound per epoch.
     validation_scores_ : list of float or None
-        Bound of the rows held out per epoch, in nats per row; None where none was held out.
+        Bound of the held-out rows per epoch, in nats per row; None if no rows were held out.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
     See Also
     --------
-    M1M2Classifier : The same on the codes of a VAE: fewer labels needed on images.
-    M1Classifier : Any scikit-learn classifier on the codes of a VAE.
+    M1M2Classifier : The same model on the latent codes of a VAE, which needs fewer labels on images.
+    M1Classifier : Any scikit-learn classifier on the latent codes of a VAE.
 
     Notes
     -----
-    Log-likelihoods are in nats per row. An epoch costs about n_classes times a VAE's until q(y | x) is certain: on a
-    CPU, classes that weigh less than the rounding of a row's sum (1e-9) are left out of it. ``cross_val_score`` and
-    ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and ``scoring=make_labeled_scorer("accuracy")`` where y holds
-    unlabeled rows: plain ones count these as wrong.
+    Log-likelihoods are in nats per row. An epoch takes about n_classes times as long as that of a VAE. On a CPU it gets
+    faster as q(y | x) becomes certain: classes with a probability below 1e-9, the rounding of a row's sum, are left
+    out. ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
+    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows: other scorers count these as wrong.
 
-    The encoder and q(y | x) read standardized columns through a smooth clip from 5 scales on, so that no cell outweighs
-    all others; densities are those of the row as it is, in the units of X.
+    The encoder and q(y | x) read standardized columns through a smooth clip that sets in at 5 scales, which keeps a
+    single cell from outweighing all others. Densities are those of the unclipped row, in the units of X.
 
-    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
-    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. The fit leaves them out. Another says that numbers given as
-    ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"`` a ConvergenceWarning says that a fit of 30
-    epochs or more ended at a bound clearly below that of independent columns.
+    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. ``fit`` also gives a UserWarning if numbers given as
+    ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"``, it gives a ConvergenceWarning if it ran for
+    at least 30 epochs and ended at a bound clearly below that of independent columns.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""The estimator of layer-wise training: binary auto-encoders trained one at a time, an RBM on top."""
+"""Layer-wise training as an estimator: binary auto-encoders, trained one after another, and an RBM on top."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import History, Term
 
-# Rows times codes up to which ``fit`` itself computes a layer's upper bound: beyond, EM takes longer than training.
+# ``fit`` computes the upper bound of a layer up to this many rows times codes: beyond, EM takes longer than training.
 MAX_CELLS_IN_FIT = 1 << 23
 
 
@@ -48,177 +48,219 @@ class StackedAutoencoder(
     r"""Deep generative model of binary codes, trained layer by layer: auto-encoders below, an RBM on top.
 
     The model is :math:`p(x) = \sum p(x | h_1)\, p(h_1 | h_2) \cdots p_{RBM}(h_{L-1}, h_L)`. Each layer is trained as an
-    auto-encoder :math:`x \to h \to x` on samples of the codes of the one below; what it can be worth under the best
-    conceivable upper layers is known before these exist,
+    auto-encoder :math:`x \to h \to x` on samples of the codes of the layer below. The likelihood that it can reach
+    under the best possible upper layers is bounded before these exist,
 
     .. math:: U = \max_Q E_{x \in D} \log \sum_h p(x | h)\, Q(h)
               \ge E_{x \in D} \log \sum_h p(x | h)\, q_D(h), \quad q_D(h) = E_{x \in D}\, q(h | x),
 
-    so that a layer is chosen before the next one is trained.
+    and each layer can be chosen before the next one is trained.
 
     Parameters
     ----------
-    n_components : int, sequence of int, or "auto", default=(200, 50)
-        Hidden units of the layers from X upward, each at least 1; the last is the RBM's, and an int is the RBM alone.
-        Lower layers of at most 15 units give exact densities. "auto" grows the stack: among layers of a half and a
-        quarter of the width below it takes the one of the best bound, as long as this bound beats, by two standard
-        errors over ``validation_fraction`` of the rows, the likelihood of the best RBM in its place (of the width
-        below, or half of it); five layers at most. The rows held out are not trained on.
+    n_components : int, sequence of int or "auto", default=(200, 50)
+        Numbers of hidden units of the layers from X upward, each at least 1. The last layer is the RBM; an int is the
+        RBM alone. Densities are exact if every lower layer has at most 15 units.
+
+        "auto" grows the stack. At each level it trains lower layers of a half and a quarter of the width below, and
+        RBMs of that width and of half of it. If the best bound of a lower layer exceeds the likelihood of the best RBM
+        by two standard errors, this layer is kept, and the next level follows. Otherwise the best RBM ends the stack,
+        which has at most five layers. Bounds and likelihoods are those of held-out rows, ``validation_fraction`` of
+        all, that are not trained on.
 
     inference : {"rich", "vanilla", "rbm"}, default="rich"
-        How the layers below the top recognize codes. "rich": :math:`x \to h' \to h \to x`, where ``hidden_layer_sizes``
-        stand between, with weights of its own; q is no part of the generative model, so that its size does not make
-        that one overfit. "vanilla": :math:`x \to h \to x`, with the transposed weights of the model. "rbm": each layer
-        is an RBM, the stacked RBMs of deep belief networks.
+        How the layers below the top encode. "rich": :math:`x \to h' \to h \to x`, where the encoder has hidden layers
+        (``hidden_layer_sizes``) and weights of its own. The encoder is not part of the generative model, so its size
+        does not make that model overfit. "vanilla": :math:`x \to h \to x`, where the encoder has the transposed weights
+        of the model. "rbm": each layer is an RBM, as in deep belief networks.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
-        Layers h' of the "rich" recognition; larger ones recognize codes better and take longer.
+        Sizes of the hidden layers of each encoder network, from its input upward. Larger layers fit finer structure and
+        take longer to train. An empty sequence makes the network affine.
+
+        Only for ``inference="rich"``: they are the layers h' between x and h.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
-        Applied after each h'.
+        Activation function of the hidden layers.
 
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
-        p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1], a gray value is the probability of a 1.
-        "gaussian" learns one variance per column and standardizes X, by median and a robust standard deviation.
-        "auto" is Bernoulli for tables of only 0 and 1 and for gray images, else Gaussian throughout: for a table of
-        both kinds of columns, too. A gray image: of the columns that are not 0/1-only all values lie in [0, 1], at
-        least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. Cells out of range are
-        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
-        10 nats. Upper layers are binary.
+        Distribution p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1] and reads a gray value as the
+        probability of a 1. "gaussian" learns one variance per column, and standardizes columns by their median and a
+        robust standard deviation. A name makes cells out of range an error. Upper layers are always binary.
+
+        "auto" is Bernoulli for tables of only 0 and 1 and for gray images. It is Gaussian for all other tables, also
+        those with both kinds of columns. Tables of gray images are those whose columns with other values than 0 and 1
+        lie in [0, 1], have at least a third of their cells at exactly 0 or 1, and take at most 256 distinct values.
+        Where "auto" chose Bernoulli, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
     dynamic_binarization : bool, default=False
-        Only with the Bernoulli likelihood: draw 0/1 rows from gray ones anew at each visit.
+        Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
+        Bernoulli. The draws make steps noisier and regularize mildly.
 
     input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default=None
-        Denoising: noise on what auto-encoders read, while they reconstruct the clean row. "flip" turns cells from x to
-        1 - x, "dropout" reads 0 for them, "gaussian" adds normal noise; "auto" is "flip" for binary rows, else
-        "gaussian". RBMs do without.
+        Noise on the cells that the encoder reads during training; the bound still scores the clean row. Noise keeps the
+        encoder from overfitting. "flip" turns cells from x to 1 - x (only if all columns are Bernoulli), "dropout"
+        hides cells, and "gaussian" adds normal noise to the standardized cells. None adds no noise.
+
+        This makes the layers denoising auto-encoders. "auto" is "flip" for binary rows, otherwise "gaussian". The cells
+        that "dropout" hides are read as 0. RBMs are trained without noise.
 
     input_noise_level : float, default=0.1
-        Share of cells, for "dropout" the largest of a share that each row draws, in (0, 1); or the standard deviation.
+        Strength of ``input_noise``: the largest share of a row's cells that "dropout" hides, in (0, 1); the share of
+        cells that "flip" turns, in (0, 1); or the standard deviation of "gaussian", in (0, inf). Larger values
+        regularize more, until the codes hold too little information.
 
     n_gibbs_steps : int, default=1
-        Gibbs steps of contrastive divergence in RBMs, at least 1. More are less biased and take proportionally longer.
+        Number of Gibbs steps of contrastive divergence in RBMs, at least 1. More steps reduce the bias and take
+        proportionally longer.
 
     persistent : bool, default=False
-        Gibbs chains of RBMs go on from the last step's samples instead of beginning at the rows: less biased, if
-        ``rbm_learning_rate_init`` is small enough for the chains to keep up; 0.003, say.
+        Whether the Gibbs chains of RBMs continue from the samples of the last step instead of starting at the rows.
+        This reduces the bias if ``rbm_learning_rate_init`` is small enough for the chains to keep up, for example
+        0.003.
 
     lower : FrozenEstimator or None, default=None
-        A fitted StackedAutoencoder, frozen: its layers, likelihood and units are kept and the layers above trained.
-        ``n_components`` names all of them.
+        Fitted StackedAutoencoder, frozen. Its layers, likelihood, and units are kept, and only the layers above are
+        trained. ``n_components`` lists all layers, including these.
 
     stop_after : int or None, default=None
-        Train only so many layers, less than ``n_components`` has. Such a stack has codes and bounds but no density,
-        and its ``score`` is the bound of its last layer: what a search chooses that layer by.
+        Number of layers to train, less than ``n_components`` has. Such a stack has codes and bounds but no density, and
+        its ``score`` is the bound of its last layer, by which a search can choose that layer.
 
     weight_prior : float or None, default=1.0
-        Standard deviation of the normal prior on weight matrices, in (0, inf); smaller shrinks more. None: no prior.
+        Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
+        shrink the weights more. None is no prior.
 
     learning_rate_init : float, default=0.01
-        Step size of Adam for auto-encoders, in (0, inf).
+        Initial learning rate of Adam, in (0, inf). If it is too large, training diverges: an epoch with non-finite
+        values is rolled back and run again at half the rate.
+
+        This is the rate of auto-encoders; RBMs have ``rbm_learning_rate_init``.
 
     rbm_learning_rate_init : float, default=0.01
-        The same for RBMs; their gradients are noisier.
+        Initial learning rate of Adam for RBMs, whose gradients are noisier; in (0, inf).
 
     learning_rate : {"linear", "cosine", "constant"}, default="linear"
-        Schedule: "linear" stays for half of the epochs and then falls linearly to a hundredth.
+        Schedule of the learning rate. "linear" keeps it constant for half of the epochs and then lowers it linearly to
+        a hundredth, "cosine" lowers it along a cosine to a hundredth, and "constant" keeps it.
 
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a twelfth of the rows, between 32 and 500.
+        Number of rows per step. "auto" is a twelfth of the rows, but at least 32 and at most 500. Larger batches make
+        an epoch faster, with fewer steps.
 
     max_iter : int, default=100
-        Epochs of each auto-encoder, at least 1.
+        Maximum number of epochs, at least 1. Reaching it is a normal end of training.
+
+        It applies to each auto-encoder; RBMs have ``rbm_max_iter``.
 
     rbm_max_iter : int, default=100
-        Epochs of each RBM, at least 1.
+        Maximum number of epochs of each RBM, at least 1.
 
     tol : float, default=1e-4
-        Least gain of the validation score, in nats per row, that counts; used with ``early_stopping``.
+        Smallest rise of the validation score, in nats per row, that counts as progress.
 
     n_iter_no_change : int, default=10
-        Epochs without such a gain before a layer's training stops; used with ``early_stopping``.
+        Number of epochs without such progress after which ``early_stopping`` takes effect.
 
     early_stopping : bool, default=False
-        Hold ``validation_fraction`` of the rows out and stop each layer when its validation score stops rising:
-        E_q[log p(x | h)] of auto-encoders and of RBMs of real rows, the pseudo-likelihood of binary RBMs.
+        Whether to hold out ``validation_fraction`` of the rows and stop the training of each layer when its validation
+        score stops rising. This score is E_q[log p(x | h)] for auto-encoders and for RBMs of real-valued rows, and the
+        pseudo-likelihood for binary RBMs.
 
     validation_fraction : float, default=0.1
-        Share of rows held out, in (0, 1), by ``early_stopping`` and ``n_components="auto"``.
+        Share of the rows to hold out, in (0, 1).
+
+        It is used by ``early_stopping`` and by ``n_components="auto"``.
 
     warm_start : bool, default=False
-        Go on from the last fit's weights.
+        Whether ``fit`` continues from the previous fit: it keeps the weights, likelihoods, and scales instead of
+        starting anew.
 
     verbose : int or bool, default=False
-        Print a line per epoch.
+        Whether to print a line per epoch. For a progress bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
 
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+        Device to compute on: "cpu", "cuda", "cuda:1", and so on. "auto" is the first GPU if there is one, otherwise the
+        CPU.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the linear layers while training; all else is float32.
+        Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
+        device computes it in hardware and the batch and all layers hold at least 256, where it pays; otherwise float32.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+        Seeds everything random in ``fit``.
+
+        The same seed, machine, versions, and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Codes drawn per row in ``score_samples`` where they cannot be enumerated. More raise the estimate towards the
-        truth and take proportionally longer.
+        Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
+        proportionally longer.
 
-    n_annealing_steps, n_annealing_chains : int, default=1000 and 100
-        Steps and chains of annealed importance sampling of log Z, where it cannot be enumerated. More steps bring it
-        up to the truth; with too few there is a warning.
+        They are used in ``score_samples`` if the codes cannot be enumerated.
+
+    n_annealing_steps : int, default=1000
+        Number of steps of annealed importance sampling of log Z, used if log Z cannot be computed exactly. The estimate
+        approaches log Z from below as steps are added; with too few, ``fit`` warns.
+
+    n_annealing_chains : int, default=100
+        Number of chains of annealed importance sampling, at least 2.
 
     n_sampling_steps : int, default=1000
-        Gibbs steps of ``sample``.
+        Number of Gibbs steps in ``sample``.
 
     n_bound_samples : int, default=2000
-        Training rows that ``layer_bounds_`` are computed on, and rows held out that "auto" judges layers by. ``fit``
-        leaves upper bounds out where these rows times 2^n_hidden are more than 2^23, since they would take longer
-        than training.
+        Number of training rows on which ``layer_bounds_`` are computed, and of held-out rows by which
+        ``n_components="auto"`` judges layers. ``fit`` leaves out an upper bound if this number times 2^n_hidden exceeds
+        2^23, because it would take longer than training.
 
     Attributes
     ----------
     module_ : torch.nn.Module
-        The trained layers, in evaluation mode.
+        The trained networks, in evaluation mode.
     n_components_ : list of int
-        Sizes of the layers that there are.
+        Numbers of hidden units of the layers in the stack.
     layer_bounds_ : list of Bunch
-        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for it: binary under
+        ``latent_marginal_bound`` of each layer on training rows, as they are drawn for training: binary under
         ``dynamic_binarization``.
     log_partition_ : float or None
-        log Z of the RBM; None for a stack that stops early.
+        log Z of the RBM; None if the stack stops early.
     log_partition_error_ : float or None
-        Its standard error in nats; 0 where it is exact.
+        Standard error of ``log_partition_`` in nats; 0 if log Z is exact.
     is_exact_ : bool
         Whether ``score_samples`` is exact.
     likelihood_ : str
-        What "auto" chose.
+        Likelihood of the columns of X, "mixed" if they differ.
     likelihoods_ : list of named tuples (column, likelihood, reason)
-        The same for each column, and why.
+        Likelihood of each column of X, and why it was chosen. Columns are given by name if X has column names,
+        otherwise by index.
     device_ : str
-        Where the module lies.
+        Device that holds the module.
     n_iter_ : int
-        Epochs run, of all layers.
+        Number of epochs that were run.
+
+        It is the sum over all layers.
     history_ : list of dict of str to list of float
-        Per trained layer and epoch, in nats per row: "bound" is E_q[log p(x | h)] of auto-encoders and of RBMs of real
-        rows, the pseudo-likelihood of binary RBMs.
+        For each trained layer, its score per epoch, in nats per row. "bound" is E_q[log p(x | h)] for auto-encoders and
+        for RBMs of real-valued rows, and the pseudo-likelihood for binary RBMs.
     loss_curve_ : list of float
-        Minus these, layer after layer.
+        Negative bound per epoch.
+
+        The epochs of all layers follow one another.
     validation_scores_ : list of list of float, or None
-        The same over rows held out, under ``early_stopping``.
+        For each trained layer, the score of the held-out rows per epoch, as in ``history_``; None without
+        ``early_stopping``.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
     See Also
     --------
-    DLGM : Layers of Gaussian codes, trained together.
-    sklearn.neural_network.BernoulliRBM : One RBM.
+    DLGM : Layers of Gaussian latent codes, trained together.
+    sklearn.neural_network.BernoulliRBM : A single RBM.
 
     Notes
     -----
-    Log-likelihoods are in nats per row. An epoch is linear in rows and weights. An enumeration over the codes of a
-    layer takes 2^n_hidden terms for each row.
+    Log-likelihoods are in nats per row. The time of an epoch is linear in the numbers of rows and weights. Enumerating
+    the codes of a layer takes 2^n_hidden terms per row.
 
     References
     ----------
@@ -243,7 +285,7 @@ class StackedAutoencoder(
     >>> stack.score(X) <= bound.upper_bound
     True
 
-    Choose the lower layer before the upper one exists, then the upper one:
+    Choose the lower layer first, then train the upper layer on it:
 
     >>> from sklearn.frozen import FrozenEstimator
     >>> from sklearn.model_selection import GridSearchCV
@@ -352,21 +394,21 @@ class StackedAutoencoder(
 
     module_: StackModule
     log_partition_: Any
-    kl_warmup = 0  # there is no KL
+    kl_warmup = 0  # the objective has no KL term
     _may_mix_likelihoods = False
 
     # --- fit ----------------------------------------------------------------------------------------------------
 
     @fitting
     def fit(self, X, y=None):
-        """Train the layers from X upward, each on samples of the codes of the one below.
+        """Train the layers from X upward, each on samples of the codes of the layer below.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under ``likelihood="bernoulli"``.
+            Values must be in [0, 1] under ``likelihood="bernoulli"``.
         y : Ignored
-            There for the API.
+            Present for API consistency.
 
         Returns
         -------
@@ -376,9 +418,9 @@ class StackedAutoencoder(
         Raises
         ------
         ValueError
-            For values that are not finite or lie outside the likelihood's range, layer sizes that cannot be, a
-            ``lower`` that does not fit, a device that is not there, or training that stays non-finite; the estimator
-            is then as it was before.
+            For values that are not finite or outside the range of the likelihood, invalid layer sizes, a ``lower`` that
+            does not match, a device that is not available, or training that stays non-finite. The estimator is then
+            left unchanged.
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -400,7 +442,7 @@ class StackedAutoencoder(
         return isinstance(self.n_components, str) and not self._is_warm_start
 
     def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
-        """The fitted stack whose layers are kept, where one is given."""
+        """Return the fitted stack given as ``lower``, or None."""
         if self.lower is None:
             return None
         lower = self.lower.estimator
@@ -415,27 +457,27 @@ class StackedAutoencoder(
         return lower
 
     def _choose_units(self, rows: np.ndarray, lower: StackedAutoencoder | None) -> None:
-        """Likelihood and units of X: those of the lower layers, where these are given."""
+        """Choose the likelihood and units of X, or take those of the given lower layers."""
         if lower is None:
             self._choose_likelihood(rows)
             return
         if self.likelihood not in ("auto", lower.likelihood_):
             raise ValueError(
                 f"lower was fitted with likelihood={lower.likelihood_!r}, got likelihood={self.likelihood!r}. Use "
-                "'auto', or fit lower anew."
+                "'auto', or fit lower again."
             )
         self.likelihood_, self.likelihoods_, self._columns = lower.likelihood_, lower.likelihoods_, lower._columns
         self._columns.check_density_range(rows)
 
     def _split_rows(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
-        """Indices of the rows to train on, and of those held out, to stop early by or to judge layers by."""
+        """Return indices of the training rows, and of the rows held out for early stopping or for judging layers."""
         if self._grows and self.stop_after is not None:
             raise ValueError(
-                f"n_components='auto' finds the number of layers, got stop_after={self.stop_after}. Use None, or name "
+                f"n_components='auto' finds the number of layers, got stop_after={self.stop_after}. Use None, or list "
                 "the layers."
             )
         if self._grows and n_rows < 2:
-            raise ValueError("n_components='auto' judges layers by rows held out and needs 2 rows, got 1 sample.")
+            raise ValueError("n_components='auto' judges layers by held-out rows and needs 2 rows, got 1 sample.")
         return self._split_validation(n_rows, random, wanted=self.early_stopping or self._grows)
 
     # --- layer by layer -----------------------------------------------------------------------------------------
@@ -443,9 +485,9 @@ class StackedAutoencoder(
     def _shared_by_layers(
         self, rows: np.ndarray, random: np.random.RandomState, run_engine: Callable[..., History]
     ) -> FitContext:
-        """Rows to train on and rows held out, generators, and the weights to go on from."""
+        """Collect training and held-out rows, generators, and the weights to continue from."""
         trained, validation = self._split_rows(len(rows), random)
-        weights_rng = self._generator(random, "cpu")  # weights are drawn on the CPU: the same on every device
+        weights_rng = self._generator(random, "cpu")  # draw weights on the CPU: they are the same for every device
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return FitContext(
             source=self._source(rows[trained] if len(validation) else rows, binary=self.dynamic_binarization),
@@ -459,7 +501,7 @@ class StackedAutoencoder(
         )
 
     def _architectures(self, rows: np.ndarray, given: Sequence[TrainedLayer]) -> list[Architecture]:
-        """The layers that are still to be trained, above the given ones."""
+        """Return the layers to train on top of the given ones."""
         named = self.n_components_ if isinstance(self.n_components, str) else self.n_components
         sizes = layer_sizes(named, "n_components")
         if not sizes:
@@ -472,8 +514,8 @@ class StackedAutoencoder(
         below = [trained.n_hidden for trained in given]
         if below != sizes[: len(below)] or len(below) >= (self.stop_after or len(sizes)):
             raise ValueError(
-                f"lower has layers of {below}, n_components={sizes} and stop_after={self.stop_after} must begin with "
-                "these and go on above them."
+                f"lower has layers of {below}, n_components={sizes} and stop_after={self.stop_after} must start with "
+                "these layers and add at least one above them."
             )
         architectures = self._layer_settings().architectures(rows.shape[1], sizes)[len(below) : self.stop_after]
         if self._is_warm_start:
@@ -509,7 +551,7 @@ class StackedAutoencoder(
         term: Term,
         validation: Term | None,
     ) -> History:
-        """Run the engine on one layer, at the rate and for the epochs of its kind."""
+        """Train one layer, with the learning rate and the number of epochs of its kind."""
         is_rbm = architecture["kind"] == "rbm"
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
         rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
@@ -526,7 +568,7 @@ class StackedAutoencoder(
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> StackModule:
         return StackModule([new_layer(**layer, rng=rng) for layer in architecture["layers"]])
 
-    # --- what a fit leaves --------------------------------------------------------------------------------------
+    # --- fitted attributes --------------------------------------------------------------------------------------
 
     def _keep(self, layers: Sequence[TrainedLayer]) -> None:
         self.module_ = StackModule([trained.layer for trained in layers]).eval().requires_grad_(False)
@@ -539,13 +581,13 @@ class StackedAutoencoder(
         self.n_iter_ = len(self.loss_curve_)
 
     def _copied_layers(self, device: str) -> list[TrainedLayer]:
-        """Copies of the layers, for a stack that goes on above them."""
+        """Copy the layers for a stack that adds layers above them."""
         layers = zip(self._architecture["layers"], self.module_.layers, strict=True)
         return [TrainedLayer(architecture, deepcopy(layer).to(device)) for architecture, layer in layers]
 
     @torch.no_grad()
     def _measure(self, source: Source, random: np.random.RandomState, *, is_whole: bool) -> None:
-        """log Z of the RBM of a whole stack, and the bounds of every layer on some training rows."""
+        """Compute log Z of the RBM of a complete stack, and the bounds of every layer on some training rows."""
         rng, layers = self._generator(random), self.module_.layers
         self.log_partition_, self.log_partition_error_ = None, None
         if is_whole:
@@ -564,17 +606,17 @@ class StackedAutoencoder(
 
     @like_input
     def transform(self, X):
-        """Mean hidden units of the highest layer, each layer reading the means of the one below.
+        """Encode rows as means of the hidden units of the top layer; each layer reads the means of the layer below.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values.
+            Any finite values are allowed.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_out)
-            Probabilities in [0, 1]; float32 for float32 X, else float64; a tensor for a tensor.
+            Probabilities in [0, 1]; float32 for float32 X, otherwise float64; a tensor if X is a tensor.
         """
         self._check_fitted()
         X = self._read(X)
@@ -582,12 +624,12 @@ class StackedAutoencoder(
 
     @like_input
     def inverse_transform(self, Z):
-        """Rows decoded from hidden units of the highest layer, mean by mean, in the units of X.
+        """Decode hidden units of the top layer, layer by layer as means, to the units of X.
 
         Parameters
         ----------
         Z : array-like or torch.Tensor of shape (n_samples, n_features_out)
-            As ``transform`` gives them.
+            Codes as ``transform`` returns them.
 
         Returns
         -------
@@ -600,26 +642,27 @@ class StackedAutoencoder(
 
     @like_input
     def score_samples(self, X, return_std=False):
-        """log p(x), in nats per row.
+        """Compute log p(x), exactly or by estimates, in nats per row.
 
-        Exact (``is_exact_``) where the codes of all lower layers have at most 15 bits and the RBM's smaller side at
-        most 20. Else two estimates meet in it: codes drawn from recognition make it too low on average, by what
-        recognition misses of the posterior; and log Z by annealed importance sampling is too low on average, which
-        makes it too high, for all rows alike. The latter's standard error is ``log_partition_error_``.
+        It is exact (``is_exact_``) if the codes of all lower layers have at most 15 bits and the smaller side of the
+        RBM has at most 20 units. Otherwise it contains two estimates. Codes drawn from the encoder make it too low on
+        average, the more the encoder differs from the posterior. Annealed importance sampling makes log Z too low on
+        average, and log p(x) therefore too high by the same amount for all rows; the standard error of log Z is
+        ``log_partition_error_``.
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            In [0, 1] under the Bernoulli likelihood; only 0/1 rows have a density there.
+            Values must be in [0, 1] under the Bernoulli likelihood, where only 0/1 rows have a density.
         return_std : bool, default=False
-            Give the standard errors of the draws of codes too.
+            Whether to return the standard errors from drawing codes, too.
 
         Returns
         -------
         log_p : ndarray of shape (n_samples,)
-            The density of X in its own units: standardization is accounted for.
+            Log-density of X in its own units: it accounts for the standardization.
         std : ndarray of shape (n_samples,)
-            Only with ``return_std``. 0 where no codes are drawn; inf for ``n_importance_samples=1``.
+            Only with ``return_std``. It is 0 if no codes are drawn, and inf for ``n_importance_samples=1``.
         """
         self._check_fitted()
         self._check_complete()
@@ -630,7 +673,7 @@ class StackedAutoencoder(
         return (log_p, both[:, 1]) if return_std else log_p
 
     def _density(self) -> Callable[[Tensor, Any, Tensor | None], Tensor]:
-        """A function of (x, noise, observed) that gives log p(x) and its standard error, (n, 2)."""
+        """Return a function of (x, noise, observed) that computes log p(x) and its standard error, (n, 2)."""
         module, log_z, n_draws = self.module_, self.log_partition_, self.n_importance_samples
         if not module.codes_can_be_enumerated:
             return lambda x, rng, _: torch.stack(module.estimated_log_likelihood(x, log_z, n_draws, rng), 1)
@@ -639,7 +682,7 @@ class StackedAutoencoder(
 
     @property
     def is_exact_(self) -> bool:
-        """Whether ``score_samples`` is exact: no codes are drawn, and log Z is not estimated."""
+        """Whether ``score_samples`` is exact: it draws no codes, and log Z is not estimated."""
         self._check_fitted()
         return self._is_complete and self.module_.is_exact
 
@@ -655,9 +698,9 @@ class StackedAutoencoder(
             )
 
     def score(self, X, y=None):
-        """Mean of ``score_samples`` over the rows, in nats; of a stack that stops early, its last layer's bound.
+        """Average ``score_samples`` over the rows, in nats; for a stack that stops early, the bound of its last layer.
 
-        The bound is ``latent_marginal_bound(X, layer=-1).q_lower_bound``, by which a search chooses the layer before
+        This bound is ``latent_marginal_bound(X, layer=-1).q_lower_bound``. With it, a search can choose a layer before
         the next one exists.
 
         Parameters
@@ -675,18 +718,18 @@ class StackedAutoencoder(
         return self.latent_marginal_bound(X, layer=-1, certify=False).q_lower_bound
 
     def sample(self, n_samples=1, random_state=None):
-        """Draw rows from p(x): ``n_sampling_steps`` of Gibbs sampling in the RBM, then down from layer to layer.
+        """Draw rows from p(x): ``n_sampling_steps`` of Gibbs sampling in the RBM, then down layer by layer.
 
         Parameters
         ----------
         n_samples : int, default=1
-            Each row has a chain of its own.
+            Number of rows; each has a Gibbs chain of its own.
         random_state : int, RandomState instance or None, default=None
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood.
+            Under the Bernoulli likelihood, these are rows of 0 and 1.
         """
         self._check_fitted()
         self._check_complete()
@@ -697,50 +740,53 @@ class StackedAutoencoder(
 
     @like_input
     def latent_marginal_bound(self, X, *, codes_of=None, layer=0, method="auto", n_draws=1, certify=True):
-        """Bounds on what any prior over a layer's codes can reach: the layer's worth before the next one exists.
+        """Bound the log-likelihood that a layer can reach under any prior over its codes, before the next layer exists.
 
-        In nats per row, means over X, in its units. Whatever stands above the layer p(x | h), the mean log-likelihood
-        of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
+        Bounds are means over X in nats per row, in the units of X. For any upper layers above the layer p(x | h), the
+        mean log-likelihood of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
 
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Rows of 0 and 1 under the Bernoulli likelihood: gray ones have no likelihood to bound.
+            Under the Bernoulli likelihood, X must hold 0 and 1: gray rows have no likelihood to bound.
         codes_of : array-like of shape (n_others, n_features) or None, default=None
-            Rows whose codes make q_D(h) = mean q(h | x). None: X's own, the paper's bound, optimiztic for rows held
-            out, since it says what a prior made for just these rows would reach. The training rows: an honest
-            log-likelihood of held-out X, that of the layer under a prior learned by heart.
+            Rows whose codes determine q_D(h) = mean q(h | x). None takes X itself, which gives the paper's bound. It is
+            optimistic for held-out rows, because it is what a prior made for just these rows would reach. The training
+            rows give an honest log-likelihood of held-out X: that of the layer under a prior that has memorized the
+            codes of the training rows.
         layer : int, default=0
-            Counted from X upward; -1 is the highest. Above 0 the data are codes drawn from the layers below.
+            Index of the layer, counted from X upward; -1 is the top layer. Above layer 0, the data are codes drawn from
+            the layers below.
         method : {"auto", "enumerate", "sample"}, default="auto"
-            "enumerate" sums over all 2^n_hidden codes, n_hidden at most 15; "sample" over the distinct ones among
-            ``n_draws`` from each row, still a lower bound. "auto" enumerates where it can.
+            "enumerate" sums over all 2^n_hidden codes, for n_hidden at most 15. "sample" sums over the distinct codes
+            among ``n_draws`` from each row, which still gives a lower bound. "auto" enumerates if possible.
         n_draws : int, default=1
-            Codes drawn from each row for "sample"; more tighten the bounds, at a cost that grows with the square of
-            the number of rows.
+            Number of codes drawn from each row for "sample". More draws tighten the bounds, at a cost that grows with
+            the square of the number of rows.
         certify : bool, default=True
-            False leaves the upper bound out, whose EM takes by far the longest.
+            Whether to compute the upper bound. Its EM algorithm takes by far the most time.
 
         Returns
         -------
         Bunch
             q_lower_bound : float
-                mean log sum_h p(x | h) q_D(h); with ``codes_of=None`` at most U, the more so the fewer codes.
+                mean log sum_h p(x | h) q_D(h). With ``codes_of=None`` it is at most U, and further below U the fewer
+                codes there are.
             q_lower_bound_std : float
                 Standard error of that mean over rows.
             upper_bound : float or None
-                U with its certificate: what EM over Q reached, plus the gap. None where codes are sampled: no maximum
-                over so many codes can be certified.
+                Certified bound on U: the value that EM over Q reached, plus the gap. None if codes are sampled, because
+                a maximum over that many codes cannot be certified.
             upper_bound_gap : float or None
-                The most that was left to gain when EM ended: 0.01 nats, or more after 500 steps.
+                Largest possible gain that remained when EM ended: 0.01 nats, or more after 500 steps.
             autoencoder_bound : float
-                mean log sum_h p(x | h) q(h | x) - log n_samples, what auto-encoders maximize: below q_lower_bound of
-                X's own codes. Without the constant it is no likelihood.
+                mean log sum_h p(x | h) q(h | x) - log n_samples, which auto-encoders maximize. It is below the
+                q_lower_bound for the codes of X itself. Without the constant it is not a likelihood.
 
         Raises
         ------
         ValueError
-            Where there are too many codes to enumerate, or rows times codes to hold.
+            If there are too many codes to enumerate, or too many rows times codes to hold in memory.
         """
         self._check_fitted()
         if method not in ("auto", "enumerate", "sample"):
@@ -755,18 +801,18 @@ class StackedAutoencoder(
 
     @torch.no_grad()
     def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> Bunch:
-        """``latent_marginal_bound`` of what layer ``level`` sees, in the units of X."""
+        """Compute ``latent_marginal_bound`` from the input of layer ``level``, in the units of X."""
         log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
         return layer_bounds(self.module_.layers[level], x, source, rng, log_scale, **options)
 
     @torch.no_grad()
     def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
-        """What layer ``level`` sees of X."""
+        """Draw the input of layer ``level`` for the rows X."""
         x, _ = self._to_tensors(self._columns.check_density_range(self._read(X)))
         return StackModule(self.module_.layers[:level]).draw_codes(x, rng)
 
     def _fixed_generator(self) -> Generator:
-        """Noise fixed by the fit's seed: results that repeat."""
+        """Return a generator seeded by the fit, which makes results repeatable."""
         return Generator(self.device_).manual_seed(self._noise_seed)
 
     @property

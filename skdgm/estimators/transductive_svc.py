@@ -1,4 +1,4 @@
-"""The transductive SVM of M1+TSVM: it gives the unlabeled rows the labels that allow a wide margin."""
+"""Transductive SVM, the TSVM of M1+TSVM: it chooses the labels of unlabeled rows that allow a wide margin."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Ints = NDArray[np.int64]
 
 
 class TransductiveSVC(ClassifierMixin, BaseEstimator):
-    r"""Transductive support vector machine: learns labels for the unlabeled rows along with the boundary.
+    r"""Transductive support vector machine: learn labels of the unlabeled rows together with the boundary.
 
     With labeled rows :math:`l`, unlabeled rows :math:`u`, classes :math:`k`, decision functions :math:`f_k` (one versus
     rest) and targets :math:`t_{ik} = 1` where row `i` has label `k`, else -1, it minimizes
@@ -34,125 +34,131 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         \tfrac{1}{2} \sum_k \|w_k\|^2 + C \sum_{i \in l} \sum_k h(t_{ik} f_k(x_i))
         + C^* \sum_{i \in u} \sum_k h(t_{ik} f_k(x_i)), \qquad h(m) = \max(0, 1 - m)
 
-    over the SVMs *and* over the labels of the unlabeled rows, of which each class gets a fixed share [1]_:
+    over the SVMs *and* over the labels of the unlabeled rows, where each class has a fixed share of these rows [1]_:
 
-    1. An SVM on the labeled rows gives the first labels and, under ``class_ratio="estimated"``, the shares.
-    2. For a small :math:`C^*`: fit to all rows; exchange the labels of pairs of rows wherever that lowers the sum of
-       losses; repeat until (almost) no label changes. Neither step raises the objective, and an exchange leaves
-       the number of rows in each class as it is.
-    3. Raise :math:`C^*`, estimate the shares again under ``class_ratio="estimated"``, and repeat, until :math:`C^*` is
-       ``C_unlabeled``.
+    1. Fit an SVM to the labeled rows. It gives the first labels and, under ``class_ratio="estimated"``, the shares.
+    2. Start with a small :math:`C^*`. Fit SVMs to all rows, then exchange the labels of pairs of rows wherever this
+       lowers the sum of losses; repeat until (almost) no label changes. Neither step raises the objective, and an
+       exchange keeps the number of rows in each class.
+    3. Raise :math:`C^*`, estimate the shares again under ``class_ratio="estimated"``, and go to 2, until :math:`C^*`
+       is ``C_unlabeled``.
 
-    Labels are exchanged between all pairs of classes, and for all pairs of rows that gain at once [3]_. Every unlabeled
-    row has exactly one label, where independent one-versus-rest SVMs could give it several or none. With two classes
-    this is the algorithm of [1]_.
+    Labels are exchanged between all pairs of classes, and for all pairs of rows that gain by it at once [3]_. Every
+    unlabeled row has exactly one label; independent one-versus-rest SVMs could give it several labels or none. With two
+    classes, this is the algorithm of [1]_.
 
-    Up to ``n_components`` rows the SVMs are :class:`~sklearn.svm.SVC`. Beyond, the kernel is approximated by
-    ``n_components`` Nystroem features, all classes are solved together in the primal, and the hinge is rounded off
-    within 0.2 of its corner [2]_: 50,000 rows in 10 classes take about a minute.
+    Up to ``n_components`` rows, the SVMs are :class:`~sklearn.svm.SVC`. For more rows, ``n_components`` Nystroem
+    features approximate the kernel, all classes are solved together in the primal, and the hinge is smoothed within 0.2
+    of its corner [2]_: 50,000 rows in 10 classes take about a minute.
 
     Parameters
     ----------
     C : float, default=10
-        Cost of a labeled row within the margin, positive. As it grows, fewer labeled rows are misclassified and the
-        boundary bends more.
+        Cost of a labeled row within the margin, positive. Larger values misclassify fewer labeled rows and bend the
+        boundary more.
 
     C_unlabeled : float, default=1
-        Cost of an unlabeled row within the margin once the annealing is over, positive. As it grows, the boundary
-        avoids dense regions more strictly and the labeled rows count for less; near 0 the result is the SVM of the
-        labeled rows alone. It is usually below `C`, as unlabeled rows are many.
+        Cost of an unlabeled row within the margin at the end of annealing, positive. Larger values make the boundary
+        avoid dense regions more strictly and give the labeled rows less weight. Near 0, the result is the SVM of the
+        labeled rows. It is usually below `C`, because unlabeled rows are many.
 
     kernel : {"rbf", "linear"}, default="rbf"
-        The kernel; "rbf" is :math:`\exp(-\gamma \|x - x'\|^2)`.
+        Kernel; "rbf" is :math:`\exp(-\gamma \|x - x'\|^2)`.
 
     gamma : {"scale", "auto"} or float, default="scale"
-        Coefficient of the RBF kernel, positive: "scale" is 1 / (n_features * X.var()) over all rows of X, "auto"
-        is 1 / n_features. As it grows, each row's influence narrows and the boundary bends more. Without effect for
+        Coefficient of the RBF kernel, positive. "scale" is 1 / (n_features * X.var()) over all rows of X, "auto" is 1 /
+        n_features. Larger values narrow the influence of each row and bend the boundary more. It has no effect for
         ``kernel="linear"``.
 
     class_ratio : {"estimated", "labeled", "uniform"} or array-like of shape (n_classes,), default="estimated"
-        Share of each class, in the order of ``classes_``, among the unlabeled rows, met to within one row. Without such
-        a constraint all unlabeled rows could fall on one side. Shares that are far from the truth force rows into wrong
-        classes: if the share of a class is off by 0.1, at least a tenth of the unlabeled rows get a wrong label, and
-        the boundary moves with them.
+        Share of each class among the unlabeled rows, in the order of ``classes_``; the fit meets it to within one row.
+        Without such a constraint, all unlabeled rows could fall on one side. Shares that are far from the truth force
+        rows into wrong classes: if the share of a class is off by 0.1, at least a tenth of the unlabeled rows get a
+        wrong label, and the boundary moves with them.
 
-        - "estimated": the shares that an SVM on the labeled rows alone predicts, estimated again at each stage from the
-          predictions of the stage before (see Notes). Works whether labels were drawn evenly from each class, at
+        - "estimated": first the shares that an SVM on the labeled rows predicts, then at each stage the shares
+          predicted at the stage before (see Notes). It works whether labels were drawn evenly from each class, at
           random, or by hand. If the SVM is far off, so are the shares.
-        - "labeled": as among the labeled rows. Choose it for many labels that were drawn at random; the shares of 20
-          labels are easily off by 0.1. With labels drawn evenly from each class it treats the classes as equally
-          large, and if they are not, many rows get wrong labels. With labels picked by hand it is right only if they
-          were picked in proportion to the classes.
-        - "uniform": all equal. Choose it if the classes are known to be about equally large, however the labels were
+        - "labeled": the shares of the labels. Choose it for many labels drawn at random; the shares of 20 labels are
+          easily off by 0.1. With labels drawn evenly from each class it treats the classes as equally large, and if
+          they are not, many rows get wrong labels. With labels picked by hand it is right only if they were picked in
+          proportion to the classes.
+        - "uniform": equal shares. Choose it if the classes are known to be about equally large, however the labels were
           drawn.
-        - array-like: given (non-negative, sum 1). The best choice if the shares are known, however the labels were
-          drawn.
+        - array-like: the given shares, non-negative and with sum 1. It is the best choice if the shares are known,
+          however the labels were drawn.
 
     max_unlabeled : int or None, default=50000
-        Largest number of unlabeled rows to fit to, at least 1. If there are more, this many are drawn at random, and
-        the others are labeled at the end, under the same `class_ratio` (estimated from the rows drawn). As it grows,
-        results get better, and time and memory (4 bytes times `n_components` a row) grow in proportion. None uses all.
+        Maximum number of unlabeled rows to fit to, at least 1. If there are more, this many are drawn at random; the
+        others are labeled at the end, under the same `class_ratio` (estimated from the rows drawn). Larger values give
+        better results; time and memory (4 bytes times `n_components` per row) grow in proportion. None uses all rows.
 
     n_components : int, default=500
-        Number of Nystroem features, and the largest number of rows for which the kernel is exact, at least 1. As it
-        grows, the kernel is closer to exact and time grows in proportion. For ``kernel="linear"`` no features are
-        needed unless X has more columns than that.
+        Number of Nystroem features, and the largest number of rows for which the kernel is exact, at least 1. Larger
+        values approximate the kernel more closely, and time grows in proportion. ``kernel="linear"`` needs no features
+        unless X has more than this many columns.
 
     n_stages : int, default=7
         Number of values of :math:`C^*`, in geometric progression from `C_unlabeled` / 1000 to `C_unlabeled`, at least
-        1. As it grows, a bad first guess is corrected more gently and time grows; 1 starts with the full cost.
+        1. More stages correct a bad first guess more gently and take longer; 1 starts with the full cost.
 
     max_iter : int, default=5
-        Largest number of fits for each value of :math:`C^*`, at least 1. Reaching it is no failure.
+        Maximum number of fits for each value of :math:`C^*`, at least 1. Reaching it is a normal end.
 
     tol : float, default=1e-3
-        A stage ends when at most this share of the unlabeled rows has changed labels. 0 waits until none does.
+        A stage ends when at most this share of the unlabeled rows has changed labels. With 0 it ends when no label
+        changes.
 
     unlabeled_value : int, float, str or None, default=-1
-        Marks unlabeled rows in y, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled.
+        Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
+        parameter is None, every row must be labeled.
 
     random_state : int, RandomState instance or None, default=None
-        Draws the rows of the Nystroem features and those of `max_unlabeled`. Without effect up to `n_components` rows.
+        Seeds everything random in ``fit``.
+
+        It draws the rows of the Nystroem features, which are needed beyond `n_components` rows, and those of
+        `max_unlabeled`.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Labels, sorted; never the marker.
+        Class labels, sorted, without the marker of unlabeled rows.
     class_ratio_ : ndarray of shape (n_classes,)
-        Share of each class among the unlabeled rows, in the order of ``classes_``, that the fit used; with
-        ``class_ratio="estimated"`` that of the last stage.
+        Share of each class among the unlabeled rows, in the order of ``classes_``, that the fit used. With
+        ``class_ratio="estimated"`` it is that of the last stage.
     transduction_ : ndarray of shape (n_samples,)
-        A label for every row of the training data: the labeled rows keep theirs, the others have those they were
-        fitted with, so that the shares are those of ``class_ratio_``. ``predict`` on the same rows may differ.
-    history_ : dict of list
-        "C_unlabeled", "objective" (after the fit) and "n_switched" (rows whose label changed after it) of every fit to
-        all rows. The objective never rises while C_unlabeled stays.
+        A label for every training row. Labeled rows keep their labels; unlabeled rows have those of the fit, in the
+        shares of ``class_ratio_``. ``predict`` on the same rows may differ.
+    history_ : dict of str to list
+        For every fit to all rows: "C_unlabeled", "objective" (after the fit), and "n_switched" (number of rows whose
+        label changed after it). The objective never rises while C_unlabeled stays the same.
     n_iter_ : int
-        Number of fits, the first one to the labeled rows included.
+        Number of fits, including the first one to the labeled rows.
     svm_ : object
-        The fitted SVMs; has ``decision_function(X)``.
+        The fitted SVMs, with the method ``decision_function(X)``.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
     See Also
     --------
-    M1Classifier : Takes this as inner estimator on the codes of a VAE (M1+TSVM).
+    M1Classifier : Uses this as its inner estimator on the latent codes of a VAE (M1+TSVM).
     sklearn.semi_supervised.LabelSpreading : Spreads labels over a graph of neighbors.
 
     Notes
     -----
-    With all rows labeled this is ``OneVsRestClassifier(SVC())`` (approximated beyond `n_components` rows).
-    The objective has many local minima; annealing finds a good one, not the best. It pays where classes are clusters
-    with sparse regions between them, and can harm where they are not.
+    If all rows are labeled, this is ``OneVsRestClassifier(SVC())`` (approximated beyond `n_components` rows).
+    The objective has many local minima; annealing finds a good one, not the best one. The method helps if classes are
+    clusters with sparse regions between them, and can harm if they are not.
 
-    How ``class_ratio="estimated"`` works: the first estimate is the shares that the SVM on the labeled rows predicts,
-    pulled toward the labels' shares as if there were `n_classes` more rows with those, so that every class with a label
-    has a positive share. Later estimates follow the boundary as it moves out of the clusters, but only so far:
-    within half a standard error, :math:`\sqrt{p (1 - p) / n}` for a share :math:`p` and :math:`n` labels, of the first
-    estimate. Where there are no clusters they could otherwise drift until one class has nearly all rows.
+    ``class_ratio="estimated"`` works as follows. The first estimate is the shares that the SVM on the labeled rows
+    predicts, pulled toward the shares of the labels as if there were `n_classes` more rows in those shares. This gives
+    every class with a label a positive share. Later estimates follow the boundary as it moves out of the clusters, but
+    stay within half a standard error of the first estimate, which is :math:`\sqrt{p (1 - p) / n}` for a share :math:`p`
+    and :math:`n` labels. Without this limit, if there are no clusters, they could drift until one class has nearly all
+    rows.
 
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` where y holds unlabeled rows.
+    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows.
 
     References
     ----------
@@ -167,8 +173,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     Examples
     --------
-    Two clouds, one label at the rim of each. The boundary of an SVM on the labeled rows cuts through both clouds; this
-    one goes between them:
+    There are two clusters, with one label at the edge of each. The boundary of an SVM on the labeled rows cuts through
+    both clusters; that of the transductive SVM lies between them:
 
     >>> import numpy as np
     >>> from sklearn.datasets import make_blobs
@@ -241,7 +247,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Finite values.
+            Values must be finite.
         y : array-like of shape (n_samples,)
             Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT and pandas.NA mark
             unlabeled rows. At least two classes need a labeled row; all rows may be labeled.
@@ -254,8 +260,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            For X that is not finite; for y with labels of fewer than two classes, of a type that cannot hold the
-            marker, or with several columns; for a `class_ratio` that does not fit. The estimator is left as it was.
+            If X is not finite; if y has labels of fewer than two classes, a type that cannot hold the marker, or
+            several columns; or if `class_ratio` does not fit the classes. The estimator is then left unchanged.
         """
         rows, labels = self._read_labeled(X, y)
         shares = self._shares(labels)
@@ -273,17 +279,17 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         return self
 
     def _read_labeled(self, X: Any, y: Any) -> tuple[Floats, Ints]:
-        """Validate X and y; sets ``classes_`` and gives rows and class indices, -1 where unlabeled."""
+        """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
         rows, labels = read_labeled(self, X, y, dtype=np.float64)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"TransductiveSVC needs labels of at least two classes, got the one class {self.classes_.tolist()[0]!r}"
+                f"TransductiveSVC needs labels of at least two classes, got only class {self.classes_.tolist()[0]!r}"
                 ". Label at least one row of another class."
             )
         return rows, labels
 
     def _shares(self, labels: Ints) -> Floats:
-        """The parameter ``class_ratio`` as an array in the order of ``classes_``; "estimated" begins as "labeled"."""
+        """Return ``class_ratio`` as an array in the order of ``classes_``; "estimated" starts as "labeled"."""
         n_classes = len(self.classes_)
         if isinstance(self.class_ratio, str):
             counts = np.ones(n_classes) if self.class_ratio == "uniform" else np.bincount(labels[labels >= 0])
@@ -297,7 +303,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         return given / given.sum()
 
     def _indices(self, labels: Ints, random: np.random.RandomState) -> tuple[Ints, Ints, Ints]:
-        """Indices of the labeled rows, of the unlabeled rows to fit to, and of the other ones."""
+        """Return the indices of the labeled rows, of the unlabeled rows to fit to, and of the other unlabeled rows."""
         unlabeled = np.flatnonzero(labels < 0)
         used = unlabeled
         if self.max_unlabeled is not None and len(unlabeled) > self.max_unlabeled:
@@ -329,7 +335,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     @like_input
     def decision_function(self, X):
-        """Signed distances from the boundaries, in units of the margin.
+        """Compute signed distances from the boundaries, in units of the margin.
 
         Parameters
         ----------
@@ -338,7 +344,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
-            With two classes one value, positive for ``classes_[1]``; else one for each class against the rest.
+            With two classes, one value per row, positive for ``classes_[1]``; otherwise one value per class, against
+            the rest.
         """
         return self._decision(X)
 
@@ -360,17 +367,17 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        decision = self._decision(X)  # first: it says when the estimator is not fitted
+        decision = self._decision(X)  # first, because it raises NotFittedError
         return self.classes_[predicted_labels(decision.reshape(len(decision), -1))]
 
     def score(self, X, y, sample_weight=None):
-        """Accuracy over the labeled rows of y.
+        """Compute the accuracy over the labeled rows of y.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
-            Rows marked as unlabeled do not count.
+            Labels; unlabeled rows are ignored.
         sample_weight : array-like of shape (n_samples,), default=None
 
         Returns
@@ -380,6 +387,6 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If no row is labeled: use LabeledStratifiedKFold, whose test folds hold labeled rows only.
+            If no row is labeled. Use LabeledStratifiedKFold, whose test folds hold labeled rows only.
         """
         return score_labeled(self, X, y, sample_weight)

@@ -1,4 +1,4 @@
-"""The estimator of M1: a variational auto-encoder as transformer and density."""
+"""The VAE (M1) as an estimator: a transformer and a density."""
 
 from __future__ import annotations
 
@@ -16,164 +16,195 @@ from skdgm.training import Objective
 
 
 class VAE(LatentDensity):
-    r"""Variational auto-encoder (M1): a deep latent Gaussian density and its codes.
+    r"""Variational auto-encoder (M1): a deep latent Gaussian density model and its latent codes.
 
-    The model draws a code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`; recognition is
-    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes, over all rows, the bound
+    The model draws a latent code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`. The encoder is
+    :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes the evidence lower bound over all rows:
 
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x | z)] - KL(q(z | x) \,\|\, p(z)).
 
     Parameters
     ----------
     n_components : int or "auto", default="auto"
-        Dimensions of the code z, at least 1. Those that the data do not need become inactive (their posterior stays at
-        the prior), so too many cost time more than quality. "auto" takes two thirds of the columns, rounded up, at most
-        a tenth of the rows and at most 20, but no fewer than 2.
+        Number of latent dimensions, at least 1. Dimensions that the data do not need become inactive: their posterior
+        stays at the prior. Too many dimensions therefore cost mainly time.
+
+        "auto" is two thirds of the number of columns, rounded up, but at most a tenth of the number of rows, at most
+        20, and at least 2.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
-        Hidden layers of the encoder from X upward; the decoder mirrors them. Larger layers fit finer structure, take
-        longer, and overfit small data sooner.
+        Sizes of the hidden layers of each encoder network, from its input upward. Larger layers fit finer structure and
+        take longer to train. An empty sequence makes the network affine.
+
+        The decoder mirrors them. Large layers overfit small data sooner.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
-        Applied after each hidden layer.
+        Activation function of the hidden layers.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        p(x | z). "auto" decides column by column: Bernoulli, never standardized, for a column of only 0 and 1, else
-        Gaussian. Gray images are Bernoulli throughout: of the columns that are not 0/1-only all values lie in [0, 1],
-        at least a third of the cells are exactly 0 or 1, and there are at most 256 distinct values. ``likelihoods_``
-        tells what was chosen. A name holds for all columns. "bernoulli" needs X in [0, 1], a gray value is the
-        probability of a 1. "gaussian" learns one variance per column, "gaussian_heteroscedastic" has the decoder give
-        it; both standardize columns, by median and a robust standard deviation. Cells out of range are
-        an error under a name; where "auto" chose Bernoulli, such a cell is scored as the nearest value in range, less
-        10 nats.
+        Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
+        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
+        Bernoulli. These are tables whose columns with other values than 0 and 1 lie in [0, 1], have at least a third of
+        their cells at exactly 0 or 1, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell out of
+        range is scored as the nearest value in range, minus 10 nats.
+
+        A name applies to all columns, and makes cells out of range an error. "bernoulli" needs X in [0, 1] and reads a
+        gray value as the probability of a 1. "gaussian" learns one variance per column; "gaussian_heteroscedastic" lets
+        the decoder predict it. Both standardize columns by their median and a robust standard deviation; Bernoulli
+        columns are never standardized.
 
     dynamic_binarization : bool, default=False
-        Only where all columns are Bernoulli. False: recognition sees the gray rows, and the bound is its exact
-        expectation over the 0/1 rows drawn from them. True: 0/1 rows are drawn anew at each visit, for recognition
-        too, as the original authors did; noisier steps, a mild regularizer.
+        Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
+        Bernoulli. The draws make steps noisier and regularize mildly.
+
+        If False, the encoder reads the gray rows, and the bound is its exact expectation over the 0/1 rows drawn from
+        them. If True, the encoder reads the drawn rows, too, as in the original authors' code.
 
     input_noise : {"auto", "flip", "dropout", "gaussian"} or None, default="auto"
-        Noise on what recognition reads while training. "auto" is "dropout" where ``fit`` meets missing cells, else
-        none. "dropout" calls cells missing, and tells recognition so: each row loses a share of its own, so that
-        recognition reads complete rows and sparse ones. It is the choice for imputing. "flip" turns cells from x to
-        1 - x (only where all columns are Bernoulli), "gaussian" adds normal noise to the standardized cells. Noise
-        keeps recognition from overfitting.
+        Noise on the cells that the encoder reads during training; the bound still scores the clean row. Noise keeps the
+        encoder from overfitting. "flip" turns cells from x to 1 - x (only if all columns are Bernoulli), "dropout"
+        hides cells, and "gaussian" adds normal noise to the standardized cells. None adds no noise.
+
+        "auto" is "dropout" if ``fit`` finds missing cells, otherwise None. The cells that "dropout" hides are marked as
+        missing for the encoder. Each row loses a share of its own, so the encoder learns to read complete rows as well
+        as sparse ones: choose "dropout" for imputation.
 
     input_noise_level : float or None, default=None
-        Largest share of a row's cells that "dropout" hides, in (0, 1); share of cells that "flip" turns, in (0, 1);
-        standard deviation for "gaussian", in (0, inf). None: 0.5 for a named "dropout", else 0.1. Larger regularizes
-        more, until codes say too little.
+        Strength of ``input_noise``: the largest share of a row's cells that "dropout" hides, in (0, 1); the share of
+        cells that "flip" turns, in (0, 1); or the standard deviation of "gaussian", in (0, inf). Larger values
+        regularize more, until the codes hold too little information.
+
+        None is 0.5 if ``input_noise="dropout"`` is given, otherwise 0.1.
 
     weight_prior : float, "auto" or None, default="auto"
-        Standard deviation of the normal prior on weight matrices, recognition's too, in (0, inf); smaller shrinks more.
-        "auto" is 0.5, and with fewer than 16 rows per column sqrt(n_samples / (16 n_features)) times that for all but
-        the linear maps beside the networks: on few rows the fit stays near factor analysis. None: no prior.
+        Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
+        shrink the weights more. None is no prior.
+
+        "auto" is 0.5. With fewer than 16 rows per column it is sqrt(n_samples / (16 n_features)) times 0.5, except for
+        the linear maps parallel to the networks: on few rows, the fit stays close to factor analysis.
 
     kl_warmup : int or float, default=0
-        Epochs over which the weight of the KL climbs linearly to 1; a float is a share of ``max_iter``, in [0, 1]; 0 is
-        none. A longer warm-up keeps more code dimensions alive.
+        Number of epochs over which the weight of the KL term rises linearly to 1. A float in [0, 1] is a share of
+        ``max_iter``; 0 is no warm-up.
+
+        A longer warm-up keeps more latent dimensions active.
 
     learning_rate_init : float, default=0.003
-        Step size of Adam, in (0, inf). Too large diverges (non-finite epochs are rolled back and run again at half the
-        rate). The variances of Gaussian columns, one number for all rows, learn at 30 times this rate.
+        Initial learning rate of Adam, in (0, inf). If it is too large, training diverges: an epoch with non-finite
+        values is rolled back and run again at half the rate.
+
+        The variances of Gaussian columns, one number per column for all rows, are learned at 30 times this rate.
 
     learning_rate : {"linear", "cosine", "constant"}, default="linear"
-        Schedule: "linear" stays for half of ``max_iter`` and then falls linearly to a hundredth. The cuts of
-        ``early_stopping`` come on top.
+        Schedule of the learning rate. "linear" keeps it constant for half of the epochs and then lowers it linearly to
+        a hundredth, "cosine" lowers it along a cosine to a hundredth, and "constant" keeps it.
+
+        ``early_stopping="auto"`` may cut the rate in addition.
 
     batch_size : int or "auto", default="auto"
-        Rows per step. "auto" takes a twelfth of the rows, between 32 and 500. Larger is faster per epoch and makes
-        fewer steps.
+        Number of rows per step. "auto" is a twelfth of the rows, but at least 32 and at most 500. Larger batches make
+        an epoch faster, with fewer steps.
 
     max_iter : int, default=300
-        Epochs at most, at least 1. Reaching it is a normal end.
+        Maximum number of epochs, at least 1. Reaching it is a normal end of training.
 
     tol : float, default=1e-4
-        Least gain of the validation bound, in nats per row, that counts as a rise.
+        Smallest rise of the validation score, in nats per row, that counts as progress.
 
     n_iter_no_change : int, default=20
-        Epochs without such a gain before the rate is cut, or training stops; see ``early_stopping``.
+        Number of epochs without such progress after which ``early_stopping`` takes effect.
 
     early_stopping : bool or "auto", default="auto"
-        Whether ``validation_fraction`` of the rows is held out to judge the fit by their bound. "auto" holds rows out
-        from 50 rows on. Where their bound has stopped rising, the best weights come back and training goes on at 0.3
-        times the rate; after three such cuts it ends. With fewer rows none is held out, and the variances of Gaussian
-        columns get a prior that counts as one row instead. True holds rows out of any table, and training ends the
-        first time that their bound has stopped rising, with the best weights. False holds none out and trains for
-        ``max_iter`` epochs.
+        Whether to hold out ``validation_fraction`` of the rows and judge training by their bound. "auto" holds rows out
+        if there are at least 50. When their bound stops rising, training returns to the best weights and continues at
+        0.3 times the learning rate; after three such cuts it ends. With fewer than 50 rows, no row is held out, and the
+        learned variances of Gaussian columns get a prior that counts as one row. True holds rows out of a table of any
+        size, and training ends with the best weights the first time that the bound stops rising. False holds no rows
+        out and trains for ``max_iter`` epochs.
 
     validation_fraction : float, default=0.1
-        Share of rows held out, in (0, 1).
+        Share of the rows to hold out, in (0, 1).
 
     warm_start : bool, default=False
-        Go on from the last fit's weights, likelihoods and scales instead of new ones.
+        Whether ``fit`` continues from the previous fit: it keeps the weights, likelihoods, and scales instead of
+        starting anew.
 
     verbose : int or bool, default=False
-        Print a line per epoch. For a bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
+        Whether to print a line per epoch. For a progress bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
 
     device : str, default="auto"
-        "cpu", "cuda", "cuda:1", ...; "auto" is the first GPU where there is one.
+        Device to compute on: "cpu", "cuda", "cuda:1", and so on. "auto" is the first GPU if there is one, otherwise the
+        CPU.
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
-        Arithmetic of the linear layers while training; all else is float32. "auto" is bfloat16 where the device has
-        units for it and batch and layers hold at least 256, so that it pays; else float32.
+        Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
+        device computes it in hardware and the batch and all layers hold at least 256, where it pays; otherwise float32.
 
     random_state : int, RandomState instance or None, default=None
-        Seeds everything random in ``fit``. The same seed, machine, versions and thread count give the same bits.
+        Seeds everything random in ``fit``.
+
+        The same seed, machine, versions, and thread count give the same bits.
 
     n_importance_samples : int, default=50
-        Draws per row in ``score_samples``, ``elbo_samples`` and ``impute``. More tighten the bound and take
+        Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
+
+        They are used in ``score_samples``, ``elbo_samples``, and ``impute``.
 
     Attributes
     ----------
     module_ : torch.nn.Module
         The trained networks, in evaluation mode.
     likelihood_ : str
-        The likelihood of all columns, "mixed" where they differ.
+        Likelihood of the columns of X, "mixed" if they differ.
     likelihoods_ : list of named tuples (column, likelihood, reason)
-        The likelihood of each column, and why it was chosen. Columns have their names where X had some, else their
-        places.
+        Likelihood of each column of X, and why it was chosen. Columns are given by name if X has column names,
+        otherwise by index.
     device_ : str
-        Where the module lies.
+        Device that holds the module.
     n_iter_ : int
-        Epochs run.
+        Number of epochs that were run.
     history_ : dict of str to list of float
-        Per epoch, in nats per row: "reconstruction", "kl", and "bound", their difference, with the KL at weight one.
-        Under a warm-up or a prior on the variances "objective" beside it, what training maximizes.
+        Terms of the bound per epoch, in nats per row.
+
+        "reconstruction", "kl", and "bound", their difference with the KL at weight one. Under a warm-up or a prior on
+        the variances, "objective" is what training maximizes.
     loss_curve_ : list of float
-        Minus the bound per epoch.
+        Negative bound per epoch.
     validation_scores_ : list of float or None
-        Bound of the rows held out per epoch, in nats per row; None where none was held out.
-    active_units_ : ndarray of shape (1,)
-        Number of code dimensions in use: the posterior mean varies over the training rows with a variance above 0.01.
+        Bound of the held-out rows per epoch, in nats per row; None if no rows were held out.
+    active_units_ : ndarray of shape (n_layers,)
+        Number of active latent dimensions per layer: those whose posterior mean varies over the training rows with a
+        variance above 0.01.
+
+        A VAE has one layer.
     n_features_in_, feature_names_in_
         As everywhere in scikit-learn.
 
     See Also
     --------
-    M1Classifier : A classifier on the codes of a VAE.
-    M2Classifier : A model that knows about labels.
+    M1Classifier : A classifier on the latent codes of a VAE.
+    M2Classifier : A generative model that uses labels.
 
     Notes
     -----
-    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows under the Bernoulli
-    likelihood have no density: quote a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
-    and everywhere else: bounds and densities are those of the observed cells, and recognition is told which are missing
-    if ``fit`` has met some, or has made some by ``input_noise="dropout"``. An epoch is linear in rows, columns and
-    weights. Prediction draws nothing at random; ``score_samples`` uses noise fixed by the fit's seed and each row's
-    content.
+    Log-likelihoods are in nats per row, and densities are those of X in its own units. Gray rows have no density under
+    the Bernoulli likelihood: report a negative log-likelihood for 0/1 rows only. NaN marks a missing cell, in ``fit``
+    and in all other methods. Bounds and densities are those of the observed cells. The encoder is told which cells are
+    missing if ``fit`` found missing cells or made some by ``input_noise="dropout"``. The time of an epoch is linear in
+    the numbers of rows, columns, and weights. Prediction is deterministic: the noise of ``score_samples`` is determined
+    by the seed of the fit and the values of each row.
 
-    Encoder and decoder add an affine map to their hidden layers. A fit begins at factor analysis of the Gaussian
-    columns: scikit-learn's solution in the affine maps, hidden layers near 0. The encoder reads standardized columns
-    through a smooth clip from 5 scales on, so that no cell outweighs all others; the density is that of the row as it
-    is.
+    Encoder and decoder have an affine map parallel to their hidden layers. Training starts at factor analysis of the
+    Gaussian columns: the affine maps hold scikit-learn's solution, and the output of the hidden layers is near 0. The
+    encoder reads standardized columns through a smooth clip that sets in at 5 scales, which keeps a single cell from
+    outweighing all others. The density is that of the unclipped row.
 
-    Warnings: ``fit`` gives a UserWarning that names cells absurdly far from all others of their column (-9999 for a
-    missing value, say): at most 0.1 % of the column's cells, at least one, beyond 1,000 scales and ten times as far off
-    as the next cell. The fit leaves them out. A ConvergenceWarning says that a fit of 30
-    epochs or more ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning where
-    ``fit`` met no missing cell and made none.
+    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
+    least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if
+    ``fit`` neither found missing cells nor made any.
 
     References
     ----------
