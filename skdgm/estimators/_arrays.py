@@ -84,9 +84,3 @@ def apply_to_parts(function: Callable[[np.ndarray], Tensor], X: np.ndarray, n_ro
     """Apply a function to ``n_rows`` rows of X at a time; drop the results of padding rows."""
     parts = [X[start : start + n_rows] for start in range(0, len(X), n_rows)]
     return np.concatenate([function(rows)[: len(rows)].cpu().numpy() for rows in parts])
-
-
-def as_float32(X: np.ndarray) -> np.ndarray:
-    """Convert X to float32; clip numbers that would overflow to the largest finite ones."""
-    largest = np.finfo(np.float32).max
-    return X if X.dtype == np.float32 else np.clip(X, -largest, largest).astype(np.float32)

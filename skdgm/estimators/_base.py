@@ -163,7 +163,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         """Convert an array to a tensor on the device."""
-        return torch.from_numpy(array).to(self.device_)
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device_)
 
     def _source(
         self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
@@ -352,8 +352,8 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
 
         def apply(rows: np.ndarray) -> Tensor:
             x, observed = self._padded(rows, chunk)
-            as_copied, _ = self._padded(as_float32(rows), chunk)  # the same noise for a row and its float32 copy
-            return function(x, RowNoise(self._noise_seed, as_copied), observed)
+            key = padded(self._tensor(self._columns.noise_key(rows)), chunk)
+            return function(x, RowNoise(self._noise_seed, key), observed)
 
         return apply_to_parts(apply, X, chunk)
 
