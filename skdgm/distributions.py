@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Protocol
 
 import torch
@@ -21,6 +21,9 @@ from skdgm.noise import Rng, bits, standard_normal
 
 LOG_2PI = math.log(2 * math.pi)
 EXP_OVERFLOWS = 80.0  # logits are clamped here before exp, which overflows float32; log(1 + exp(l)) is l beyond
+# Prediction pads the columns of matrix products to a multiple of four: otherwise the libraries of some processors round
+# a row differently depending on its position in the batch.
+PRODUCT_BLOCK = 4
 
 
 class Distribution(Protocol):
@@ -192,13 +195,24 @@ def log_standard_normal(noise: Tensor) -> Tensor:
     return -0.5 * (noise**2 + LOG_2PI).sum(-1)
 
 
-def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
-    """log of the mean of exp(log_w) along ``dim``, without overflow.
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias``; without gradients a row's result does not depend on its place among the rows."""
+    if torch.is_grad_enabled():
+        return F.linear(x, weight, bias)
+    spare = -x.shape[-1] % PRODUCT_BLOCK
+    if not spare:
+        return F.linear(x.contiguous(), weight, bias)
+    return F.linear(F.pad(x, (0, spare)), F.pad(weight, (0, spare)), bias)
 
-    Each row's numbers are made contiguous first: along other axes, the rounding of torch's sum depends on the row's
-    position.
-    """
-    return torch.logsumexp(log_w.movedim(dim, -1).contiguous(), -1) - math.log(log_w.shape[dim])
+
+def side_by_side(x: Tensor, dim: int = 0) -> Tensor:
+    """Move ``dim`` last, in memory too: along other axes the rounding of torch's sums depends on a row's position."""
+    return x.movedim(dim, -1).contiguous()
+
+
+def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
+    """log of the mean of exp(log_w) along ``dim``, without overflow."""
+    return torch.logsumexp(side_by_side(log_w, dim), -1) - math.log(log_w.shape[dim])
 
 
 def smooth_clip(x: Tensor, knee: float = 5.0) -> Tensor:
@@ -225,4 +239,4 @@ def sum_observed(cells: Tensor, observed: Tensor | None) -> Tensor:
 
 def sum_of(parts: Sequence[Tensor]) -> Tensor:
     """Sum of tensors of one shape."""
-    return torch.stack(list(parts)).sum(0)
+    return reduce(torch.add, parts)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal, seen, smooth_clip
+from skdgm.distributions import Categorical, Distribution, Normal, linear, seen, smooth_clip
 from skdgm.likelihoods import bounded
 from skdgm.likelihoods.columns import ColumnLikelihoods, Groups
 from skdgm.structured_normals import AnyNormal, FullNormal, LowRankNormal
@@ -26,10 +26,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "tanh": torch.tanh,
     "silu": F.silu,
 }
-
-# Prediction pads the columns of matrix products to a multiple of four: otherwise the libraries of some processors round
-# a row differently depending on its position in the batch.
-PRODUCT_BLOCK = 4
 
 # Scale of a classifier's initial logits: near 0, but not 0, where no gradient would reach the layers below.
 INITIAL_LOGITS = 1e-2
@@ -54,11 +50,7 @@ class Affine(nn.Module):
         nn.init.xavier_uniform_(self.weight, generator=rng)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.is_grad_enabled():
-            return F.linear(x, self.weight, self.bias)
-        spare = -x.shape[-1] % PRODUCT_BLOCK
-        weight = F.pad(self.weight, (0, spare)) if spare else self.weight
-        return F.linear(F.pad(x, (0, spare)) if spare else x.contiguous(), weight, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
 class ClassAffine(nn.Module):
@@ -157,7 +149,7 @@ class MLP(nn.Module):
         x = self.read(x, observed)
         h = self.layers[0](x)
         if self.of_missing is not None and observed is not None:
-            h = h + F.linear((~observed).to(x.dtype), self.of_missing)
+            h = h + linear((~observed).to(x.dtype), self.of_missing)
         if self.of_class is not None and y is not None:
             h = h + self.of_class(y)
         for layer in self.layers[1:]:

@@ -64,7 +64,7 @@ def chunk_of(n_draws: int) -> int:
 
 def padded(rows: Tensor, length: int) -> Tensor:
     """Append rows of zeros up to ``length`` rows; append True to a mask, to avoid rows without observed cells."""
-    fill = rows.new_full((length - len(rows), rows.shape[1]), rows.dtype == torch.bool)
+    fill = rows.new_full((length - len(rows), *rows.shape[1:]), rows.dtype == torch.bool)
     return torch.cat([rows, fill]) if len(fill) else rows
 
 
@@ -80,7 +80,10 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
 
 
 @torch.no_grad()
-def apply_to_parts(function: Callable[[np.ndarray], Tensor], X: np.ndarray, n_rows: int) -> np.ndarray:
-    """Apply a function to ``n_rows`` rows of X at a time; drop the results of padding rows."""
-    parts = [X[start : start + n_rows] for start in range(0, len(X), n_rows)]
-    return np.concatenate([function(rows)[: len(rows)].cpu().numpy() for rows in parts])
+def apply_to_parts(function: Callable[..., Tensor], n_rows: int, *arrays: np.ndarray) -> np.ndarray:
+    """Apply a function to ``n_rows`` rows of the arrays at a time; drop what it returns beyond their number."""
+    results = []
+    for start in range(0, len(arrays[0]), n_rows):
+        parts = [array[start : start + n_rows] for array in arrays]
+        results.append(function(*parts)[: len(parts[0])].cpu().numpy())
+    return np.concatenate(results)

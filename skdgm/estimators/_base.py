@@ -344,7 +344,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
     ) -> np.ndarray:
         """Apply a function of (x, observed) in chunks; a row's result is bitwise the same in any batch."""
-        return apply_to_parts(lambda rows: function(*self._padded(rows, chunk)), X, chunk)
+        return apply_to_parts(lambda rows: function(*self._padded(rows, chunk)), chunk, X)
 
     def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
         """As ``_apply``, with noise: the fit's seed and a row's values determine that of the row."""
@@ -355,7 +355,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             key = padded(self._tensor(self._columns.noise_key(rows)), chunk)
             return function(x, RowNoise(self._noise_seed, key), observed)
 
-        return apply_to_parts(apply, X, chunk)
+        return apply_to_parts(apply, chunk, X)
 
     def _padded(self, rows: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
         """As ``_to_tensors``, padded with rows of zeros up to ``length`` rows."""
@@ -381,16 +381,14 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             )
         return Z
 
-    @torch.no_grad()
     def _decode(self, Z: np.ndarray, function: Callable[..., Tensor], *labels: np.ndarray) -> np.ndarray:
         """Decode codes, and ``labels`` if given, to rows in the units of X, in chunks."""
-        parts = []
-        for start in range(0, len(Z), CHUNK):
-            part = slice(start, start + CHUNK)
-            z = self._tensor(Z[part].astype(np.float32))
-            rest = (self._tensor(label[part]) for label in labels)
-            parts.append(function(z, *rest).cpu().numpy())
-        return self._columns.inverse(np.concatenate(parts)).astype(self._feature_dtype(Z))
+
+        def decode(*parts: np.ndarray) -> Tensor:
+            return function(*(padded(self._tensor(part), CHUNK) for part in parts))
+
+        x = apply_to_parts(decode, CHUNK, Z.astype(np.float32), *labels)
+        return self._columns.inverse(x).astype(self._feature_dtype(Z))
 
     @torch.no_grad()
     def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:

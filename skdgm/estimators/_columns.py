@@ -179,7 +179,7 @@ class Columns:
 
     def log_scale(self, observed: np.ndarray) -> np.ndarray:
         """Sum the log scales of each row's observed cells: log p(X) = log p(x) - log_scale."""
-        return (observed * np.log(self.scale)).sum(1)
+        return np.ascontiguousarray(observed * np.log(self.scale)).sum(1)  # the same order of summation for any X
 
     def independent_log_density(self, X: np.ndarray) -> float:
         """Mean log-density of the transformed X if columns are independent, with the means and variances of X."""

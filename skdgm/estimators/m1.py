@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -24,7 +25,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._arrays import KeepsFloatType, like_input
+from skdgm.estimators._arrays import CHUNK, KeepsFloatType, like_input
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import read_labeled, score_labeled
 from skdgm.estimators._encoder import active_dimensions, fitted_encoder
@@ -275,7 +276,7 @@ class M1Classifier(
             Entries of ``classes_``.
         """
         codes = self._codes(X)  # first, because it raises NotFittedError
-        predicted = self.estimator_.predict(codes)
+        predicted = in_padded_parts(self.estimator_.predict, codes)
         return self.classes_[predicted] if self._sees_indices else predicted
 
     @available_if(inner_has("predict_proba"))
@@ -292,7 +293,7 @@ class M1Classifier(
         ndarray of shape (n_samples, n_classes)
         """
         codes = self._codes(X)
-        return self.estimator_.predict_proba(codes)
+        return in_padded_parts(self.estimator_.predict_proba, codes)
 
     @available_if(inner_has("predict_log_proba"))
     @like_input
@@ -308,7 +309,7 @@ class M1Classifier(
         ndarray of shape (n_samples, n_classes)
         """
         codes = self._codes(X)
-        return self.estimator_.predict_log_proba(codes)
+        return in_padded_parts(self.estimator_.predict_log_proba, codes)
 
     @available_if(inner_has("decision_function"))
     @like_input
@@ -324,7 +325,7 @@ class M1Classifier(
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         codes = self._codes(X)
-        return self.estimator_.decision_function(codes)
+        return in_padded_parts(self.estimator_.decision_function, codes)
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy over the labeled rows of y.
@@ -362,6 +363,12 @@ class M1Classifier(
     @property
     def _n_features_out(self) -> int:
         return len(self.active_)
+
+
+def in_padded_parts(method: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
+    """Apply a method of the inner estimator to batches of one size, so that a row's result is the same in any batch."""
+    parts = [np.ascontiguousarray(codes[start : start + CHUNK]) for start in range(0, len(codes), CHUNK)]
+    return np.concatenate([method(np.pad(part, ((0, CHUNK - len(part)), (0, 0))))[: len(part)] for part in parts])
 
 
 def seeded(estimator: Any, random: np.random.RandomState) -> Any:

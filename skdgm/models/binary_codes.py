@@ -9,10 +9,9 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Bernoulli, Normal
+from skdgm.distributions import Bernoulli, Normal, linear
 from skdgm.likelihoods import LIKELIHOODS, Likelihood, bounded
 
 # Initial standard deviation of weights (Hinton 2010): codes carry no information yet, and every hidden unit is free to
@@ -70,11 +69,11 @@ class TiedModule(BinaryCodeModule):
     def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
         """q(h | x), rows of shape (n, n_hidden)."""
         x = x if observed is None else torch.where(observed, x, 0.0)
-        return Bernoulli(F.linear(self.scaled(x), self.W, self.c).float())
+        return Bernoulli(linear(self.scaled(x), self.W, self.c).float())
 
     def p_x(self, h: Tensor) -> Bernoulli | Normal:
         """p(x | h), rows of shape (..., n, n_columns)."""
-        return self.likelihood(F.linear(h, self.W.T, self.b).float(), self.log_var)
+        return self.likelihood(linear(h, self.W.T, self.b).float(), self.log_var)
 
     @torch.no_grad()
     def begin_at(self, mean: Tensor) -> None:

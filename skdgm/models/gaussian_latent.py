@@ -10,7 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Distribution, log_mean_exp, log_standard_normal
+from skdgm.distributions import Distribution, log_mean_exp, log_standard_normal, side_by_side
 from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal
@@ -71,7 +71,7 @@ class GaussianLatentModule(nn.Module):
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
         q_z = self.q_z(x, observed)
         z = q_z.expand(n_draws).rsample(rng)
-        return self.p_x(z, observed).log_prob(x).mean(0) - q_z.kl_to_standard()
+        return side_by_side(self.p_x(z, observed).log_prob(x)).mean(-1) - q_z.kl_to_standard()
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) at ``n_draws`` draws of z; (n_draws, n)."""
@@ -98,7 +98,8 @@ class GaussianLatentModule(nn.Module):
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
         """E[x | x_observed] by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        return torch.einsum("sn,snd->nd", torch.softmax(log_w, 0), self.p_x(z).mean)
+        weight = torch.softmax(side_by_side(log_w), -1).T
+        return side_by_side(weight[..., None] * self.p_x(z).mean).sum(-1)
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
         """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""

@@ -8,7 +8,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal, log_mean_exp, log_standard_normal, scaled_gradient
+from skdgm.distributions import (
+    Categorical,
+    Distribution,
+    Normal,
+    log_mean_exp,
+    log_standard_normal,
+    scaled_gradient,
+    side_by_side,
+)
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.bound import LabelBound
 from skdgm.models.label_sum import Rows, sum_over_labels
@@ -126,7 +134,9 @@ class M2Module(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
-        return torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)]).mean(0)
+        return side_by_side(torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)])).mean(
+            -1
+        )
 
     def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
         """log q(y | x) of labeled rows, the term that eq. (9) weights by alpha; (n,)."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skdgm.distributions import Bernoulli, log_mean_exp
+from skdgm.distributions import Bernoulli, log_mean_exp, side_by_side
 from skdgm.models.binary_codes import output_at
 from skdgm.models.enumeration import all_codes
 from skdgm.models.rbm import RBMModule
@@ -88,5 +88,5 @@ def relative_error(log_w: Tensor) -> Tensor:
     """Standard error of the log of the mean weight along axis 0, by the delta method; inf for a single weight."""
     if len(log_w) == 1:
         return torch.full_like(log_w[0], math.inf)
-    w = torch.exp(log_w - log_w.max(0, keepdim=True).values)
-    return w.std(0) / w.mean(0) / math.sqrt(len(w))
+    w = side_by_side(torch.exp(log_w - log_w.max(0, keepdim=True).values))
+    return w.std(-1) / w.mean(-1) / math.sqrt(len(log_w))
