@@ -19,7 +19,7 @@ __version__ = "0.1.0.dev0"
 
 __all__ = ["DLGM", "VAE", "M1Classifier", "M1M2Classifier", "M2Classifier", "StackedAutoencoder", "TransductiveSVC"]
 
-_HOMES = {
+_ESTIMATOR_MODULES = {
     "DLGM": "dlgm",
     "VAE": "vae",
     "M1Classifier": "m1",
@@ -31,9 +31,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _ESTIMATOR_MODULES:
         raise AttributeError(f"module 'skdgm' has no attribute {name!r}")
-    globals()[name] = getattr(import_module(f"skdgm.estimators.{_HOMES[name]}"), name)
+    globals()[name] = getattr(import_module(f"skdgm.estimators.{_ESTIMATOR_MODULES[name]}"), name)
     return globals()[name]
 
 

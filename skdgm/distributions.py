@@ -68,14 +68,14 @@ class Normal:
         """One reparametrized draw per row: mean + sd * noise."""
         return self.mean + self.sd * standard_normal(self.mean.shape, rng, self.mean)
 
-    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
         """A draw per row and its log-density, (..., n)."""
         noise = standard_normal(self.mean.shape, rng, self.mean)
         return self.mean + self.sd * noise, log_standard_normal(noise) - 0.5 * self.log_var.sum(-1)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of log N(x; mean, var), of shape (..., n)."""
-        x = seen(x, self.observed)
+        x = zero_fill(x, self.observed)
         cells = -0.5 * (LOG_2PI + self.log_var + (x - self.mean) ** 2 * torch.exp(-self.log_var))
         return sum_observed(cells, self.observed)
 
@@ -89,7 +89,7 @@ class Normal:
         constant = (LOG_2PI + log_var + mean**2 * precision).sum(-1)
         return (x @ (mean * precision).T - 0.5 * (x**2 @ precision.T + constant)).to(self.mean.dtype)
 
-    def kl_to_standard(self) -> Tensor:
+    def kl_standard_normal(self) -> Tensor:
         """Exact KL(q || N(0, 1)) in nats per row, of shape (..., n); Kingma et al. 2014, appendix."""
         return 0.5 * (self.mean**2 + torch.exp(self.log_var) - 1.0 - self.log_var).sum(-1)
 
@@ -130,7 +130,7 @@ class Bernoulli:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""
-        return BernoulliLogProb.apply(seen(x, self.observed), self.logits, self.observed)  # type: ignore[no-untyped-call]
+        return BernoulliLogProb.apply(zero_fill(x, self.observed), self.logits, self.observed)  # type: ignore[no-untyped-call]
 
     def cross_log_prob(self, x: Tensor) -> Tensor:
         """``log_prob`` of every row of x under every row of this distribution, by matrix products; (n_x, n)."""
@@ -205,14 +205,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(F.pad(x, (0, spare)), F.pad(weight, (0, spare)), bias)
 
 
-def side_by_side(x: Tensor, dim: int = 0) -> Tensor:
+def contiguous_last(x: Tensor, dim: int = 0) -> Tensor:
     """Move ``dim`` last, in memory too: along other axes the rounding of torch's sums depends on a row's position."""
     return x.movedim(dim, -1).contiguous()
 
 
 def log_mean_exp(log_w: Tensor, dim: int = 0) -> Tensor:
     """log of the mean of exp(log_w) along ``dim``, without overflow."""
-    return torch.logsumexp(side_by_side(log_w, dim), -1) - math.log(log_w.shape[dim])
+    return torch.logsumexp(contiguous_last(log_w, dim), -1) - math.log(log_w.shape[dim])
 
 
 def smooth_clip(x: Tensor, knee: float = 5.0) -> Tensor:
@@ -227,7 +227,7 @@ def scaled_gradient(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else x.detach() + factor * (x - x.detach())
 
 
-def seen(x: Tensor, observed: Tensor | None) -> Tensor:
+def zero_fill(x: Tensor, observed: Tensor | None) -> Tensor:
     """Rows with 0 in missing cells (a column's mean after standardization), whatever the cells held."""
     return x if observed is None else torch.where(observed, x, 0.0)
 

@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal, linear, seen, smooth_clip
+from skdgm.distributions import Categorical, Distribution, Normal, linear, smooth_clip, zero_fill
 from skdgm.likelihoods import bounded
-from skdgm.likelihoods.columns import ColumnLikelihoods, Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.structured_normals import AnyNormal, FullNormal, LowRankNormal
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -80,9 +80,9 @@ class MLP(nn.Module):
         Draws the weights.
     n_classes : int
         Number of classes of y; 0 for a network of x only.
-    told_missing : bool
+    missing_indicator : bool
         Whether the mask of missing cells is an input as well. Missing cells of x are set to 0 in any case.
-    linear_path : bool
+    linear_skip : bool
         Add an affine map of the input to the output, and start with small weights in the last layer of the other path:
         the network starts out nearly linear.
     clip_inputs : bool
@@ -97,48 +97,48 @@ class MLP(nn.Module):
         activation: str,
         rng: torch.Generator | None,
         n_classes: int = 0,
-        told_missing: bool = False,
-        linear_path: bool = False,
+        missing_indicator: bool = False,
+        linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         sizes = [n_in, *hidden, n_out]
         self.layers = nn.ModuleList(Affine(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
-        self.of_class = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
-        self.of_missing = nn.Parameter(torch.zeros(sizes[1], n_in)) if told_missing else None
+        self.class_embedding = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
+        self.missing_weight = nn.Parameter(torch.zeros(sizes[1], n_in)) if missing_indicator else None
         self.activation, self.clip_inputs = ACTIVATIONS[activation], clip_inputs
-        self.path = None
-        if linear_path and len(hidden):
-            self.path = MLP(n_in, n_out, (), activation, rng, n_classes, told_missing)
-            self.scale_outputs(slice(None), INITIAL_NONLINEARITY, path=1.0)
+        self.skip = None
+        if linear_skip and len(hidden):
+            self.skip = MLP(n_in, n_out, (), activation, rng, n_classes, missing_indicator)
+            self.scale_outputs(slice(None), INITIAL_NONLINEARITY, skip=1.0)
 
     @torch.no_grad()
-    def scale_outputs(self, outputs: slice, factor: float, path: float | None = None) -> None:
+    def scale_outputs(self, outputs: slice, factor: float, skip: float | None = None) -> None:
         """Multiply the weights of some outputs by ``factor``; those of the linear path by ``path``, if given."""
         self.layers[-1].get_parameter("weight")[outputs] *= factor
-        if self.path is not None:
-            self.path.scale_outputs(outputs, factor if path is None else path)
+        if self.skip is not None:
+            self.skip.scale_outputs(outputs, factor if skip is None else skip)
 
     @property
     def linear_parameters(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the linear path; of the last layer if there is none."""
-        affine = (self.path or self).layers[-1]
+        affine = (self.skip or self).layers[-1]
         return affine.get_parameter("weight"), affine.get_parameter("bias")
 
     @property
-    def linear_of_missing(self) -> Tensor | None:
-        """What a missing cell adds to the outputs by the linear path, (n_out, n_in); None without ``told_missing``."""
-        return (self.path or self).of_missing
+    def linear_missing_weight(self) -> Tensor | None:
+        """What a missing cell adds to the linear outputs, (n_out, n_in); None without ``missing_indicator``."""
+        return (self.skip or self).missing_weight
 
     @torch.no_grad()
-    def start_linear(self, weight: Tensor, bias: Tensor) -> None:
+    def init_linear(self, weight: Tensor, bias: Tensor) -> None:
         """Initialize the linear path with this weight, (n_out, n_in), and bias, (n_out,)."""
         for parameter, value in zip(self.linear_parameters, (weight, bias), strict=True):
             parameter.copy_(value)
 
     def read(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """The rows as the first layer reads them."""
-        x = seen(x, observed)
+        x = zero_fill(x, observed)
         return smooth_clip(x) if self.clip_inputs else x
 
     def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Tensor:
@@ -148,13 +148,13 @@ class MLP(nn.Module):
         """
         x = self.read(x, observed)
         h = self.layers[0](x)
-        if self.of_missing is not None and observed is not None:
-            h = h + linear((~observed).to(x.dtype), self.of_missing)
-        if self.of_class is not None and y is not None:
-            h = h + self.of_class(y)
+        if self.missing_weight is not None and observed is not None:
+            h = h + linear((~observed).to(x.dtype), self.missing_weight)
+        if self.class_embedding is not None and y is not None:
+            h = h + self.class_embedding(y)
         for layer in self.layers[1:]:
             h = layer(self.activation(h))
-        return h.float() if self.path is None else h.float() + self.path(x, y, observed)
+        return h.float() if self.skip is None else h.float() + self.skip(x, y, observed)
 
 
 @dataclass(frozen=True)
@@ -226,15 +226,15 @@ class NormalNetwork(nn.Module):
         activation: str,
         rng: torch.Generator | None,
         n_classes: int = 0,
-        told_missing: bool = False,
+        missing_indicator: bool = False,
         covariance: Diagonal | LowRank | Full = Diagonal(),  # noqa: B008 - frozen
-        linear_path: bool = False,
+        linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_out, self.covariance = n_out, covariance
         n_outputs = covariance.n_outputs(n_out)
-        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, told_missing, linear_path, clip_inputs)
+        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, missing_indicator, linear_skip, clip_inputs)
         # start at sd 1: the first codes carry little information and the KL is near 0
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
@@ -255,19 +255,19 @@ class CategoricalNetwork(nn.Module):
         hidden: Sequence[int],
         activation: str,
         rng: torch.Generator | None,
-        linear_path: bool = False,
+        linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(n_in, n_classes, hidden, activation, rng, linear_path=linear_path, clip_inputs=clip_inputs)
-        if linear_path:
+        self.mlp = MLP(n_in, n_classes, hidden, activation, rng, linear_skip=linear_skip, clip_inputs=clip_inputs)
+        if linear_skip:
             self.mlp.scale_outputs(slice(None), INITIAL_LOGITS)
 
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         return Categorical(self.mlp(x, observed=observed))
 
     @torch.no_grad()
-    def start_at(self, p_y: Tensor) -> None:
+    def init_shares(self, p_y: Tensor) -> None:
         """Initialize the class shares, (n_classes,); a share of 0 becomes a small positive one."""
         _, bias = self.mlp.linear_parameters
         bias.copy_(torch.log(p_y + INITIAL_SHARE))
@@ -285,14 +285,14 @@ class DecoderNetwork(nn.Module):
         likelihood: str | Groups,
         rng: torch.Generator | None,
         n_classes: int = 0,
-        linear_path: bool = False,
+        linear_skip: bool = False,
     ) -> None:
         super().__init__()
         groups = [(likelihood, range(n_columns))] if isinstance(likelihood, str) else likelihood
-        joined, self.groups = ColumnLikelihoods(groups), groups
+        joined, self.groups = MixedLikelihood(groups), groups
         self.likelihood = joined if len(groups) > 1 else joined.likelihoods[0]
         self.n_outputs = joined.n_outputs
-        self.mlp = MLP(n_in, sum(self.n_outputs), hidden, activation, rng, n_classes, linear_path=linear_path)
+        self.mlp = MLP(n_in, sum(self.n_outputs), hidden, activation, rng, n_classes, linear_skip=linear_skip)
         self.shared = nn.Parameter(torch.zeros(sum(joined.n_shared)))
 
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:

@@ -30,7 +30,7 @@ class RowNoise:
     """
 
     def __init__(self, seed: int, x: Tensor) -> None:
-        self.start = mixed(hash_rows(x) ^ seed)
+        self.start = splitmix64(hash_rows(x) ^ seed)
         self.n_used = 0
 
     def normal(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
@@ -41,33 +41,33 @@ class RowNoise:
         *lead, _, d = shape
         n_draws = math.prod(lead)
         words = self.words((n_draws + 1) // 2, d)
-        radius = torch.sqrt(-2 * torch.log((shifted(words, 24).float() + 0.5) * 2.0**-40))
+        radius = torch.sqrt(-2 * torch.log((logical_right_shift(words, 24).float() + 0.5) * 2.0**-40))
         angle = (words & 0xFFFFFF).float() * (2 * math.pi / 2**24)
         return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)])[:n_draws].reshape(shape)
 
     def uniform(self, shape: torch.Size | tuple[int, ...]) -> Tensor:
         """Draw from [0, 1) with ``shape`` (..., n, d); each draw has 24 bits, as many as float32 holds."""
         *lead, _, d = shape
-        return shifted(self.words(math.prod(lead), d), 40).float().reshape(shape) * 2.0**-24
+        return logical_right_shift(self.words(math.prod(lead), d), 40).float().reshape(shape) * 2.0**-24
 
     def words(self, n_draws: int, d: int) -> Tensor:
         """Return the next 64 random bits for every draw, row and column; (n_draws, n, d)."""
         counter = torch.arange(self.n_used, self.n_used + n_draws * d, device=self.start.device)
         self.n_used += len(counter)
-        return mixed(self.start[:, None] + (counter * GOLDEN).view(n_draws, 1, d))
+        return splitmix64(self.start[:, None] + (counter * GOLDEN).view(n_draws, 1, d))
 
 
 Rng = torch.Generator | RowNoise | None
 
 
-def mixed(z: Tensor) -> Tensor:
+def splitmix64(z: Tensor) -> Tensor:
     """SplitMix64's mixing function, one-to-one on int64: each output bit depends on all input bits. Products wrap."""
-    z = (z ^ shifted(z, 30)) * FACTOR_1
-    z = (z ^ shifted(z, 27)) * FACTOR_2
-    return z ^ shifted(z, 31)
+    z = (z ^ logical_right_shift(z, 30)) * FACTOR_1
+    z = (z ^ logical_right_shift(z, 27)) * FACTOR_2
+    return z ^ logical_right_shift(z, 31)
 
 
-def shifted(z: Tensor, n_bits: int) -> Tensor:
+def logical_right_shift(z: Tensor, n_bits: int) -> Tensor:
     """Shift int64 to the right and fill with zeros; torch's own shift repeats the sign bit."""
     return (z >> n_bits) & ((1 << (64 - n_bits)) - 1)
 
@@ -76,7 +76,7 @@ def hash_rows(x: Tensor) -> Tensor:
     """Hash each row's float32 values to an int64, (n,)."""
     bits = (x.float() + 0.0).contiguous().view(torch.int32).long()  # + 0.0 makes -0.0 the same as 0.0
     column = torch.arange(1, x.shape[1] + 1, device=x.device)
-    return mixed(bits + column * GOLDEN).sum(1)
+    return splitmix64(bits + column * GOLDEN).sum(1)
 
 
 def standard_normal(shape: torch.Size | tuple[int, ...], rng: Rng, like: Tensor) -> Tensor:

@@ -42,16 +42,16 @@ class LowRankNormal:
         self.mean, self.log_d = mean, log_d
         self.sd = torch.exp(-0.5 * log_d)  # of D only
         scaled = self.sd[:, None] * factors
-        gram = products(scaled, scaled)
-        shortened = torch.rsqrt(1 + diagonal(gram) / max_narrowing**2)[..., None]
+        squares = gram(scaled, scaled)
+        shortened = torch.rsqrt(1 + diagonal(squares) / max_narrowing**2)[..., None]
         self.scaled = shortened * scaled  # A^T
-        self.chol = cholesky_of_identity_plus(shortened * gram * shortened.mT)  # L
+        self.chol = cholesky_of_identity_plus(shortened * squares * shortened.mT)  # L
 
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrized draw per row: mean + R noise."""
         return self.at(standard_normal(self.mean.shape, rng, self.mean))
 
-    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
         """One draw per row and its log-density, (..., n), computed from the noise: exact even for extreme draws."""
         noise = standard_normal(self.mean.shape, rng, self.mean)
         return self.at(noise), log_standard_normal(noise) + 0.5 * self.log_det_precision
@@ -60,13 +60,13 @@ class LowRankNormal:
         """The draw for a given noise: mean + R noise."""
         identity = torch.eye(self.rank, device=noise.device)
         with float32_products(noise):
-            inner = solve(products(self.chol + identity, self.chol), along(self.scaled, noise))
-        return self.mean + self.sd * (noise - combined(self.scaled, inner))
+            inner = solve(gram(self.chol + identity, self.chol), inner_products(self.scaled, noise))
+        return self.mean + self.sd * (noise - weighted_sum(self.scaled, inner))
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, (D + U U^T)^-1), of shape (..., n)."""
         off = (x - self.mean) / self.sd
-        squares = (off**2).sum(-1) + (along(self.scaled, off) ** 2).sum(-1)
+        squares = (off**2).sum(-1) + (inner_products(self.scaled, off) ** 2).sum(-1)
         return -0.5 * (self.mean.shape[-1] * LOG_2PI + squares - self.log_det_precision)
 
     @property
@@ -79,9 +79,9 @@ class LowRankNormal:
         """Trace of the covariance D^-1 - B G^-1 B^T, where B = D^(-1/2) A; of shape (n,)."""
         b = self.sd[:, None] * self.scaled
         with float32_products(b):
-            return (self.sd**2).sum(-1) - trace_of_solution(self.chol, products(b, b))
+            return (self.sd**2).sum(-1) - trace_of_solution(self.chol, gram(b, b))
 
-    def kl_to_standard(self) -> Tensor:
+    def kl_standard_normal(self) -> Tensor:
         """Exact KL(q || N(0, I)) in nats per row, of shape (..., n); Rezende et al. 2014, eq. (11) ff."""
         d = self.mean.shape[-1]
         return 0.5 * ((self.mean**2).sum(-1) + self.trace - d + self.log_det_precision)
@@ -115,7 +115,7 @@ class FullNormal:
         """One reparametrized draw per row: mean + C noise."""
         return self.at(standard_normal(self.mean.shape, rng, self.mean))
 
-    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
         """One draw per row and its log-density, (..., n), computed from the noise: exact even for extreme draws."""
         noise = standard_normal(self.mean.shape, rng, self.mean)
         return self.at(noise), log_standard_normal(noise) - self.log_det
@@ -139,7 +139,7 @@ class FullNormal:
         """log |C|, of shape (n,)."""
         return torch.log(diagonal(self.chol)).sum(-1)
 
-    def kl_to_standard(self) -> Tensor:
+    def kl_standard_normal(self) -> Tensor:
         """Exact KL(q || N(0, I)) in nats per row, of shape (..., n)."""
         d = self.mean.shape[-1]
         return 0.5 * ((self.mean**2).sum(-1) + (self.chol**2).sum((-1, -2)) - d) - self.log_det
@@ -149,7 +149,7 @@ class FullNormal:
         return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
 
 
-class Blocks:
+class ProductNormal:
     """Independent normals over consecutive blocks of columns: the latent codes of several layers."""
 
     def __init__(self, blocks: Sequence[AnyNormal]) -> None:
@@ -164,9 +164,9 @@ class Blocks:
         """One reparametrized draw per row."""
         return torch.cat([block.rsample(rng) for block in self.blocks], -1)
 
-    def draw(self, rng: Rng) -> tuple[Tensor, Tensor]:
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
         """One draw per row and its log-density, (..., n)."""
-        draws, log_probs = zip(*(block.draw(rng) for block in self.blocks), strict=True)
+        draws, log_probs = zip(*(block.rsample_and_log_prob(rng) for block in self.blocks), strict=True)
         return torch.cat(draws, -1), sum_of(log_probs)
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -174,16 +174,16 @@ class Blocks:
         parts = x.split([block.mean.shape[-1] for block in self.blocks], -1)
         return sum_of([block.log_prob(part) for block, part in zip(self.blocks, parts, strict=True)])
 
-    def kl_to_standard(self) -> Tensor:
+    def kl_standard_normal(self) -> Tensor:
         """KL(q || N(0, I)) in nats per row, of shape (..., n)."""
-        return sum_of([block.kl_to_standard() for block in self.blocks])
+        return sum_of([block.kl_standard_normal() for block in self.blocks])
 
-    def expand(self, *lead: int) -> Blocks:
+    def expand(self, *lead: int) -> ProductNormal:
         """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
-        return Blocks([block.expand(*lead) for block in self.blocks])
+        return ProductNormal([block.expand(*lead) for block in self.blocks])
 
 
-AnyNormal = Normal | LowRankNormal | FullNormal | Blocks
+AnyNormal = Normal | LowRankNormal | FullNormal | ProductNormal
 
 
 # --- small matrices: rank one is the common case, and a library call for each row would cost more than the layers -----
@@ -194,7 +194,7 @@ def float32_products(like: Tensor) -> AbstractContextManager[object]:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def products(one: Tensor, other: Tensor) -> Tensor:
+def gram(one: Tensor, other: Tensor) -> Tensor:
     """one other^T for (..., rank, d) each, of shape (..., rank, rank)."""
     if one.shape[-2] == 1:
         return (one * other).sum(-1, keepdim=True)
@@ -202,7 +202,7 @@ def products(one: Tensor, other: Tensor) -> Tensor:
         return one @ other.mT
 
 
-def along(factors: Tensor, x: Tensor) -> Tensor:
+def inner_products(factors: Tensor, x: Tensor) -> Tensor:
     """Inner products of x, (..., n, d), with each of the factors (n, rank, d): (..., n, rank)."""
     if factors.shape[-2] == 1:
         return (factors[:, 0] * x).sum(-1, keepdim=True)
@@ -210,7 +210,7 @@ def along(factors: Tensor, x: Tensor) -> Tensor:
         return torch.einsum("nrd,...nd->...nr", factors, x)
 
 
-def combined(factors: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(factors: Tensor, weights: Tensor) -> Tensor:
     """Sum of the factors (n, rank, d) weighted by ``weights`` (..., n, rank): (..., n, d)."""
     if factors.shape[-2] == 1:
         return factors[:, 0] * weights

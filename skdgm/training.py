@@ -21,7 +21,7 @@ from skdgm.sources import Batch, Source
 MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
 # How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
-MAX_CUTS, RATE_CUT = 3, 0.3
+MAX_REDUCTIONS, RATE_FACTOR = 3, 0.3
 
 
 class BoundTerms(Protocol):
@@ -52,7 +52,7 @@ class Term:
     objective: Objective
     weight: float
     batch_size: int
-    share: float | None = None
+    history_weight: float | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Settings:
     The keys of ``penalties`` and ``rate_factors`` are prefixes of parameter names; the longest matching key applies. A
     penalty adds 0.5 penalty ||w||^2 to the loss and replaces the one from ``weight_prior``; a rate factor multiplies
     the learning rate. An epoch has ``n_steps`` steps, or as many as a pass over the longest source takes. With
-    ``cools_down``, training continues at a lower learning rate when the validation bound has stopped rising.
+    ``reduce_rate_on_plateau``, training continues at a lower rate when the validation bound has stopped rising.
     """
 
     max_iter: int
@@ -77,7 +77,7 @@ class Settings:
     tol: float = 1e-4
     n_iter_no_change: int = 10
     n_steps: int | None = None
-    cools_down: bool = False
+    reduce_rate_on_plateau: bool = False
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch, counted from 0."""
@@ -109,21 +109,25 @@ def of_longest_prefix(values: Mapping[str, float], name: str, otherwise: float) 
     return max(((len(key), value) for key, value in values.items() if name.startswith(key)), default=(0, otherwise))[1]
 
 
-class Plan:
+class LearningRateSchedule:
     """The learning rate of each epoch: its schedule, cut when the validation bound has stopped rising."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.factor, self.n_cuts = settings, 1.0, MAX_CUTS if settings.cools_down else 0
+        self.settings, self.factor, self.n_reductions = (
+            settings,
+            1.0,
+            MAX_REDUCTIONS if settings.reduce_rate_on_plateau else 0,
+        )
 
     def rate(self, epoch: int) -> float:
         """Learning rate of an epoch."""
         return self.factor * self.settings.rate(epoch)
 
-    def cut(self) -> bool:
+    def reduce(self) -> bool:
         """Lower the rate for the rest of the fit; return False if no cuts are left."""
-        self.n_cuts -= 1
-        self.factor *= RATE_CUT
-        return self.n_cuts >= 0
+        self.n_reductions -= 1
+        self.factor *= RATE_FACTOR
+        return self.n_reductions >= 0
 
 
 @dataclass
@@ -164,7 +168,7 @@ def train(
         Shuffles the rows and draws the noise.
     validation : Term or None
         Held-out rows. When their bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, the weights of the
-        best epoch are restored. Training then ends or, with ``cools_down``, continues from them at a lower rate.
+        best epoch are restored. Training then ends or, with ``reduce_rate_on_plateau``, continues at a lower rate.
     before_epoch : callable
         Called before each epoch.
     on_epoch : callable
@@ -179,17 +183,24 @@ def train(
     NonFiniteError
         If an epoch is not finite after ``MAX_ROLLBACKS`` rollbacks.
     """
-    history, rollback, stopping, plan = History(), Rollback(module), EarlyStopping(module, settings), Plan(settings)
+    history, rollback, stopping, schedule = (
+        History(),
+        Rollback(module),
+        EarlyStopping(module, settings),
+        LearningRateSchedule(settings),
+    )
     optimizer, epoch = make_optimizer(module, settings), 0
     while epoch < settings.max_iter:
         before_epoch(epoch)
         with subnormals_flushed():
-            record = run_epoch(module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * plan.rate(epoch))
+            record = run_epoch(
+                module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * schedule.rate(epoch)
+            )
             while not rollback.accepts(record, module):
                 rollback.restore(module, epoch, settings)
                 optimizer = make_optimizer(module, settings)
                 record = run_epoch(
-                    module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * plan.rate(epoch)
+                    module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * schedule.rate(epoch)
                 )
         history.add(record)
         if validation is not None:
@@ -199,7 +210,7 @@ def train(
             break
         epoch += 1
         if validation is not None and stopping.is_stale(epoch - 1):
-            if not plan.cut():
+            if not schedule.reduce():
                 break
             stopping.restore()
             stopping.last_gain = epoch
@@ -237,13 +248,13 @@ def run_epoch(
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
     kl_weight, means = settings.kl_weight(epoch), Means()
-    parameters = trained(module)
-    for batches in steps(terms, rng, settings.n_steps):
+    parameters = trainable_parameters(module)
+    for batches in iterate_batches(terms, rng, settings.n_steps):
         optimizer.zero_grad(set_to_none=True)
         loss = step(terms, batches, settings, rng, kl_weight, means)
         if loss.requires_grad:  # else the objective has written the gradients itself
             loss.backward()
-        reduce_gradients(parameters)
+        clip_gradients(parameters)
         optimizer.step()
     return means.read()
 
@@ -261,14 +272,14 @@ def step(
     for term, batch in zip(terms, batches, strict=True):
         with linear_layers_in(settings.precision, batch.x.device.type):
             value = term.objective(batch, rng)
-        objective = objective + term.weight * row_mean(bound_of(value, kl_weight), batch.weight)
-        if share := term.weight if term.share is None else term.share:
+        objective = objective + term.weight * row_mean(total_bound(value, kl_weight), batch.weight)
+        if share := term.weight if term.history_weight is None else term.history_weight:
             with torch.no_grad():
-                bound = bound + share * row_mean(bound_of(value), batch.weight)
+                bound = bound + share * row_mean(total_bound(value), batch.weight)
         if term.name is not None:
             means.add(term.name, value)
     means.add("bound", bound)
-    if settings.kl_warmup or any(term.share is not None for term in terms):
+    if settings.kl_warmup or any(term.history_weight is not None for term in terms):
         means.add("objective", objective)
     return -objective
 
@@ -278,7 +289,7 @@ def linear_layers_in(precision: str, device: str) -> AbstractContextManager[obje
     return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-def bound_of(value: BoundTerms | Tensor, kl_weight: float = 1.0) -> Tensor:
+def total_bound(value: BoundTerms | Tensor, kl_weight: float = 1.0) -> Tensor:
     """The bound per row, from the value of an objective."""
     return value if isinstance(value, Tensor) else value.total(kl_weight)
 
@@ -307,9 +318,9 @@ class Means:
         return dict(zip(self.steps, means.tolist(), strict=True))
 
 
-def steps(terms: Sequence[Term], rng: Generator | None, n_steps: int | None = None) -> Iterator[list[Batch]]:
+def iterate_batches(terms: Sequence[Term], rng: Generator | None, n_steps: int | None = None) -> Iterator[list[Batch]]:
     """The batches of an epoch, one per term; terms that share a source see the same rows."""
-    streams = {id(term.source): endless(term, rng) for term in terms}
+    streams = {id(term.source): cycle_batches(term, rng) for term in terms}
     for _ in range(n_steps or max(map(n_batches, terms))):
         drawn = {key: next(stream) for key, stream in streams.items()}
         yield [drawn[id(term.source)] for term in terms]
@@ -320,7 +331,7 @@ def n_batches(term: Term) -> int:
     return math.ceil(term.source.n_rows / term.batch_size)
 
 
-def endless(term: Term, rng: Generator | None) -> Iterator[Batch]:
+def cycle_batches(term: Term, rng: Generator | None) -> Iterator[Batch]:
     """Endless batches of a source, reshuffled at each pass; sizes differ by at most one, with no tiny last batch."""
     while True:
         for indices in term.source.order(rng).tensor_split(n_batches(term)):
@@ -334,7 +345,7 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
         if p.requires_grad and p.numel():
             factor = of_longest_prefix(settings.rate_factors, name, 1.0)
             groups.setdefault((settings.penalty(name) if p.ndim > 1 else 0.0, factor), []).append(p)
-    fused = trained(module)[0].device.type in ("cpu", "cuda")
+    fused = trainable_parameters(module)[0].device.type in ("cpu", "cuda")
     return torch.optim.Adam(
         [
             {"params": parameters, "weight_decay": penalty, "rate_factor": factor}
@@ -345,12 +356,12 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
     )
 
 
-def trained(module: nn.Module) -> list[nn.Parameter]:
+def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
     """The parameters that are trained."""
     return [p for p in module.parameters() if p.requires_grad and p.numel()]
 
 
-def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
+def clip_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Process all gradients between backward and step: clip them."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
@@ -369,7 +380,7 @@ class Rollback:
     """Takes back an epoch with non-finite numbers, which then runs again at half the learning rate."""
 
     def __init__(self, module: nn.Module) -> None:
-        self.good = snapshot(module)
+        self.last_finite = snapshot(module)
         self.rollbacks = 0
         self.rate_factor = 1.0
 
@@ -378,7 +389,7 @@ class Rollback:
         norms = torch.stack([p.detach().norm() for p in module.parameters()])
         finite = all(map(math.isfinite, record.values())) and bool(norms.isfinite().all())
         if finite:
-            self.good = snapshot(module)
+            self.last_finite = snapshot(module)
         return finite
 
     def restore(self, module: nn.Module, epoch: int, settings: Settings) -> None:
@@ -387,7 +398,7 @@ class Rollback:
         if self.rollbacks > MAX_ROLLBACKS:
             rate = self.rate_factor * settings.rate(epoch)
             raise NonFiniteError(f"the bound is not finite in epoch {epoch + 1} at learning rate {rate:.3g}")
-        module.load_state_dict(self.good)
+        module.load_state_dict(self.last_finite)
         self.rate_factor /= 2
 
 
@@ -421,5 +432,5 @@ def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> fl
     device = next(module.parameters()).device
     noise = None if rng is None else Generator(device).manual_seed(0)
     parts = torch.arange(term.source.n_rows, device=device).split(term.batch_size)
-    bounds = [bound_of(term.objective(term.source.rows(part, noise), noise)) for part in parts]
+    bounds = [total_bound(term.objective(term.source.rows(part, noise), noise)) for part in parts]
     return torch.cat(bounds).mean().item()

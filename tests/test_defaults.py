@@ -359,7 +359,8 @@ def test_the_pull_reaches_the_classifier_only(pull):
     """The value and all other gradients stay the same; the classifier's gradient is multiplied."""
     module, x = m2_module()
     bounds = [
-        module.unlabeled_bound(x, torch.Generator().manual_seed(1), pull=factor).total().sum() for factor in (1.0, pull)
+        module.unlabeled_bound(x, torch.Generator().manual_seed(1), gradient_scale=factor).total().sum()
+        for factor in (1.0, pull)
     ]
     assert torch.allclose(*bounds, rtol=1e-5)
     own = gradients(module, module.q_y(x).log_prob(torch.zeros(30).long()).sum())

@@ -86,8 +86,8 @@ def test_kl_to_standard_is_the_integral():
     for i, j in np.ndindex(2, 3):
         density = scipy.stats.norm(q.mean[i, j].item(), q.sd[i, j].item())
         expected[i, j] = density.expect(lambda z, d=density: d.logpdf(z) - scipy.stats.norm.logpdf(z))
-    np.testing.assert_allclose(q.kl_to_standard().numpy(), expected.sum(1), rtol=1e-4)
-    assert torch.equal(Normal(torch.zeros(2, 3), torch.zeros(2, 3)).kl_to_standard(), torch.zeros(2))
+    np.testing.assert_allclose(q.kl_standard_normal().numpy(), expected.sum(1), rtol=1e-4)
+    assert torch.equal(Normal(torch.zeros(2, 3), torch.zeros(2, 3)).kl_standard_normal(), torch.zeros(2))
 
 
 def test_log_standard_normal_is_the_density_of_independent_unit_normals():

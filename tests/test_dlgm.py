@@ -124,7 +124,7 @@ def test_a_correlated_posterior_gains_where_the_exact_one_is_correlated():
     for name in POSTERIORS:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(DLGMModule, "__init__", held)
-            patch.setattr(_latent_density, "start_at_factors", lambda *parts: None)  # it would set them
+            patch.setattr(_latent_density, "init_from_factors", lambda *parts: None)  # it would set them
             model = DLGM(2, posterior=name, **common).fit(X)
         gap[name] = model.score(X) - model.elbo_samples(X).mean()
     assert gap["low_rank"] < 0.03 and gap["full"] < 0.03 and gap["diagonal"] > 0.3
@@ -165,7 +165,7 @@ def test_a_warm_start_may_have_missing_cells_or_none():
         before = model.transform(X)
         model.set_params(learning_rate_init=1e-12, max_iter=1).fit(rows)
         np.testing.assert_allclose(model.transform(X), before, atol=0.5)  # the scale is that of the first fit
-        assert model.fit(X)._architecture["told_missing"]
+        assert model.fit(X)._architecture["missing_indicator"]
     model = DLGM(3, posterior="full", warm_start=True, **FAST).fit(X)
     model.set_params(rank=2).fit(X)  # a full posterior ignores rank
 

@@ -9,7 +9,7 @@ from sklearn.decomposition import FactorAnalysis
 from skdgm import DLGM, VAE
 from skdgm.estimators._factors import factor_analysis
 from skdgm.models.dlgm import DLGMModule
-from skdgm.models.factor_analysis import Factors, diagonal_posterior, start_at_factors
+from skdgm.models.factor_analysis import Factors, diagonal_posterior, init_from_factors
 from skdgm.models.vae import VAEModule
 
 STANDING_STILL = {"max_iter": 1, "learning_rate_init": 1e-9, "n_importance_samples": 500, "random_state": 0}
@@ -46,7 +46,7 @@ def test_the_bound_of_a_module_that_starts_at_factors_is_the_normal_density(mode
         for part in module.encoder.mlp.layers[0].parameters():
             part.zero_()
     factors = some_factors()
-    start_at_factors(module.encoder, module.decoder, factors)
+    init_from_factors(module.encoder, module.decoder, factors)
     x = torch.from_numpy(normal_of(factors).rvs(50, random_state=0)).float()
     with torch.no_grad():
         log_w = module.log_weights(x, torch.Generator().manual_seed(1), 20)
@@ -64,8 +64,8 @@ def test_turning_the_factors_keeps_their_density_and_makes_the_posterior_diagona
 
 def test_of_one_missing_cell_the_posterior_variance_is_exact():
     factors = some_factors(n_factors=1)
-    module = VAEModule(5, 1, (), "relu", "gaussian", told_missing=True)
-    start_at_factors(module.encoder, module.decoder, factors)
+    module = VAEModule(5, 1, (), "relu", "gaussian", missing_indicator=True)
+    init_from_factors(module.encoder, module.decoder, factors)
     x = torch.from_numpy(normal_of(factors).rvs(5, random_state=0)).float()
     observed = ~torch.eye(5, dtype=torch.bool)
     sd = module.q_z(x, observed).sd[:, 0]
@@ -79,7 +79,7 @@ def test_only_gaussian_columns_take_part():
     module = VAEModule(5, 2, (), "relu", groups, torch.Generator().manual_seed(0))
     before = module.decoder.mlp.layers[0].weight[:2].clone()
     factors = some_factors(n_columns=3)
-    start_at_factors(module.encoder, module.decoder, factors)
+    init_from_factors(module.encoder, module.decoder, factors)
     assert torch.equal(module.decoder.mlp.layers[0].weight[:2], before)
     x = torch.zeros(2, 5)
     x[1, [0, 3]] = 1.0

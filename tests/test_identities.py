@@ -105,10 +105,10 @@ def make_posterior_exact(encoder, decoder):
         layer.weight[:n_latent] = torch.from_numpy(gain)
         layer.bias[:n_latent] = torch.from_numpy(-gain @ bias)
         layer.bias[n_latent:] = torch.from_numpy(np.log(np.diag(cov)))
-        if encoder.mlp.of_class is not None:
-            shift = decoder.mlp.of_class.weight.detach().numpy()
-            encoder.mlp.of_class.weight.zero_()
-            encoder.mlp.of_class.weight[:, :n_latent] = torch.from_numpy(-shift @ gain.T)
+        if encoder.mlp.class_embedding is not None:
+            shift = decoder.mlp.class_embedding.weight.detach().numpy()
+            encoder.mlp.class_embedding.weight.zero_()
+            encoder.mlp.class_embedding.weight[:, :n_latent] = torch.from_numpy(-shift @ gain.T)
 
 
 def linear_vae(**kwargs):
@@ -178,7 +178,7 @@ def linear_m2(n_columns=N_COLUMNS, n_latent=2):
 
 def joint(module, x):
     """log p(y) + log N(x; b + c_y, W W' + diag(var)), (n, n_classes)."""
-    shifts = module.decoder.mlp.of_class.weight.detach().numpy()
+    shifts = module.decoder.mlp.class_embedding.weight.detach().numpy()
     return np.log(PRIOR) + np.stack([marginal(module.decoder, shift).logpdf(x.numpy()) for shift in shifts], 1)
 
 
@@ -208,7 +208,7 @@ def linear_m1m2():
         upper.decoder.mlp.layers[0].weight.copy_(torch.tensor([[0.6], [0.0]]))
         upper.decoder.mlp.layers[0].bias.zero_()
         upper.decoder.shared.copy_(torch.log(torch.tensor([1 - 0.36, 1.0])))
-        upper.decoder.mlp.of_class.weight.zero_()
+        upper.decoder.mlp.class_embedding.weight.zero_()
     make_posterior_exact(upper.encoder, upper.decoder)
     return M1M2Module(lower, upper, torch.tensor([0, 2]))
 

@@ -142,10 +142,10 @@ def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
     layer = vae.module_.decoder.mlp.layers[0]
     layer.weight[:, :2] = 0.0
     layer.weight[:, 2] = 3.0
-    vae.module_.decoder.mlp.path.layers[0].weight.zero_()
+    vae.module_.decoder.mlp.skip.layers[0].weight.zero_()
     encoder = vae.module_.encoder.mlp.layers[-1]
     encoder.weight[2], encoder.bias[2] = 0.0, 0.0
-    path = vae.module_.encoder.mlp.path.layers[0]
+    path = vae.module_.encoder.mlp.skip.layers[0]
     path.weight[2], path.bias[2] = 0.0, 0.0
     rows, _ = m1m2(vae, max_iter=1).fit(X, y).sample(300, y=0, random_state=0)
     through = vae.inverse_transform(

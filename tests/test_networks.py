@@ -70,7 +70,7 @@ def test_mlp_is_its_formula(activation):
         "silu": lambda a: a / (1 + np.exp(-a)),
     }[activation]
     weights = {key: value.numpy().astype(float) for key, value in net.state_dict().items()}
-    h = x.numpy() @ weights["layers.0.weight"].T + weights["layers.0.bias"] + weights["of_class.weight"][y]
+    h = x.numpy() @ weights["layers.0.weight"].T + weights["layers.0.bias"] + weights["class_embedding.weight"][y]
     h = function(h) @ weights["layers.1.weight"].T + weights["layers.1.bias"]
     h = function(h) @ weights["layers.2.weight"].T + weights["layers.2.bias"]
     np.testing.assert_allclose(net(x, y).detach().numpy(), h, rtol=1e-4, atol=1e-4)
@@ -81,11 +81,11 @@ def test_a_label_is_a_one_hot_input(hidden):
     """A network of (x, y) equals a network of [x, one-hot y] with concatenated weights."""
     net, wide = MLP(4, 3, hidden, "tanh", generator(), n_classes=5), MLP(9, 3, hidden, "tanh", generator(1))
     with torch.no_grad():
-        net.of_class.weight.copy_(noise(*net.of_class.weight.shape))
+        net.class_embedding.weight.copy_(noise(*net.class_embedding.weight.shape))
         for mine, theirs in zip(net.layers, wide.layers, strict=True):
             theirs.bias.copy_(mine.bias)
             theirs.weight.copy_(mine.weight if theirs.weight.shape == mine.weight.shape else theirs.weight)
-        wide.layers[0].weight.copy_(torch.cat([net.layers[0].weight, net.of_class.weight.T], 1))
+        wide.layers[0].weight.copy_(torch.cat([net.layers[0].weight, net.class_embedding.weight.T], 1))
     x, y = noise(7, 4), torch.arange(7) % 5
     torch.testing.assert_close(net(x, y), wide(torch.cat([x, F.one_hot(y, 5).float()], 1)))
 
@@ -131,7 +131,7 @@ def test_a_new_posterior_has_sd_one():
     """At the start q(z | x) has sd 1 for every row, so codes carry little information; its means differ."""
     q_z = NormalNetwork(4, 2, (6,), "softplus", generator())(noise(7, 4))
     assert torch.equal(q_z.sd, torch.ones(7, 2))
-    assert q_z.mean.std() > 0.01 and q_z.kl_to_standard().mean() < 2
+    assert q_z.mean.std() > 0.01 and q_z.kl_standard_normal().mean() < 2
 
 
 def test_gaussian_decoder_shares_one_variance_per_column():

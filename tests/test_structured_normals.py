@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 
 from skdgm.distributions import Normal
-from skdgm.structured_normals import Blocks, FullNormal, LowRankNormal
+from skdgm.structured_normals import FullNormal, LowRankNormal, ProductNormal
 
 
 def generator(seed=0):
@@ -80,7 +80,7 @@ def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch
 def test_a_draw_knows_its_density(make):
     """draw() returns the same as rsample(), and its log_prob()."""
     q = make().expand(3)
-    z, log_q = q.draw(generator())
+    z, log_q = q.rsample_and_log_prob(generator())
     assert torch.equal(z, q.rsample(generator()))
     torch.testing.assert_close(log_q, q.log_prob(z), rtol=1e-3, atol=1e-3)
 
@@ -92,7 +92,7 @@ def test_kl_of_correlated_normals_is_the_dense_formula(make):
     C, d = covariances(q), q.mean.shape[1]
     m = (q.mean.double() ** 2).sum(1).numpy()
     wanted = 0.5 * (m + np.trace(C, axis1=1, axis2=2) - d - np.linalg.slogdet(C)[1])
-    np.testing.assert_allclose(q.kl_to_standard().numpy(), wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(q.kl_standard_normal().numpy(), wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("rank", [1, 2])
@@ -119,7 +119,7 @@ def test_rank_zero_in_effect_and_full_without_correlation_are_the_diagonal_norma
     ):
         torch.testing.assert_close(q.rsample(generator()), diagonal.rsample(generator()))
         torch.testing.assert_close(q.log_prob(noise(4, 3)), diagonal.log_prob(noise(4, 3)))
-        torch.testing.assert_close(q.kl_to_standard(), diagonal.kl_to_standard())
+        torch.testing.assert_close(q.kl_standard_normal(), diagonal.kl_standard_normal())
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -132,22 +132,22 @@ def test_gradients_of_low_rank_draws_and_divergence_are_those_of_the_dense_norma
     C = torch.linalg.inv(precision)
     trace = C.diagonal(dim1=-2, dim2=-1).sum(-1)
     dense = 0.5 * ((mean**2).sum(-1) + trace - 4 + torch.logdet(precision)).sum()
-    ours = LowRankNormal(mean, log_d, factors).kl_to_standard().sum()
+    ours = LowRankNormal(mean, log_d, factors).kl_standard_normal().sum()
     for one, other in zip(torch.autograd.grad(ours, given), torch.autograd.grad(dense, given), strict=True):
         torch.testing.assert_close(one, other)
     at_zero = torch.zeros(2, rank, 4, requires_grad=True)
     q = LowRankNormal(mean.detach().float(), log_d.detach().float(), at_zero)
-    (q.rsample(generator()).pow(2).sum() + q.kl_to_standard().sum()).backward()
+    (q.rsample(generator()).pow(2).sum() + q.kl_standard_normal().sum()).backward()
     assert at_zero.grad.isfinite().all()
 
 
 def test_blocks_are_independent_columns():
     """Log-density and KL are sums; means and draws are concatenated."""
     parts = [a_normal(4, 2), a_low_rank(), a_full()]
-    both, x = Blocks(parts), noise(3, 4, 12)
+    both, x = ProductNormal(parts), noise(3, 4, 12)
     split = x.split([2, 5, 5], -1)
     torch.testing.assert_close(both.log_prob(x), sum(q.log_prob(part) for q, part in zip(parts, split, strict=True)))
-    torch.testing.assert_close(both.kl_to_standard(), sum(q.kl_to_standard() for q in parts))
+    torch.testing.assert_close(both.kl_standard_normal(), sum(q.kl_standard_normal() for q in parts))
     assert torch.equal(both.mean, torch.cat([q.mean for q in parts], -1))
     rng = generator()
     wanted = torch.cat([q.expand(3).rsample(rng) for q in parts], -1)
@@ -158,9 +158,9 @@ def test_products_of_correlated_normals_stay_in_float32_under_autocast():
     """bfloat16 is for linear layers only."""
     for q in (a_low_rank(), a_full()):
         x = noise(4, 5)
-        plain = q.rsample(generator()), q.log_prob(x), q.kl_to_standard()
+        plain = q.rsample(generator()), q.log_prob(x), q.kl_standard_normal()
         with torch.autocast("cpu", torch.bfloat16):
             again = q.expand()
-            cast = again.rsample(generator()), again.log_prob(x), again.kl_to_standard()
+            cast = again.rsample(generator()), again.log_prob(x), again.kl_standard_normal()
         for one, other in zip(plain, cast, strict=True):
             assert torch.equal(one, other) and other.dtype == torch.float32

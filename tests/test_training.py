@@ -12,7 +12,7 @@ from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.sources import OnDisk, Resident, Subset
-from skdgm.training import LEARNING_RATES, History, Settings, Term, bound_of, row_mean, steps, train
+from skdgm.training import LEARNING_RATES, History, Settings, Term, row_mean, steps, total_bound, train
 
 
 def generator(seed=0):
@@ -165,7 +165,7 @@ def test_warmup_rises_linearly_to_one_and_weights_the_kl():
     history = train(module, [term], settings(kl_warmup=4), generator())
     np.testing.assert_allclose(history.epochs["objective"], [5, 4.5, 4, 3.5, 3.5])
     np.testing.assert_allclose(history.epochs["bound"], 3.5)
-    assert bound_of(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
+    assert total_bound(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -401,7 +401,7 @@ def test_extreme_gradients_are_clipped():
     module = Line()
     for size, expected in [(1e6, training.MAX_GRADIENT_NORM), (3.0, 3.0)]:
         module.weight.grad, module.bias.grad = torch.zeros_like(module.weight), torch.tensor([size])
-        training.reduce_gradients(training.trained(module))
+        training.clip_gradients(training.trainable_parameters(module))
         assert module.bias.grad.item() == pytest.approx(expected, rel=1e-4)
 
 
@@ -443,7 +443,7 @@ def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
         assert loss.device.type == "meta" and loss.shape == ()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        training.reduce_gradients(training.trained(module))
+        training.clip_gradients(training.trainable_parameters(module))
         optimizer.step()
         n_steps += 1
     assert n_steps == 3

@@ -20,7 +20,7 @@ CHUNK = 512
 MAX_DRAWS_PER_CHUNK = 4096
 
 
-def like_input(method: Callable[Concatenate[Self, Any, P], Any]) -> Callable[Concatenate[Self, Any, P], Any]:
+def tensor_in_tensor_out(method: Callable[Concatenate[Self, Any, P], Any]) -> Callable[Concatenate[Self, Any, P], Any]:
     """Decorate a method of X: if X is a tensor, the method returns a tensor on the same device."""
 
     @functools.wraps(method)
@@ -47,7 +47,7 @@ def as_host_array(X: Any) -> Any:
     return (X.float() if X.dtype == torch.bfloat16 else X).detach().cpu().numpy()  # numpy has no bfloat16
 
 
-class KeepsFloatType:
+class PreservesFloatDtype:
     """Mixin, to the left of TransformerMixin: float32 X gives float32 features."""
 
     def __sklearn_tags__(self) -> Any:
@@ -56,13 +56,13 @@ class KeepsFloatType:
         return tags
 
 
-def chunk_of(n_draws: int) -> int:
+def chunk_size(n_draws: int) -> int:
     """Return the number of rows to predict together if each row needs ``n_draws`` draws."""
     n_rows = max(16, MAX_DRAWS_PER_CHUNK // n_draws)
     return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2 leaves no partial vector at the end
 
 
-def padded(rows: Tensor, length: int) -> Tensor:
+def pad_rows(rows: Tensor, length: int) -> Tensor:
     """Append rows of zeros up to ``length`` rows; append True to a mask, to avoid rows without observed cells."""
     fill = rows.new_full((length - len(rows), *rows.shape[1:]), rows.dtype == torch.bool)
     return torch.cat([rows, fill]) if len(fill) else rows
@@ -80,7 +80,7 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
 
 
 @torch.no_grad()
-def apply_to_parts(function: Callable[..., Tensor], n_rows: int, *arrays: np.ndarray) -> np.ndarray:
+def map_chunks(function: Callable[..., Tensor], n_rows: int, *arrays: np.ndarray) -> np.ndarray:
     """Apply a function to ``n_rows`` rows of the arrays at a time; drop what it returns beyond their number."""
     results = []
     for start in range(0, len(arrays[0]), n_rows):

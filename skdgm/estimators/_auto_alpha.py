@@ -1,4 +1,4 @@
-"""alpha="auto": how strongly the bound may pull q(y | x), and how q(y | x) is initialized and regularized."""
+"""alpha="auto": how strongly the bound trains q(y | x), and how q(y | x) is initialized and regularized."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
 RATE_OF_LINEAR = 10.0  # learning rate of the linear map, relative to the other weights
 
 
-class Strength(NamedTuple):
-    """Strength of the bound's pull on q(y | x), to be divided by the number of columns, and the MLP's penalty."""
+class AlphaDefaults(NamedTuple):
+    """Scale of the bound's gradient into q(y | x), to be divided by the number of columns, and the MLP's penalty."""
 
-    pull: float
+    gradient_scale: float
     penalty: float
 
 
-STRENGTH_FOR_TABLES, STRENGTH_FOR_IMAGES = Strength(5.0, 4.0), Strength(40.0, 1.0)
+DEFAULTS_FOR_TABLES, DEFAULTS_FOR_IMAGES = AlphaDefaults(5.0, 4.0), AlphaDefaults(40.0, 1.0)
 
 
 class AutoAlpha(NamedTuple):
@@ -31,33 +31,33 @@ class AutoAlpha(NamedTuple):
 
     Attributes
     ----------
-    pull : float
+    gradient_scale : float
         Factor on the gradient of the bound with respect to q(y | x), in (0, 1].
     penalties : dict
         L2 penalties of the classifier's weights, by the prefix of their names.
     """
 
-    pull: float
+    gradient_scale: float
     penalties: dict[str, float]
 
     @property
     def alpha(self) -> float:
         """The alpha of eq. (9) that gives labels the same weight relative to the rest of the gradient of q(y | x)."""
-        return 1 / self.pull
+        return 1 / self.gradient_scale
 
 
 def auto_alpha(
-    n_columns: int, n_labeled: int, n_classes: int, n_hidden_layers: int, *, is_image: bool, max_pull: float
+    n_columns: int, n_labeled: int, n_classes: int, n_hidden_layers: int, *, is_image: bool, max_gradient_scale: float
 ) -> AutoAlpha:
-    """Choose a pull that does not grow with the number of columns, and penalties that fall with that of labels."""
-    strength = STRENGTH_FOR_IMAGES if is_image else STRENGTH_FOR_TABLES
+    """Choose the gradient scale by the number of columns, and the penalties by the number of labels."""
+    strength = DEFAULTS_FOR_IMAGES if is_image else DEFAULTS_FOR_TABLES
     per_label = (2 if n_classes == 2 else 1) / n_labeled  # with two classes, both logits move one difference
     penalties = {
-        "classifier.mlp.path": per_label,
+        "classifier.mlp.skip": per_label,
         f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
         "classifier.mlp.layers": strength.penalty * per_label / 4,
     }
-    return AutoAlpha(min(max_pull, strength.pull / n_columns), penalties)
+    return AutoAlpha(min(max_gradient_scale, strength.gradient_scale / n_columns), penalties)
 
 
 def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
@@ -68,7 +68,7 @@ def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
     """
     size = float(np.abs(x).sum(1).mean()) + 1e-9
     return {
-        "classifier.mlp.path": RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2,
+        "classifier.mlp.skip": RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2,
         "classifier.mlp.layers": min(1.0, SIZE_FOR_HIDDEN / size) ** 2,
     }
 

@@ -29,11 +29,11 @@ from skdgm._sklearn_compat import (
 )
 from skdgm.estimators._arrays import (
     CHUNK,
-    apply_to_parts,
     as_host_array,
     check_no_empty_column,
-    chunk_of,
-    padded,
+    chunk_size,
+    map_chunks,
+    pad_rows,
 )
 from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._columns import Columns
@@ -62,13 +62,13 @@ MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
 RATE_OF_VARIANCES = 30.0
 # After this many epochs, the bound should not be below that of independent columns, up to a slack in nats per column.
 # At most about this many rows are compared.
-EPOCHS_OF_A_WHOLE_FIT, SLACK, ROWS_FOR_CONSTANT = 30, 0.3, 5000
+MIN_EPOCHS_FOR_WARNING, BASELINE_SLACK, MAX_ROWS_FOR_BASELINE = 30, 0.3, 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
 
 
-class DeepGenerative(CallbackSupportMixin, BaseEstimator):
+class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
     """Abstract base of the estimators that train a module.
 
     An estimator builds its module (``_build``) and passes terms of the objective to the engine. This class handles
@@ -99,7 +99,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
     }
 
     _missing_cells_allowed: ClassVar[bool] = False
-    _names_of_owner: Any = None  # column names, if a classifier passes rows on without them
+    _owner_feature_names: Any = None  # column names, if a classifier passes rows on without them
     _may_mix_likelihoods: ClassVar[bool] = True
 
     module_: Any
@@ -139,7 +139,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             self._check_same_width(X.shape[1])
             self._columns.check_density_range(X)
             return
-        names = getattr(self, "feature_names_in_", self._names_of_owner)
+        names = getattr(self, "feature_names_in_", self._owner_feature_names)
         self._columns = Columns.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
         self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
 
@@ -149,7 +149,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         check_same_architecture(known, {"n_columns": n_columns}, type(self).__name__)
 
     @property
-    def _reads_clipped(self) -> bool:
+    def _clips_inputs(self) -> bool:
         """Whether the encoder reads rows through a smooth clip; it does if there are standardized columns."""
         return bool(self._columns.is_standardized.any())
 
@@ -209,17 +209,17 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             max_iter=self.max_iter,
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
-            weight_prior=self._sd_of_weights,
+            weight_prior=self._weight_prior_sd,
             n_rows=n_rows,
             rate_factors={"decoder.shared": RATE_OF_VARIANCES},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
-            cools_down=self.early_stopping == "auto",
+            reduce_rate_on_plateau=self.early_stopping == "auto",
         )
 
     @property
-    def _sd_of_weights(self) -> float | None:
+    def _weight_prior_sd(self) -> float | None:
         """Standard deviation of the normal prior on weights; None for no prior."""
         return self.weight_prior
 
@@ -303,14 +303,14 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         shuffled = random.permutation(n_rows)
         return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
 
-    def _warn_if_worse_than_constant(self, X: np.ndarray, n_classes: int = 1) -> None:
+    def _warn_if_worse_than_baseline(self, X: np.ndarray, n_classes: int = 1) -> None:
         """Warn if independent columns, each with its mean and variance, model the training rows better."""
-        if self.n_iter_ < EPOCHS_OF_A_WHOLE_FIT or len(X) < MIN_ROWS_TO_HOLD_OUT:
+        if self.n_iter_ < MIN_EPOCHS_FOR_WARNING or len(X) < MIN_ROWS_TO_HOLD_OUT:
             return
-        step = max(1, len(X) // ROWS_FOR_CONSTANT)
+        step = max(1, len(X) // MAX_ROWS_FOR_BASELINE)
         constant = self._independent_log_density(X[::step]) - math.log(n_classes)
         bound = max(self.validation_scores_ or self.history_["bound"][-1:])
-        if bound < constant - SLACK * X.shape[1]:
+        if bound < constant - BASELINE_SLACK * X.shape[1]:
             warn(
                 f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, but independent columns reach "
                 f"{constant:.4g}: it has learned nothing. Lower learning_rate_init={self.learning_rate_init:g}, or "
@@ -336,7 +336,7 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
             return module.decoder.variance_log_prior().expand(len(batch.x))
 
         weight = N_PSEUDO_ROWS / n_rows
-        return [training.Term(None, source, log_prior, weight, self._batch_size(source.n_rows), share=0.0)]
+        return [training.Term(None, source, log_prior, weight, self._batch_size(source.n_rows), history_weight=0.0)]
 
     # --- prediction ---------------------------------------------------------------------------------------------
 
@@ -344,23 +344,23 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
     ) -> np.ndarray:
         """Apply a function of (x, observed) in chunks; a row's result is bitwise the same in any batch."""
-        return apply_to_parts(lambda rows: function(*self._padded(rows, chunk)), chunk, X)
+        return map_chunks(lambda rows: function(*self._padded(rows, chunk)), chunk, X)
 
     def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
         """As ``_apply``, with noise: the fit's seed and a row's values determine that of the row."""
-        chunk = chunk_of(n_draws)
+        chunk = chunk_size(n_draws)
 
         def apply(rows: np.ndarray) -> Tensor:
             x, observed = self._padded(rows, chunk)
-            key = padded(self._tensor(self._columns.noise_key(rows)), chunk)
+            key = pad_rows(self._tensor(self._columns.noise_key(rows)), chunk)
             return function(x, RowNoise(self._noise_seed, key), observed)
 
-        return apply_to_parts(apply, chunk, X)
+        return map_chunks(apply, chunk, X)
 
     def _padded(self, rows: np.ndarray, length: int) -> tuple[Tensor, Tensor | None]:
         """As ``_to_tensors``, padded with rows of zeros up to ``length`` rows."""
         x, observed = self._to_tensors(rows)
-        return padded(x, length), None if observed is None else padded(observed, length)
+        return pad_rows(x, length), None if observed is None else pad_rows(observed, length)
 
     def _feature_dtype(self, X: np.ndarray) -> type:
         return np.float32 if X.dtype == np.float32 else np.float64
@@ -385,9 +385,9 @@ class DeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Decode codes, and ``labels`` if given, to rows in the units of X, in chunks."""
 
         def decode(*parts: np.ndarray) -> Tensor:
-            return function(*(padded(self._tensor(part), CHUNK) for part in parts))
+            return function(*(pad_rows(self._tensor(part), CHUNK) for part in parts))
 
-        x = apply_to_parts(decode, CHUNK, Z.astype(np.float32), *labels)
+        x = map_chunks(decode, CHUNK, Z.astype(np.float32), *labels)
         return self._columns.inverse(x).astype(self._feature_dtype(Z))
 
     @torch.no_grad()

@@ -70,7 +70,7 @@ def wrong_prior(class_prior: Any, classes: np.ndarray) -> str:
     )
 
 
-class ClassShares:
+class ClassPriorEstimator:
     """Class prior in a fit: estimated from the unlabeled rows before each epoch, or compared with them at the end.
 
     Parameters
@@ -106,23 +106,25 @@ class ClassShares:
         self.rng = generator(random, device)
         weights = None if weight is None else weight.cpu().numpy()[targets >= 0]
         counts = np.bincount(targets[targets >= 0], weights, minlength=module.n_classes)
-        self.p_learned = torch.from_numpy(counts / counts.sum()).float().to(device)
+        self.label_shares = torch.from_numpy(counts / counts.sum()).float().to(device)
 
     @torch.no_grad()
-    def q_learned(self) -> Tensor:
+    def q_y_labeled(self) -> Tensor:
         """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes)."""
         parts = [self.source.rows(part, self.rng) for part in self.read.split(CHUNK)]
         return torch.cat([self.module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
 
-    def mean_q_y(self, q_learned: Tensor, p_y: Tensor) -> Tensor:
+    def mean_q_y(self, q_y_labeled: Tensor, p_y: Tensor) -> Tensor:
         """Average q(y | x) under a prior over the rows, (n_classes,)."""
-        q_y = q_learned * torch.where(self.p_learned > 0, p_y / self.p_learned, 0.0)  # 0 for classes without labels
+        q_y = q_y_labeled * torch.where(
+            self.label_shares > 0, p_y / self.label_shares, 0.0
+        )  # 0 for classes without labels
         return (q_y / q_y.sum(1, keepdim=True)).mean(0)
 
     def update(self, epoch: int) -> None:
         """Estimate the prior again if ``class_prior`` asks for it, from the second epoch on."""
         if epoch and is_estimated(self.class_prior) and self.n_unlabeled:
-            found = self.mean_q_y(self.q_learned(), self.module.p_y.probs)
+            found = self.mean_q_y(self.q_y_labeled(), self.module.p_y.probs)
             self.module.estimate_prior(found, self.n_unlabeled, self.n_labeled)
 
     def estimated(self) -> np.ndarray:
@@ -134,9 +136,9 @@ class ClassShares:
         """Warn if a prior given as numbers contradicts the classifier's predictions for the unlabeled rows."""
         if isinstance(self.class_prior, str) or not self.n_unlabeled:
             return
-        q_learned, p_y = self.q_learned(), self.p_learned
+        q_y_labeled, p_y = self.q_y_labeled(), self.label_shares
         for _ in range(STEPS_TO_CHECK_PRIOR):
-            p_y = self.mean_q_y(q_learned, p_y)
+            p_y = self.mean_q_y(q_y_labeled, p_y)
         found = p_y.double().cpu().numpy()
         given = np.where(found > 0, prior, 0)
         distance = 0.5 * np.abs(found - given / given.sum()).sum()

@@ -28,10 +28,10 @@ CELLS_TO_COUNT_LEVELS, ROWS_FOR_QUANTILES = 2_000_000, 20_000
 NORMAL_IQR, MIN_SHARE_OF_SD, ROBUST_SCALES = 1.349, 0.05, 5.0
 LOG_2PI_E, VARIANCE_FLOOR = math.log(2 * math.pi * math.e), 0.05
 # Cells this many scales from the median, and this much further away than any other, are taken for mistakes.
-FAR, FAR_BEYOND_NEXT, MAX_SHARE_FAR = 1000.0, 10.0, 0.001
+OUTLIER_SCALES, OUTLIER_GAP, MAX_OUTLIER_FRACTION = 1000.0, 10.0, 0.001
 
 
-class ColumnLikelihood(NamedTuple):
+class LikelihoodChoice(NamedTuple):
     """Likelihood of one column, and why it was chosen."""
 
     column: Any
@@ -89,7 +89,7 @@ class Columns:
         where = columns.is_standardized
         if where.any():
             columns.center[where], columns.scale[where] = center_and_scale(X[:, where])
-            columns = replace(columns, limit=columns.limits_of_mistakes(X, names))
+            columns = replace(columns, limit=columns.outlier_limits(X, names))
         return columns
 
     @property
@@ -115,10 +115,10 @@ class Columns:
         """Whether the rows are gray images."""
         return self.is_gray and self.likelihood == "bernoulli"
 
-    def named(self, names: Sequence[str] | None) -> list[ColumnLikelihood]:
+    def named(self, names: Sequence[str] | None) -> list[LikelihoodChoice]:
         """List the name, likelihood, and reason of each column."""
         labels: Sequence[Any] = range(len(self.kinds)) if names is None else names
-        return [ColumnLikelihood(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
+        return [LikelihoodChoice(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
 
     def check_density_range(self, X: np.ndarray) -> np.ndarray:
         """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
@@ -190,33 +190,33 @@ class Columns:
         of_bernoulli = p * np.log(p) + (1 - p) * np.log1p(-p)
         return float((observed * np.where(self.is_standardized, of_normal, of_bernoulli)).sum())
 
-    def limits_of_mistakes(self, X: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+    def outlier_limits(self, X: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
         """Find cells that are taken for mistakes and warn; the limit of a column is the distance of the next cell."""
         limit = np.full(X.shape[1], MAX_STANDARDIZED)
         found = []
         for j in np.flatnonzero(self.is_standardized).tolist():
             column = X[:, j]
             distance = np.abs(column - self.center[j]) / self.scale[j]
-            is_far = distance > FAR  # False for missing cells
-            n_allowed = max(1.0, MAX_SHARE_FAR * len(column))
+            is_far = distance > OUTLIER_SCALES  # False for missing cells
+            n_allowed = max(1.0, MAX_OUTLIER_FRACTION * len(column))
             if not 0 < is_far.sum() <= n_allowed:
                 continue
             following = np.nanmax(np.where(is_far, np.nan, distance))
-            if distance[is_far].min() > FAR_BEYOND_NEXT * following:
+            if distance[is_far].min() > OUTLIER_GAP * following:
                 limit[j] = following
                 found.append((j if names is None else names[j], column[is_far][0]))
         if found:
-            warn_of_mistakes(found)
+            warn_of_outliers(found)
         return limit
 
 
-def warn_of_mistakes(found: Sequence[tuple[Any, float]]) -> None:
+def warn_of_outliers(found: Sequence[tuple[Any, float]]) -> None:
     """Warn of values that are absurdly far from all others, with their columns."""
     listed = ", ".join(f"{value:.6g} in column {column!r}" for column, value in found[:3])
     more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
     warn(
-        f"X has cells more than {FAR:.0f} scales from their column's median and from all others: {listed}{more}. "
-        "The fit leaves these cells out. If they mark missing cells, replace them by NaN or drop the "
+        f"X has cells more than {OUTLIER_SCALES:.0f} scales from their column's median and from all others: {listed}"
+        f"{more}. The fit leaves these cells out. If they mark missing cells, replace them by NaN or drop the "
         "rows.",
         UserWarning,
         stacklevel=2,

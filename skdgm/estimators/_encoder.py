@@ -39,7 +39,7 @@ def fitted_encoder(
     vae = default if encoder is None else clone(encoder)
     if vae.random_state is None:
         vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    vae._names_of_owner = getattr(owner, "feature_names_in_", None)
+    vae._owner_feature_names = getattr(owner, "feature_names_in_", None)
     task = context.subcontext(task_name="fit-encoder")
     with task.propagate_callback_context(vae):
         task.call_on_fit_task_begin(estimator=owner, X=rows)

@@ -17,14 +17,14 @@ from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
-from skdgm.estimators._arrays import KeepsFloatType, chunk_of, like_input
-from skdgm.estimators._base import DeepGenerative
+from skdgm.estimators._arrays import PreservesFloatDtype, chunk_size, tensor_in_tensor_out
+from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._options import layer_sizes, with_input_noise
 from skdgm.likelihoods.columns import Groups
-from skdgm.models.factor_analysis import Factors, start_at_factors
+from skdgm.models.factor_analysis import Factors, init_from_factors
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
 
@@ -36,16 +36,18 @@ SD_OF_WEIGHTS, ENOUGH_ROWS_PER_COLUMN = 0.5, 16
 DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
 
-class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative):
+class BaseLatentDensity(
+    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseDeepGenerative
+):
     """Abstract base of VAE and DLGM.
 
-    An estimator defines its module (``_plan``, ``_build``), what training maximizes (``_objective``), and which latent
-    dimensions ``transform`` returns (``_code_indices``).
+    An estimator defines its module (``_architecture_args``, ``_build``), what training maximizes (``_objective``), and
+    which latent dimensions ``transform`` returns (``_code_indices``).
     """
 
     _missing_cells_allowed = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DeepGenerative._parameter_constraints,
+        **BaseDeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dynamic_binarization": ["boolean"],
         "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
@@ -53,14 +55,14 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
     }
-    _most_components: ClassVar[int]  # maximum for n_components="auto"
+    _max_components: ClassVar[int]  # maximum for n_components="auto"
 
     module_: Any  # a GaussianLatentModule
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
+    def _architecture_args(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         """Return the arguments of the module."""
 
     @abstractmethod
@@ -111,27 +113,27 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         random = self._start()
         self._choose_likelihood(rows)
         self._has_missing = bool(np.isnan(rows).any())
-        goes_on = self._is_warm_start
+        is_warm_start = self._is_warm_start
         n_rows, n_columns = rows.shape
-        self.module_ = self._new_module(self._plan(n_rows, n_columns, self._columns.groups), random)
+        self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
         trained, validation = self._split_validation(n_rows, random)
         trained_rows = rows[trained] if len(validation) else rows
-        if not goes_on:
-            self._start_at_factors(trained_rows, random)
-        source = self._shown(self._rows_of(trained_rows))
+        if not is_warm_start:
+            self._init_from_factors(trained_rows, random)
+        source = self._with_noise(self._make_source(trained_rows))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, n_rows)
         held_out = None
         if len(validation):
-            held_out = self._term(self._rows_of(rows[validation]), self._objective(noisy=False))
+            held_out = self._term(self._make_source(rows[validation]), self._objective(noisy=False))
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
         self.active_units_ = self._count_active(trained_rows)
-        self._warn_if_worse_than_constant(trained_rows)
+        self._warn_if_worse_than_baseline(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _start_at_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
+    def _init_from_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
         """Initialize one layer of latent codes by factor analysis of the Gaussian columns."""
         columns, _ = self.module_.decoder.outputs_of("gaussian")
         if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
@@ -139,12 +141,12 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         x = self._columns.transform(rows, training=True)[:, columns]
         model = factor_analysis(x, self.module_.n_latent, random)
         parts = model.mean_, model.components_.T, model.noise_variance_
-        start_at_factors(
+        init_from_factors(
             self.module_.encoder, self.module_.decoder, Factors(*(torch.from_numpy(part) for part in parts))
         )
 
     @property
-    def _sd_of_weights(self) -> float | None:
+    def _weight_prior_sd(self) -> float | None:
         return SD_OF_WEIGHTS if self.weight_prior == "auto" else self.weight_prior
 
     def _penalties(self, n_rows: int, n_columns: int) -> dict[str, float]:
@@ -155,7 +157,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         names = [name for name, _ in self.module_.named_parameters() if ".mlp.layers." in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
-    def _rows_of(self, rows: np.ndarray) -> Source:
+    def _make_source(self, rows: np.ndarray) -> Source:
         return self._source(rows, binary=self.dynamic_binarization)
 
     def _term(self, source: Source, objective: Objective) -> Term:
@@ -165,7 +167,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         """Resolve n_components="auto": two thirds of the columns, at most a tenth of the rows."""
         if self._is_warm_start:
             return int(self.module_.n_latents[0])
-        return min(self._most_components, max(2, math.ceil(2 * n_columns / 3)), max(2, n_rows // 10))
+        return min(self._max_components, max(2, math.ceil(2 * n_columns / 3)), max(2, n_rows // 10))
 
     @property
     def _noise_kind(self) -> str | None:
@@ -174,17 +176,17 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
             return self.input_noise
         return "dropout" if self._has_missing else None
 
-    def _shown(self, source: Source) -> Source:
+    def _with_noise(self, source: Source) -> Source:
         """Add input noise to what the encoder reads of the training rows."""
         level = self.input_noise_level
         if level is None:
             level = DROPOUT_LEVEL if self.input_noise == "dropout" else NOISE_LEVEL
         return with_input_noise(source, self._noise_kind, level, self.likelihood_)
 
-    def _must_tell(self) -> bool:
+    def _needs_missing_indicator(self) -> bool:
         """Whether the encoder is told which cells are missing; a warm start keeps this."""
         told = self._has_missing or self._noise_kind == "dropout"
-        return told or (self._is_warm_start and self._architecture["told_missing"])
+        return told or (self._is_warm_start and self._architecture["missing_indicator"])
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
         """Count the active units per layer: their posterior mean has a variance above 0.01 (Burda et al. 2016)."""
@@ -193,7 +195,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     # --- transformer and density --------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def transform(self, X):
         """Encode rows as posterior means E_q[z | x].
 
@@ -215,7 +217,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         """Posterior means of all latent dimensions, float32."""
         return self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows)
 
-    @like_input
+    @tensor_in_tensor_out
     def inverse_transform(self, Z):
         """Decode latent codes to E[x | z], in the units of X.
 
@@ -234,7 +236,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         whole[:, self._code_indices] = codes
         return self._decode(whole, lambda z: self.module_.p_x(z).mean)
 
-    @like_input
+    @tensor_in_tensor_out
     def score_samples(self, X):
         """Estimate log p(x) by an importance-weighted bound, a lower bound in expectation, in nats per row.
 
@@ -255,7 +257,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
         draws = self.n_importance_samples
         return self._densities(X, lambda x, rng, observed: self.module_.log_likelihood(x, rng, draws, observed), draws)
 
-    @like_input
+    @tensor_in_tensor_out
     def elbo_samples(self, X):
         """Evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
 
@@ -307,7 +309,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     # --- missing cells ------------------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def impute(self, X, *, method="importance", n_draws=None, n_steps=100, random_state=None):
         """Fill in missing cells; leave observed cells unchanged to the bit.
 
@@ -358,7 +360,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
             raise ValueError(f"method must be 'importance' or 'chain', got {method!r}.")
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
         X = self._columns.check_density_range(self._read(X))
-        if not self._architecture["told_missing"] and np.isnan(X).any():
+        if not self._architecture["missing_indicator"] and np.isnan(X).any():
             warn(
                 f"{type(self).__name__} was fitted to rows without missing cells, and reads a missing cell as the "
                 "middle of its column: filled cells may be off, and draws too similar. Fit with input_noise='dropout', "
@@ -386,7 +388,7 @@ class LatentDensity(KeepsFloatType, ClassNamePrefixFeaturesOutMixin, Transformer
 
     def _fill(self, X: np.ndarray, fill: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
         """Apply a function of (x, observed) that draws rows, in chunks."""
-        chunk = chunk_of(self.n_importance_samples)
+        chunk = chunk_size(self.n_importance_samples)
         return self._apply(lambda x, observed: fill(x, all_of(x, observed)), X, chunk)
 
     def _chain(self, rng: torch.Generator, n_steps: int) -> Callable[[Tensor, Tensor], Tensor]:

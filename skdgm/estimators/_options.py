@@ -58,7 +58,7 @@ def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
 
 def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:
     """Raise an error if the architecture differs from that of the previous fit."""
-    changed = [key for key in new if old.get(key) != new[key] and key != "told_missing"]  # its weights start at 0
+    changed = [key for key in new if old.get(key) != new[key] and key != "missing_indicator"]  # its weights start at 0
     if changed:
         raise ValueError(
             f"warm_start=True continues from the last fit, but {', '.join(changed)} changed since: {name} had "

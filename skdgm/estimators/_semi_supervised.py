@@ -14,11 +14,11 @@ from torch import Generator, Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
-from skdgm.estimators._arrays import KeepsFloatType, as_host_array, like_input
+from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._auto_alpha import ROWS_FOR_START, AutoAlpha, auto_alpha, logistic_regression, rates_of_classifier
-from skdgm.estimators._base import DeepGenerative
+from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
-from skdgm.estimators._class_prior import ClassShares, initial_prior, is_estimated, shares, with_named_classes
+from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
 from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
 from skdgm.estimators._options import check_n_samples, layer_sizes
 from skdgm.likelihoods.columns import Groups
@@ -31,8 +31,8 @@ AUTO_LABELED_BATCH = 100
 NEGLIGIBLE = 1e-9
 
 
-class SemiSupervised(
-    KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, DeepGenerative
+class BaseSemiSupervised(
+    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseDeepGenerative
 ):
     """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on their latent codes.
 
@@ -40,7 +40,7 @@ class SemiSupervised(
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DeepGenerative._parameter_constraints,
+        **BaseDeepGenerative._parameter_constraints,
         "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "alpha_normalization": [StrOptions({"paper", "balanced"})],
         "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
@@ -53,8 +53,8 @@ class SemiSupervised(
     }
 
     classes_: np.ndarray
-    _max_pull: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
-    _starts_linear: ClassVar[bool] = True  # q(y | x) starts as logistic regression
+    _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
+    _inits_linear: ClassVar[bool] = True  # q(y | x) starts as logistic regression
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -116,20 +116,20 @@ class SemiSupervised(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows, targets = self._read_labeled(X, y)
         prior = initial_prior(self.class_prior, self.classes_, targets)
-        random, goes_on = self._start(), self._is_warm_start
+        random, is_warm_start = self._start(), self._is_warm_start
         labels, weight = self._label_tensors(targets)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
-        self.module_ = self._new_module(self._plan(len(rows), n_columns, likelihood), random)
+        self.module_ = self._new_module(self._architecture_args(len(rows), n_columns, likelihood), random)
         self._set_prior(prior, shares(targets, len(self.classes_)))
-        class_shares = ClassShares(self.class_prior, self.module_, source, targets, weight, random)
-        if not goes_on:
-            self.module_.classifier.start_at(class_shares.p_learned)
+        prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
+        if not is_warm_start:
+            self.module_.classifier.init_shares(prior_estimator.label_shares)
         auto = self._auto_alpha(n_columns, targets) if self.alpha == "auto" else None
         self.alpha_ = self.alpha if auto is None else auto.alpha
         terms, validation = self._terms(source, targets, auto, random)
         epochs = self._epoch_context(context)
-        tasks = EpochTasks(self, epochs, X, y, before_epoch=class_shares.update)
-        penalties, rates = ({}, {}) if auto is None else (auto.penalties, self._start_classifier(source, targets))
+        tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
+        penalties, rates = ({}, {}) if auto is None else (auto.penalties, self._init_classifier(source, targets))
         self._train(
             terms,
             random,
@@ -140,10 +140,10 @@ class SemiSupervised(
             penalties=penalties,
             rate_factors=rates,
         )
-        self.class_prior_ = class_shares.estimated() if is_estimated(self.class_prior) else prior
-        class_shares.check(self.classes_, self.class_prior_)
+        self.class_prior_ = prior_estimator.estimated() if is_estimated(self.class_prior) else prior
+        prior_estimator.check(self.classes_, self.class_prior_)
         if self.alpha == "auto" and self.class_weight is None:  # otherwise the bound is J^alpha, or weighted
-            self._warn_if_worse_than_constant(rows, len(self.classes_))
+            self._warn_if_worse_than_baseline(rows, len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -163,10 +163,10 @@ class SemiSupervised(
 
     def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
         """Set p(y) in the module, unless a warm start continues from its estimate, and the shares of the labels."""
-        goes_on = self.warm_start and hasattr(self, "class_prior_") and is_estimated(self.class_prior)
+        is_warm_start = self.warm_start and hasattr(self, "class_prior_") and is_estimated(self.class_prior)
         with np.errstate(divide="ignore"):
             log_prior, log_labeled = np.log(prior).astype(np.float32), np.log(labeled).astype(np.float32)
-        if not goes_on:
+        if not is_warm_start:
             self.module_.log_p_y.copy_(self._tensor(log_prior))
         self.module_.log_p_labeled.copy_(self._tensor(log_labeled))
 
@@ -188,15 +188,15 @@ class SemiSupervised(
         weight = row_weights(targets, self.classes_, self.class_weight)
         return y, self._tensor(weight)
 
-    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
+    def _architecture_args(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
             "n_columns": n_columns,
             "n_latent": int(self.n_components),
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "likelihood": likelihood,
-            "linear_path": True,
-            "clip_inputs": self._reads_clipped,
+            "linear_skip": True,
+            "clip_inputs": self._clips_inputs,
             "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
 
@@ -221,22 +221,22 @@ class SemiSupervised(
             len(self.classes_),
             n_hidden,
             is_image=self._columns.is_image,
-            max_pull=self._max_pull,
+            max_gradient_scale=self._max_gradient_scale,
         )
 
-    def _start_classifier(self, source: Source, targets: np.ndarray) -> dict[str, float]:
+    def _init_classifier(self, source: Source, targets: np.ndarray) -> dict[str, float]:
         """Start the linear part of q(y | x) as logistic regression on the labels; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled[:: max(1, len(labeled) // ROWS_FOR_START)]
         rng = Generator(self.device_).manual_seed(self._noise_seed)
         batch = source.rows(self._tensor(labeled), rng)
         x = self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
-        goes_on = self.warm_start and hasattr(self, "class_prior_")
-        if self._starts_linear and len(np.unique(targets[labeled])) > 1 and not goes_on:
+        is_warm_start = self.warm_start and hasattr(self, "class_prior_")
+        if self._inits_linear and len(np.unique(targets[labeled])) > 1 and not is_warm_start:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
             weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
             start = logistic_regression(x, targets[labeled], len(self.classes_), weight)
-            self.module_.classifier.mlp.start_linear(*(self._tensor(part) for part in start))
+            self.module_.classifier.mlp.init_linear(*(self._tensor(part) for part in start))
         return rates_of_classifier(x)
 
     def _terms(
@@ -259,9 +259,9 @@ class SemiSupervised(
             bounded, held_out = self._hold_out(labeled, n_rows, random)
         terms = self._labeled_terms(source, labeled, bounded, weights, leads=len(labeled) > len(unlabeled))
         if len(unlabeled):
-            pull = 1.0 if auto is None else auto.pull
+            gradient_scale = 1.0 if auto is None else auto.gradient_scale
             rows = self._subset(source, unlabeled)
-            terms.insert(0, self._unlabeled_term("unlabeled", rows, weights.unlabeled, pull))
+            terms.insert(0, self._unlabeled_term("unlabeled", rows, weights.unlabeled, gradient_scale))
         terms += self._variance_prior(self.module_, terms[0].source, n_rows)
         validation = self._unlabeled_term("", self._subset(source, held_out), 1.0) if len(held_out) else None
         return terms, validation
@@ -272,13 +272,13 @@ class SemiSupervised(
         trained, validation = self._split_validation(len(indices), random, wanted=self._holds_out(n_rows))
         return indices[trained], indices[validation]
 
-    def _unlabeled_term(self, name: str, source: Source, weight: float, pull: float = 1.0) -> Term:
+    def _unlabeled_term(self, name: str, source: Source, weight: float, gradient_scale: float = 1.0) -> Term:
         module, n_enumerated = self.module_, self.n_enumerated
         # on another device, finding these classes would make the CPU wait
         negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
 
         def objective(batch, rng):
-            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible, pull)
+            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible, gradient_scale)
 
         return Term(name, source, objective, weight, self._batch_size(source.n_rows))
 
@@ -300,7 +300,7 @@ class SemiSupervised(
         share = 0.0 if self.alpha == "auto" else None  # of the bound in the history: J^alpha if alpha is a number
         return [
             Term("labeled", of_bound, bound, weights.labeled, size),
-            Term("classification", rows, log_q_y, weights.classification, size, share=share),
+            Term("classification", rows, log_q_y, weights.classification, size, history_weight=share),
         ]
 
     def _subset(self, source: Source, indices: np.ndarray) -> Subset:
@@ -308,7 +308,7 @@ class SemiSupervised(
 
     # --- classifier ---------------------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def predict(self, X):
         """Predict the most probable class of each row.
 
@@ -326,7 +326,7 @@ class SemiSupervised(
         best = self._log_proba(X).argmax(1)
         return self.classes_[best]
 
-    @like_input
+    @tensor_in_tensor_out
     def predict_proba(self, X):
         """Predict class probabilities: q(y | x), or importance-weighted p(y | x) under ``proba_method="bayes"``.
 
@@ -342,7 +342,7 @@ class SemiSupervised(
         self._check_fitted()
         return np.exp(self._log_proba(X))
 
-    @like_input
+    @tensor_in_tensor_out
     def predict_log_proba(self, X):
         """Logarithm of ``predict_proba``.
 
@@ -395,7 +395,7 @@ class SemiSupervised(
 
     # --- transformer and density --------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def transform(self, X):
         """Encode rows as posterior means of the latent code, averaged over q(y | x).
 
@@ -413,7 +413,7 @@ class SemiSupervised(
         rows, model = self._read(X), self._model
         return self._apply(model.code, rows).astype(self._feature_dtype(rows))
 
-    @like_input
+    @tensor_in_tensor_out
     def inverse_transform(self, Z, y=None):
         """Decode latent codes to the mean of the decoder, in the units of X.
 
@@ -432,7 +432,7 @@ class SemiSupervised(
         codes, model = self._read_codes(Z), self._model
         return self._decode(codes, model.decode, *([] if y is None else [self._class_indices(y, len(codes))]))
 
-    @like_input
+    @tensor_in_tensor_out
     def score_samples(self, X):
         """Estimate log p(x), summed over labels, by an importance-weighted bound in nats per row.
 
@@ -455,7 +455,7 @@ class SemiSupervised(
             X, lambda x, noise, observed: model.log_likelihood(x, noise, draws, observed), self._draws_per_row
         )
 
-    @like_input
+    @tensor_in_tensor_out
     def elbo_samples(self, X):
         """Evidence lower bound -U(x) on log p(x), a mean over ``n_importance_samples`` draws, in nats per row.
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Generator
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._latent_density import LatentDensity
+from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.dlgm import DLGMModule
@@ -17,7 +17,7 @@ from skdgm.networks import COVARIANCES
 from skdgm.training import Objective
 
 
-class DLGM(LatentDensity):
+class DLGM(BaseLatentDensity):
     r"""Deep latent Gaussian model: a density model with several layers of latent codes and structured posteriors.
 
     From the top layer down to the row, each layer transforms the layer above and adds Gaussian noise:
@@ -254,7 +254,7 @@ class DLGM(LatentDensity):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **LatentDensity._parameter_constraints,
+        **BaseLatentDensity._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
         "posterior": [StrOptions(set(COVARIANCES))],
         "rank": [Interval(Integral, 1, None, closed="left")],
@@ -263,7 +263,7 @@ class DLGM(LatentDensity):
         "transform_layers": [StrOptions({"top", "all"})],
     }
 
-    _most_components = 50
+    _max_components = 50
 
     def __init__(
         self,
@@ -326,7 +326,7 @@ class DLGM(LatentDensity):
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
-    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
+    def _architecture_args(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         auto = isinstance(self.n_components, str)
         layers = [self._auto_components(n_rows, n_columns)] if auto else layer_sizes(self.n_components, "n_components")
         if not layers:
@@ -342,11 +342,11 @@ class DLGM(LatentDensity):
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "likelihood": likelihood,
-            "linear_path": True,
-            "clip_inputs": self._reads_clipped,
+            "linear_skip": True,
+            "clip_inputs": self._clips_inputs,
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
-            "told_missing": self._must_tell(),
+            "missing_indicator": self._needs_missing_indicator(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:

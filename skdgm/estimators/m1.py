@@ -25,7 +25,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._arrays import CHUNK, KeepsFloatType, like_input
+from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import read_labeled, score_labeled
 from skdgm.estimators._encoder import active_dimensions, fitted_encoder
@@ -45,7 +45,7 @@ def inner_has(method: str) -> Any:
 
 
 class M1Classifier(
-    KeepsFloatType,
+    PreservesFloatDtype,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
@@ -207,13 +207,13 @@ class M1Classifier(
         self.encoder_ = fitted_encoder(
             self.encoder, rows, random, self, context, default=VAE(kl_warmup=1.0, max_iter=100)
         )
-        self._sees_indices = self._reads_unlabeled()
+        self._inner_uses_indices = self._reads_unlabeled()
         indices, Z = self._training_codes(rows, targets, random)
         estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
         with callbacks_passed_on(task, estimator):
             task.call_on_fit_task_begin(estimator=self, X=Z, y=labels)
-            estimator.fit(Z, labels, **along(params, indices, len(rows)))
+            estimator.fit(Z, labels, **select_rows(params, indices, len(rows)))
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         self.estimator_ = estimator
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -226,7 +226,7 @@ class M1Classifier(
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
-        indices = np.arange(len(rows)) if self._sees_indices else np.flatnonzero(targets >= 0)
+        indices = np.arange(len(rows)) if self._inner_uses_indices else np.flatnonzero(targets >= 0)
         if self.n_draws is None:
             return indices, means[indices]
         drawn, read = np.repeat(indices[targets[indices] >= 0], self.n_draws), indices[targets[indices] < 0]
@@ -240,9 +240,9 @@ class M1Classifier(
         return isinstance(self.estimator, READ_UNLABELED) or hasattr(self.estimator, "unlabeled_value")
 
     def _inner_labels(self, targets: np.ndarray) -> np.ndarray:
-        return targets if self._sees_indices else self.classes_[targets]
+        return targets if self._inner_uses_indices else self.classes_[targets]
 
-    @like_input
+    @tensor_in_tensor_out
     def transform(self, X):
         """Encode rows as posterior means E_q[z | x] of the active dimensions, the features of the inner estimator.
 
@@ -262,7 +262,7 @@ class M1Classifier(
         mean, _ = self.encoder_._posterior(rows)
         return mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
 
-    @like_input
+    @tensor_in_tensor_out
     def predict(self, X):
         """Predict the class of each row.
 
@@ -276,11 +276,11 @@ class M1Classifier(
             Entries of ``classes_``.
         """
         codes = self._codes(X)  # first, because it raises NotFittedError
-        predicted = in_padded_parts(self.estimator_.predict, codes)
-        return self.classes_[predicted] if self._sees_indices else predicted
+        predicted = in_padded_chunks(self.estimator_.predict, codes)
+        return self.classes_[predicted] if self._inner_uses_indices else predicted
 
     @available_if(inner_has("predict_proba"))
-    @like_input
+    @tensor_in_tensor_out
     def predict_proba(self, X):
         """Predict class probabilities with the inner estimator.
 
@@ -293,10 +293,10 @@ class M1Classifier(
         ndarray of shape (n_samples, n_classes)
         """
         codes = self._codes(X)
-        return in_padded_parts(self.estimator_.predict_proba, codes)
+        return in_padded_chunks(self.estimator_.predict_proba, codes)
 
     @available_if(inner_has("predict_log_proba"))
-    @like_input
+    @tensor_in_tensor_out
     def predict_log_proba(self, X):
         """Logarithm of ``predict_proba``.
 
@@ -309,10 +309,10 @@ class M1Classifier(
         ndarray of shape (n_samples, n_classes)
         """
         codes = self._codes(X)
-        return in_padded_parts(self.estimator_.predict_log_proba, codes)
+        return in_padded_chunks(self.estimator_.predict_log_proba, codes)
 
     @available_if(inner_has("decision_function"))
-    @like_input
+    @tensor_in_tensor_out
     def decision_function(self, X):
         """Evaluate the decision function of the inner estimator.
 
@@ -325,7 +325,7 @@ class M1Classifier(
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
         codes = self._codes(X)
-        return in_padded_parts(self.estimator_.decision_function, codes)
+        return in_padded_chunks(self.estimator_.decision_function, codes)
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy over the labeled rows of y.
@@ -365,7 +365,7 @@ class M1Classifier(
         return len(self.active_)
 
 
-def in_padded_parts(method: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
+def in_padded_chunks(method: Callable[[np.ndarray], np.ndarray], codes: np.ndarray) -> np.ndarray:
     """Apply a method of the inner estimator to batches of one size, so that a row's result is the same in any batch."""
     parts = [np.ascontiguousarray(codes[start : start + CHUNK]) for start in range(0, len(codes), CHUNK)]
     return np.concatenate([method(np.pad(part, ((0, CHUNK - len(part)), (0, 0))))[: len(part)] for part in parts])
@@ -390,7 +390,7 @@ def callbacks_passed_on(context: Any, estimator: Any) -> Any:
     return context.propagate_callback_context(estimator) if hasattr(estimator, "set_callbacks") else nullcontext()
 
 
-def along(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:
+def select_rows(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:
     """Select metadata for the rows at ``indices`` from entries with one value per row; keep other entries."""
     return {name: np.asarray(value)[indices] if _per_row(value, n_rows) else value for name, value in params.items()}
 

@@ -12,13 +12,13 @@ from torch import Tensor
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._columns import VARIANCE_FLOOR
 from skdgm.estimators._encoder import active_dimensions, fitted_encoder
-from skdgm.estimators._semi_supervised import SemiSupervised
+from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.sources import Codes, Source
 
 
-class M1M2Classifier(SemiSupervised):
+class M1M2Classifier(BaseSemiSupervised):
     r"""Semi-supervised classifier: an M2 on the latent codes of a VAE (M1+M2).
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
@@ -293,7 +293,7 @@ class M1M2Classifier(SemiSupervised):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SemiSupervised._parameter_constraints,
+        **BaseSemiSupervised._parameter_constraints,
         "encoder": [VAE, FrozenEstimator, None],
         "likelihood": [StrOptions({"gaussian", "gaussian_heteroscedastic"})],
         "active_threshold": [Interval(Real, 0, None, closed="left")],
@@ -371,22 +371,22 @@ class M1M2Classifier(SemiSupervised):
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
         default = VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)
-        goes_on = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
-        if goes_on:
+        is_warm_start = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
+        if is_warm_start:
             self._check_same_width(rows.shape[1])
         else:
             self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
         self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
         self.likelihoods_ = self.encoder_.likelihoods_
         mean, sd = self.encoder_._posterior(rows)
-        if not goes_on:
+        if not is_warm_start:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         source = Codes(self._tensor(mean), self._tensor(sd), y, weight)
         return source, mean.shape[1], self.likelihood
 
-    _max_pull = 0.3  # there are few latent dimensions
-    _starts_linear = False  # on a few draws, logistic regression is worse than the fit
+    _max_gradient_scale = 0.3  # there are few latent dimensions
+    _inits_linear = False  # on a few draws, logistic regression is worse than the fit
 
     def _independent_log_density(self, X: np.ndarray) -> float:
         mean, sd = self.encoder_._posterior(X)
@@ -394,7 +394,7 @@ class M1M2Classifier(SemiSupervised):
         return float(-0.5 * np.log(2 * np.pi * np.e * (variance + VARIANCE_FLOOR)).sum())
 
     @property
-    def _reads_clipped(self) -> bool:
+    def _clips_inputs(self) -> bool:
         return False  # latent codes are not standardized
 
     def _epoch_context(self, context: Any) -> Any:

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from skdgm.estimators._semi_supervised import SemiSupervised
+from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.models.m2 import M2Module
 from skdgm.sources import Source
 
 
-class M2Classifier(SemiSupervised):
+class M2Classifier(BaseSemiSupervised):
     r"""Semi-supervised classifier: a generative model of class and style (M2).
 
     The model draws a class, a style, and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`. The encoder is
@@ -281,7 +281,7 @@ class M2Classifier(SemiSupervised):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **SemiSupervised._parameter_constraints,
+        **BaseSemiSupervised._parameter_constraints,
         "dynamic_binarization": ["boolean"],
     }
 

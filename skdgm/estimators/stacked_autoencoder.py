@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Generator, Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._arrays import KeepsFloatType, as_host_array, like_input
-from skdgm.estimators._base import DeepGenerative
+from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
+from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._layerwise import (
     Architecture,
@@ -43,7 +43,7 @@ MAX_CELLS_IN_FIT = 1 << 23
 
 
 class StackedAutoencoder(
-    KeepsFloatType, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, DeepGenerative
+    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseDeepGenerative
 ):
     r"""Deep generative model of binary codes, trained layer by layer: auto-encoders below, an RBM on top.
 
@@ -372,7 +372,7 @@ class StackedAutoencoder(
         self.n_bound_samples = n_bound_samples
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **DeepGenerative._parameter_constraints,
+        **BaseDeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
         "inference": [StrOptions({"rich", "vanilla", "rbm"})],
         "likelihood": [StrOptions({"auto", "bernoulli", "gaussian"})],
@@ -604,7 +604,7 @@ class StackedAutoencoder(
 
     # --- transformer --------------------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def transform(self, X):
         """Encode rows as means of the hidden units of the top layer; each layer reads the means of the layer below.
 
@@ -622,7 +622,7 @@ class StackedAutoencoder(
         X = self._read(X)
         return self._apply(lambda x, observed: self.module_.mean_codes(x), X).astype(self._feature_dtype(X))
 
-    @like_input
+    @tensor_in_tensor_out
     def inverse_transform(self, Z):
         """Decode hidden units of the top layer, layer by layer as means, to the units of X.
 
@@ -640,7 +640,7 @@ class StackedAutoencoder(
 
     # --- density ------------------------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def score_samples(self, X, return_std=False):
         """Compute log p(x), exactly or by estimates, in nats per row.
 
@@ -738,7 +738,7 @@ class StackedAutoencoder(
 
     # --- the criterion ------------------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def latent_marginal_bound(self, X, *, codes_of=None, layer=0, method="auto", n_draws=1, certify=True):
         """Bound the log-likelihood that a layer can reach under any prior over its codes, before the next layer exists.
 

@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import Interval, StrOptions, validate_data
-from skdgm.estimators._arrays import like_input
+from skdgm.estimators._arrays import tensor_in_tensor_out
 from skdgm.estimators._callbacks import fitting
 from skdgm.estimators._classifier import read_labeled, score_labeled
 from skdgm.svm.annealing import Annealing
@@ -333,7 +333,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     # --- classifier ---------------------------------------------------------------------------------------------
 
-    @like_input
+    @tensor_in_tensor_out
     def decision_function(self, X):
         """Compute signed distances from the boundaries, in units of the margin.
 
@@ -354,7 +354,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         decision = self.svm_.decision_function(validate_data(self, X, reset=False, dtype=np.float64))
         return decision.ravel() if len(self.classes_) == 2 else decision
 
-    @like_input
+    @tensor_in_tensor_out
     def predict(self, X):
         """Predict the class of each row.
 

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Generator
 
-from skdgm.estimators._latent_density import LatentDensity
+from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.vae import VAEModule
 from skdgm.training import Objective
 
 
-class VAE(LatentDensity):
+class VAE(BaseLatentDensity):
     r"""Variational auto-encoder (M1): a deep latent Gaussian density model and its latent codes.
 
     The model draws a latent code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`. The encoder is
@@ -225,7 +225,7 @@ class VAE(LatentDensity):
     (150,)
     """
 
-    _most_components = 20
+    _max_components = 20
 
     def __init__(
         self,
@@ -278,7 +278,7 @@ class VAE(LatentDensity):
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
-    def _plan(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
+    def _architecture_args(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
             "n_columns": n_columns,
             "n_latent": self._auto_components(n_rows, n_columns)
@@ -287,9 +287,9 @@ class VAE(LatentDensity):
             "hidden": layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "likelihood": likelihood,
-            "linear_path": True,
-            "clip_inputs": self._reads_clipped,
-            "told_missing": self._must_tell(),
+            "linear_skip": True,
+            "clip_inputs": self._clips_inputs,
+            "missing_indicator": self._needs_missing_indicator(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:

@@ -14,7 +14,7 @@ from skdgm.noise import Rng
 Groups = Sequence[tuple[str, Sequence[int]]]  # names in LIKELIHOODS, and the columns of each
 
 
-class ColumnLikelihoods(nn.Module):
+class MixedLikelihood(nn.Module):
     """p(x | z) from a decoder's outputs: each group of columns has its own likelihood, independent given z.
 
     Parameters
@@ -37,15 +37,15 @@ class ColumnLikelihoods(nn.Module):
         self.register_buffer("columns", order, persistent=False)
         self.register_buffer("back", torch.argsort(order), persistent=False)
 
-    def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> JoinedColumns:
+    def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> ProductDistribution:
         """p(x | z) from ``outputs`` of shape (..., n, sum of ``n_outputs``) and ``shared`` (sum of ``n_shared``,)."""
         parts = zip(self.likelihoods, outputs.split(self.n_outputs, -1), shared.split(self.n_shared), strict=True)
         masks = [None] * len(self.sizes) if observed is None else observed[:, self.columns].split(self.sizes, -1)
         joined = [likelihood(out, numbers, mask) for (likelihood, out, numbers), mask in zip(parts, masks, strict=True)]
-        return JoinedColumns(joined, self.sizes, self.columns, self.back)
+        return ProductDistribution(joined, self.sizes, self.columns, self.back)
 
 
-class JoinedColumns:
+class ProductDistribution:
     """The joint distribution of independent groups of columns.
 
     Parameters

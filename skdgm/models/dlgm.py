@@ -11,7 +11,7 @@ from skdgm.distributions import Distribution
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
-from skdgm.structured_normals import AnyNormal, Blocks
+from skdgm.structured_normals import AnyNormal, ProductNormal
 
 
 class DLGMModule(GaussianLatentModule):
@@ -36,9 +36,9 @@ class DLGMModule(GaussianLatentModule):
     rank : int
         Rank of the low-rank posterior, at most the smallest layer's dimensions.
     rng : Generator or None
-    told_missing, clip_inputs : bool
+    missing_indicator, clip_inputs : bool
         Whether the recognition networks read the mask of missing cells, and whether they clip cells by ``smooth_clip``.
-    linear_path : bool
+    linear_skip : bool
         Whether the networks have a linear path, as in ``MLP``.
     """
 
@@ -52,21 +52,23 @@ class DLGMModule(GaussianLatentModule):
         posterior: str,
         rank: int,
         rng: Generator | None = None,
-        told_missing: bool = False,
-        linear_path: bool = False,
+        missing_indicator: bool = False,
+        linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_latents, downward = list(n_latents), list(hidden)[::-1]
         covariance = COVARIANCES[posterior](rank)
         self.encoders = nn.ModuleList(
-            NormalNetwork(n_columns, d, hidden, activation, rng, 0, told_missing, covariance, linear_path, clip_inputs)
+            NormalNetwork(
+                n_columns, d, hidden, activation, rng, 0, missing_indicator, covariance, linear_skip, clip_inputs
+            )
             for d in n_latents
         )
-        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng, 0, linear_path)
+        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng, 0, linear_skip)
         below_above = list(zip(n_latents[:-1], n_latents[1:], strict=True))
         self.t = nn.ModuleList(
-            MLP(above, below, downward, activation, rng, linear_path=linear_path) for below, above in below_above
+            MLP(above, below, downward, activation, rng, linear_skip=linear_skip) for below, above in below_above
         )
         self.g = nn.ModuleList(Affine(below, below, rng, bias=False) for below, _ in below_above)
 
@@ -78,7 +80,7 @@ class DLGMModule(GaussianLatentModule):
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
         """q(xi | x), rows of shape (n, n_latent)."""
         blocks = [encoder(x, observed=observed) for encoder in self.encoders]
-        return Blocks(blocks) if len(blocks) > 1 else blocks[0]
+        return ProductNormal(blocks) if len(blocks) > 1 else blocks[0]
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | T_0(h_1)), rows of shape (..., n, n_columns), for z = (xi_1, ..., xi_L)."""

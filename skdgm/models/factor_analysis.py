@@ -36,7 +36,7 @@ def diagonal_posterior(factors: Factors) -> tuple[Factors, Tensor]:
 
 
 @torch.no_grad()
-def start_at_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: Factors) -> None:
+def init_from_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: Factors) -> None:
     """Set the linear paths to give p(x | z) = N(mean + W z, Psi) and q(z | x) = N(G W^T Psi^-1 (x - mean), G).
 
     Latent dimensions beyond the factors, and other columns in the decoder, keep their small random weights.
@@ -48,7 +48,7 @@ def start_at_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: F
 
     weight, bias = (parameter.clone() for parameter in decoder.mlp.linear_parameters)
     weight[outputs, :n_factors], bias[outputs] = loadings.to(weight), mean.to(bias)
-    decoder.mlp.start_linear(weight, bias)
+    decoder.mlp.init_linear(weight, bias)
     decoder.shared.copy_(torch.log(variances))
 
     weight, bias = (parameter.clone() for parameter in encoder.mlp.linear_parameters)
@@ -56,8 +56,8 @@ def start_at_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: F
     weight[means] = weight[log_variances] = 0.0
     weight[means, columns] = regression.to(weight)
     bias[means], bias[log_variances] = -(regression @ mean).to(bias), torch.log(variance).to(bias)
-    encoder.mlp.start_linear(weight, bias)
-    of_missing = encoder.mlp.linear_of_missing
-    if of_missing is not None:  # if only column j is missing, the precision of z_k is 1 / G_k - W_jk^2 / Psi_j
+    encoder.mlp.init_linear(weight, bias)
+    missing_weight = encoder.mlp.linear_missing_weight
+    if missing_weight is not None:  # if only column j is missing, the precision of z_k is 1 / G_k - W_jk^2 / Psi_j
         lost = variance[:, None] * (loadings**2 / variances[:, None]).T
-        of_missing[log_variances, columns] = -torch.log1p(-lost).to(of_missing)
+        missing_weight[log_variances, columns] = -torch.log1p(-lost).to(missing_weight)

@@ -10,7 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Distribution, log_mean_exp, log_standard_normal, side_by_side
+from skdgm.distributions import Distribution, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal
@@ -51,7 +51,7 @@ class GaussianLatentModule(nn.Module):
         """
         q_z = self.q_z(*(encoder_input or (x, observed)))
         z = blurred(q_z.rsample(rng), code_noise, rng)
-        return Bound(self.p_x(z, observed).log_prob(x), q_z.kl_to_standard())
+        return Bound(self.p_x(z, observed).log_prob(x), q_z.kl_standard_normal())
 
     def importance_bound(
         self,
@@ -63,7 +63,7 @@ class GaussianLatentModule(nn.Module):
         code_noise: float = 0.0,
     ) -> ImportanceBound:
         """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
-        z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).draw(rng)
+        z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).rsample_and_log_prob(rng)
         reconstruction = self.p_x(blurred(z, code_noise, rng), observed).log_prob(x)
         return ImportanceBound(reconstruction, log_q_z - log_standard_normal(z))
 
@@ -71,7 +71,7 @@ class GaussianLatentModule(nn.Module):
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
         q_z = self.q_z(x, observed)
         z = q_z.expand(n_draws).rsample(rng)
-        return side_by_side(self.p_x(z, observed).log_prob(x)).mean(-1) - q_z.kl_to_standard()
+        return contiguous_last(self.p_x(z, observed).log_prob(x)).mean(-1) - q_z.kl_standard_normal()
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) at ``n_draws`` draws of z; (n_draws, n)."""
@@ -81,7 +81,7 @@ class GaussianLatentModule(nn.Module):
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
-        z, log_q_z = self.q_z(x, observed).expand(n_draws).draw(rng)
+        z, log_q_z = self.q_z(x, observed).expand(n_draws).rsample_and_log_prob(rng)
         return self.p_x(z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -98,8 +98,8 @@ class GaussianLatentModule(nn.Module):
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
         """E[x | x_observed] by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        weight = torch.softmax(side_by_side(log_w), -1).T
-        return side_by_side(weight[..., None] * self.p_x(z).mean).sum(-1)
+        weight = torch.softmax(contiguous_last(log_w), -1).T
+        return contiguous_last(weight[..., None] * self.p_x(z).mean).sum(-1)
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
         """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""

@@ -100,12 +100,12 @@ def best_latent_marginal(layer: BinaryCodeModule, x: Tensor, codes: Tensor) -> B
     values: list[float] = []
     for _ in range(EM_STEPS):
         p = ratio @ q
-        force = (1 / p) @ ratio / len(x)  # E_D[p(x | h) / P(x)]
+        em_ratio = (1 / p) @ ratio / len(x)  # E_D[p(x | h) / P(x)]
         values.append(float((p.log() + highest[:, 0]).double().mean()))
-        gap = max(0.0, float(force.max().log()))
+        gap = max(0.0, float(em_ratio.max().log()))
         if gap <= EM_TOLERANCE:
             break
-        q = q * force
+        q = q * em_ratio
         q = q / q.sum()
     return BestMarginal(q.log(), values, gap)
 

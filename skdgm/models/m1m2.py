@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Normal, log_mean_exp, log_standard_normal, side_by_side
+from skdgm.distributions import Categorical, Normal, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.noise import Rng, standard_normal
@@ -79,7 +79,7 @@ class M1M2Module(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z1) - log q(z1 | x) - U(z1)] from ``n_draws`` draws; (n,)."""
-        return side_by_side(torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)])).mean(-1)
+        return contiguous_last(torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)])).mean(-1)
 
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """The bound on log p(x) from one draw; (n,)."""

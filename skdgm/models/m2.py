@@ -12,10 +12,10 @@ from skdgm.distributions import (
     Categorical,
     Distribution,
     Normal,
+    contiguous_last,
     log_mean_exp,
     log_standard_normal,
     scaled_gradient,
-    side_by_side,
 )
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.bound import LabelBound
@@ -24,7 +24,7 @@ from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 from skdgm.noise import Rng, standard_normal
 
 # Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows.
-PRIOR_PULL = 0.3
+PRIOR_SHRINKAGE = 0.3
 
 
 class M2Module(nn.Module):
@@ -49,7 +49,7 @@ class M2Module(nn.Module):
         likelihood: str | Groups,
         class_prior: Sequence[float],
         rng: Generator | None = None,
-        linear_path: bool = False,
+        linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
@@ -58,11 +58,11 @@ class M2Module(nn.Module):
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
-        input_options: Any = {"linear_path": linear_path, "clip_inputs": clip_inputs}
+        input_options: Any = {"linear_skip": linear_skip, "clip_inputs": clip_inputs}
         self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **input_options)
         self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **input_options)
         self.decoder = DecoderNetwork(
-            n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_path
+            n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_skip
         )
 
     @property
@@ -79,7 +79,7 @@ class M2Module(nn.Module):
         """
         p_labeled = torch.exp(self.log_p_labeled)
         p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
-        self.log_p_y.copy_(torch.log((p_all + PRIOR_PULL * p_labeled) / (1 + PRIOR_PULL)))
+        self.log_p_y.copy_(torch.log((p_all + PRIOR_SHRINKAGE * p_labeled) / (1 + PRIOR_SHRINKAGE)))
 
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """The classifier for rows drawn like the labeled ones, (n, n_classes)."""
@@ -107,7 +107,7 @@ class M2Module(nn.Module):
         """-L(x, y), eq. (6), from one draw of z: a bound on log p(x, y), of y's shape broadcast against the rows."""
         q_z = self.q_z(x, y, observed)
         z = q_z.rsample(rng)
-        kl = q_z.kl_to_standard()
+        kl = q_z.kl_standard_normal()
         return LabelBound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
 
     def unlabeled_bound(
@@ -117,14 +117,14 @@ class M2Module(nn.Module):
         observed: Tensor | None = None,
         n_enumerated: int | None = None,
         negligible: float = 0.0,
-        pull: float = 1.0,
+        gradient_scale: float = 1.0,
     ) -> LabelBound:
         """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,).
 
-        ``n_enumerated`` and ``negligible`` are those of ``sum_over_labels``. ``pull`` multiplies the gradient with
-        respect to q(y | x), and nothing else.
+        ``n_enumerated`` and ``negligible`` are those of ``sum_over_labels``. ``gradient_scale`` multiplies the gradient
+        with respect to q(y | x), and nothing else.
         """
-        q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, pull))
+        q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, gradient_scale))
 
         def minus_l(y: Tensor, rows: Rows) -> LabelBound:
             return self.labeled_bound(x[rows], y, rng, None if observed is None else observed[rows])
@@ -134,9 +134,9 @@ class M2Module(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
-        return side_by_side(torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)])).mean(
-            -1
-        )
+        return contiguous_last(
+            torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)])
+        ).mean(-1)
 
     def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
         """log q(y | x) of labeled rows, the term that eq. (9) weights by alpha; (n,)."""
@@ -145,7 +145,7 @@ class M2Module(nn.Module):
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
         y = self.every_class
-        z, log_q_z = self.q_z(x, y, observed).expand(n_draws).draw(rng)
+        z, log_q_z = self.q_z(x, y, observed).expand(n_draws).rsample_and_log_prob(rng)
         log_w = self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from skdgm.distributions import Bernoulli, log_mean_exp, side_by_side
+from skdgm.distributions import Bernoulli, contiguous_last, log_mean_exp
 from skdgm.models.binary_codes import output_at
 from skdgm.models.enumeration import all_codes
 from skdgm.models.rbm import RBMModule
@@ -30,13 +30,13 @@ def log_partition(
 
 def can_enumerate_partition(rbm: RBMModule) -> bool:
     """Whether log Z of this RBM is summed exactly."""
-    return rbm.smaller_side() <= MAX_PARTITION_BITS
+    return rbm.n_enumerable_bits() <= MAX_PARTITION_BITS
 
 
 def exact_log_partition(rbm: RBMModule) -> float:
     """log Z by enumeration of the side with fewer units."""
     over_codes = not rbm.is_binary or rbm.n_hidden <= rbm.n_columns
-    codes = all_codes(rbm.smaller_side(), rbm.W.device)
+    codes = all_codes(rbm.n_enumerable_bits(), rbm.W.device)
     energy = rbm.free_energy_of_codes if over_codes else rbm.free_energy
     parts = [torch.logsumexp(-energy(part).double(), 0) for part in codes.split(CODES_AT_ONCE)]
     return float(torch.logsumexp(torch.stack(parts), 0))
@@ -88,5 +88,5 @@ def relative_error(log_w: Tensor) -> Tensor:
     """Standard error of the log of the mean weight along axis 0, by the delta method; inf for a single weight."""
     if len(log_w) == 1:
         return torch.full_like(log_w[0], math.inf)
-    w = side_by_side(torch.exp(log_w - log_w.max(0, keepdim=True).values))
+    w = contiguous_last(torch.exp(log_w - log_w.max(0, keepdim=True).values))
     return w.std(-1) / w.mean(-1) / math.sqrt(len(log_w))

@@ -71,13 +71,13 @@ class RBMModule(TiedModule):
         gain = F.softplus(logits + flip * self.W.T[column]).sum(1) - F.softplus(logits).sum(1)
         return -self.n_columns * F.softplus(flip[:, 0] * self.b[column] + gain)
 
-    def smaller_side(self) -> int:
+    def n_enumerable_bits(self) -> int:
         """Number of bits to enumerate for an exact log Z: those of h, or of binary x if these are fewer."""
         return min(self.n_hidden, self.n_columns) if self.is_binary else self.n_hidden
 
 
 # Number of rows per step to monitor; few, because the monitor must cost much less than the step.
-MONITORED = 10
+N_MONITOR_ROWS = 10
 
 
 class ContrastiveDivergence:
@@ -107,7 +107,7 @@ class ContrastiveDivergence:
         if self.persistent:
             self.chains = bits(model_h, rng)
         self.write_gradients((x, h), (model_x, model_h))
-        return rbm.monitor(x[:MONITORED], rng)
+        return rbm.monitor(x[:N_MONITOR_ROWS], rng)
 
     def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
         """Set each ``grad`` to d(-log p)/d(parameter) = E_data[dE] - E_model[dE], from (x, E[h | x]) of both."""

@@ -27,16 +27,20 @@ class VAEModule(GaussianLatentModule):
         activation: str,
         likelihood: str | Groups,
         rng: Generator | None = None,
-        told_missing: bool = False,
-        linear_path: bool = False,
+        missing_indicator: bool = False,
+        linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
-        input_options: Any = {"told_missing": told_missing, "linear_path": linear_path, "clip_inputs": clip_inputs}
+        input_options: Any = {
+            "missing_indicator": missing_indicator,
+            "linear_skip": linear_skip,
+            "clip_inputs": clip_inputs,
+        }
         self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, **input_options)
         downward = list(hidden)[::-1]
-        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, 0, linear_path)
+        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, 0, linear_skip)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x), rows of shape (n, n_latent)."""
