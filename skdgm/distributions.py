@@ -228,7 +228,7 @@ def scaled_gradient(x: Tensor, factor: float) -> Tensor:
 
 
 def zero_fill(x: Tensor, observed: Tensor | None) -> Tensor:
-    """Rows with 0 in missing cells (a column's mean after standardization), whatever the cells held."""
+    """Rows with 0 in missing cells (the median of a standardized column), whatever the cells held."""
     return x if observed is None else torch.where(observed, x, 0.0)
 
 

@@ -181,7 +181,7 @@ class LowRank:
     initial = 0.1  # not 0: the bound is even in U, so its gradient is 0 there
 
     def n_outputs(self, d: int) -> int:
-        """Means, log D, U."""
+        """Means, -log D, U."""
         return (2 + self.rank) * d
 
     def normal(self, outputs: Tensor, d: int) -> LowRankNormal:
@@ -308,7 +308,7 @@ class DecoderNetwork(nn.Module):
         return [], slice(0)
 
     def variance_log_prior(self) -> Tensor:
-        """Expected log-density, under the shared variances, of a row with every cell off by its column's whole spread.
+        """Log-density, up to a constant, of a pseudo-row whose standardized residual is 1 in every column.
 
         -0.5 sum_j (log var_j + 1 / var_j): a few such rows keep variances from vanishing if there are few rows.
         """

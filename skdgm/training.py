@@ -313,7 +313,7 @@ class Means:
             self.steps.setdefault(key, []).append(rows.detach().mean())
 
     def read(self) -> dict[str, float]:
-        """Wait for the device and return the means."""
+        """Synchronize with the device and return the means."""
         means = torch.stack([torch.stack(values).mean() for values in self.steps.values()])
         return dict(zip(self.steps, means.tolist(), strict=True))
 

@@ -63,7 +63,7 @@ def chunk_size(n_draws: int) -> int:
 
 
 def pad_rows(rows: Tensor, length: int) -> Tensor:
-    """Append rows of zeros up to ``length`` rows; append True to a mask, to avoid rows without observed cells."""
+    """Append rows of zeros up to ``length`` rows; pad a mask with True, so that padding counts as observed."""
     fill = rows.new_full((length - len(rows), *rows.shape[1:]), rows.dtype == torch.bool)
     return torch.cat([rows, fill]) if len(fill) else rows
 

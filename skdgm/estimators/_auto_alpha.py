@@ -51,24 +51,30 @@ def auto_alpha(
 ) -> AutoAlpha:
     """Choose the gradient scale by the number of columns, and the penalties by the number of labels."""
     strength = DEFAULTS_FOR_IMAGES if is_image else DEFAULTS_FOR_TABLES
+    scale = min(max_gradient_scale, strength.gradient_scale / n_columns)
     per_label = (2 if n_classes == 2 else 1) / n_labeled  # with two classes, both logits move one difference
+    if not n_hidden_layers:  # logistic regression
+        return AutoAlpha(scale, {"classifier": per_label})
     penalties = {
         "classifier.mlp.skip": per_label,
         f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
         "classifier.mlp.layers": strength.penalty * per_label / 4,
     }
-    return AutoAlpha(min(max_gradient_scale, strength.gradient_scale / n_columns), penalties)
+    return AutoAlpha(scale, penalties)
 
 
-def rates_of_classifier(x: np.ndarray) -> dict[str, float]:
+def rates_of_classifier(x: np.ndarray, n_hidden_layers: int) -> dict[str, float]:
     """Choose factors on the learning rate of the classifier's weights from the rows that it reads.
 
     A step of Adam moves every weight by the same amount, and therefore moves a logit in proportion to the sum of a
     row's cells. Many columns need a lower rate.
     """
     size = float(np.abs(x).sum(1).mean()) + 1e-9
+    of_linear = RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2
+    if not n_hidden_layers:
+        return {"classifier": of_linear}
     return {
-        "classifier.mlp.skip": RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2,
+        "classifier.mlp.skip": of_linear,
         "classifier.mlp.layers": min(1.0, SIZE_FOR_HIDDEN / size) ** 2,
     }
 

@@ -313,8 +313,8 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         if bound < constant - BASELINE_SLACK * X.shape[1]:
             warn(
                 f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, but independent columns reach "
-                f"{constant:.4g}: it has learned nothing. Lower learning_rate_init={self.learning_rate_init:g}, or "
-                f"raise max_iter={self.max_iter}.",
+                f"{constant:.4g}: the fit is worse than a model with independent columns. Lower "
+                f"learning_rate_init={self.learning_rate_init:g}, or raise max_iter={self.max_iter}.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -347,7 +347,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         return map_chunks(lambda rows: function(*self._padded(rows, chunk)), chunk, X)
 
     def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
-        """As ``_apply``, with noise: the fit's seed and a row's values determine that of the row."""
+        """Like ``_apply``, for functions that draw: a row's noise depends on the fit's seed and its own values."""
         chunk = chunk_size(n_draws)
 
         def apply(rows: np.ndarray) -> Tensor:

@@ -152,7 +152,7 @@ class Columns:
     def noise_key(self, X: np.ndarray) -> np.ndarray:
         """What the noise of a row depends on: the standardized row, the same for a float32 copy of X.
 
-        A constant column has no say.
+        Constant columns are set to 0.
         """
         largest = np.finfo(np.float32).max
         x = self.transform(X if X.dtype == np.float32 else np.clip(X, -largest, largest).astype(np.float32))
@@ -211,12 +211,12 @@ class Columns:
 
 
 def warn_of_outliers(found: Sequence[tuple[Any, float]]) -> None:
-    """Warn of values that are absurdly far from all others, with their columns."""
+    """Warn of values that are extremely far from all others, with their columns."""
     listed = ", ".join(f"{value:.6g} in column {column!r}" for column, value in found[:3])
     more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
     warn(
         f"X has cells more than {OUTLIER_SCALES:.0f} scales from their column's median and from all others: {listed}"
-        f"{more}. The fit leaves these cells out. If they mark missing cells, replace them by NaN or drop the "
+        f"{more}. The fit ignores these values. If they mark missing cells, replace them by NaN or drop the "
         "rows.",
         UserWarning,
         stacklevel=2,

@@ -103,7 +103,7 @@ class BaseLatentDensity(
         Warns
         -----
         UserWarning
-            If cells are absurdly far from all others in their column.
+            If cells are extremely far from all others in their column.
         ConvergenceWarning
             If the fit ended at a bound clearly below that of independent columns.
         """
@@ -154,7 +154,7 @@ class BaseLatentDensity(
         share = n_rows / (ENOUGH_ROWS_PER_COLUMN * n_columns)
         if self.weight_prior != "auto" or share >= 1 or not len(layer_sizes(self.hidden_layer_sizes)):
             return {}
-        names = [name for name, _ in self.module_.named_parameters() if ".mlp.layers." in name]
+        names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
     def _make_source(self, rows: np.ndarray) -> Source:
@@ -268,7 +268,7 @@ class BaseLatentDensity(
         Returns
         -------
         ndarray of shape (n_samples,)
-            In expectation, these are below ``score_samples``. E_q is a mean over ``n_importance_samples`` draws.
+            In expectation, these are not above ``score_samples``. E_q is a mean over ``n_importance_samples`` draws.
         """
         self._check_fitted()
         draws = self.n_importance_samples
@@ -348,7 +348,7 @@ class BaseLatentDensity(
         -----
         UserWarning
             If cells are missing, but ``fit`` had no missing cells and made none by ``input_noise="dropout"``. The
-            encoder then reads each missing cell as the middle of its column.
+            encoder then reads each missing cell as the median of its column, or as 0 in a Bernoulli column.
 
         References
         ----------
@@ -363,8 +363,8 @@ class BaseLatentDensity(
         if not self._architecture["missing_indicator"] and np.isnan(X).any():
             warn(
                 f"{type(self).__name__} was fitted to rows without missing cells, and reads a missing cell as the "
-                "middle of its column: filled cells may be off, and draws too similar. Fit with input_noise='dropout', "
-                "or to rows with missing cells.",
+                "median of its column, or as 0 in a Bernoulli column: filled cells may be off, and draws too similar. "
+                "Fit with input_noise='dropout', or to rows with missing cells.",
                 UserWarning,
                 stacklevel=3,
             )

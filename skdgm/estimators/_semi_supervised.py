@@ -107,8 +107,8 @@ class BaseSemiSupervised(
         Warns
         -----
         UserWarning
-            If cells are absurdly far from all others in their column, or if numbers given as ``class_prior`` contradict
-            the unlabeled rows.
+            If cells are extremely far from all others in their column, or if numbers given as ``class_prior``
+            contradict the unlabeled rows.
         ConvergenceWarning
             If the fit ended at a bound clearly below that of independent columns.
         """
@@ -237,7 +237,7 @@ class BaseSemiSupervised(
             weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
             start = logistic_regression(x, targets[labeled], len(self.classes_), weight)
             self.module_.classifier.mlp.init_linear(*(self._tensor(part) for part in start))
-        return rates_of_classifier(x)
+        return rates_of_classifier(x, len(layer_sizes(self.hidden_layer_sizes)))
 
     def _terms(
         self, source: Source, targets: np.ndarray, auto: AutoAlpha | None, random: np.random.RandomState

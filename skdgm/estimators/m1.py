@@ -120,8 +120,8 @@ class M1Classifier(
     -----
     ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
     ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows. Latent codes are not standardized, because
-    their unequal spread carries information. ``fit`` gives the warnings of the encoder: of cells absurdly far from all
-    others, and of a fit that has learned nothing.
+    their unequal spread carries information. ``fit`` gives the warnings of the encoder: of cells extremely far from all
+    others, and of a fit that is worse than independent columns.
 
     References
     ----------

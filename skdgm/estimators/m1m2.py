@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from numbers import Real
 from typing import Any, ClassVar
 
@@ -51,7 +52,7 @@ class M1M2Classifier(BaseSemiSupervised):
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
 
-        The paper uses "softplus"; with "relu" the labels spread in far fewer epochs.
+        The paper uses "softplus"; with "relu" q(y | x) learns in far fewer epochs.
 
     likelihood : {"gaussian_heteroscedastic", "gaussian"}, default="gaussian_heteroscedastic"
         Distribution p(z1 | y, z2) of each latent dimension of the encoder. "gaussian_heteroscedastic" lets the upper
@@ -73,12 +74,12 @@ class M1M2Classifier(BaseSemiSupervised):
         Weight of the classification term, the mean log q(y | x) of the labeled rows, relative to the bound. Larger
         values trust the few labels more, smaller ones the structure of the unlabeled rows.
 
-        "auto" does not let the number of latent dimensions outweigh the labels. The bound of each row counts once, and
-        the classification term counts 1. The gradient of the bound with respect to q(y | x), and only this gradient, is
-        multiplied by 5 / n_active for n_active active dimensions (40 / n_active for gray images), at most 0.3. q(y | x)
-        has its own regularization: its weights have L2 penalties instead of ``weight_prior``. Those of the linear part
-        and of the hidden layers are as in ``LogisticRegression(C=1)``, that of the output layer is 4 times as large;
-        for gray images, all but that of the linear part are a quarter of this.
+        "auto" does not let the number of latent dimensions outweigh the labels. The objective is the mean bound over
+        all rows plus the mean log q(y | x) over labeled rows. The gradient of the bound with respect to q(y | x), and
+        only this gradient, is multiplied by 5 / n_active for n_active active dimensions (40 / n_active for gray
+        images), at most 0.3. q(y | x) has its own regularization: its weights have L2 penalties instead of
+        ``weight_prior``. Those of the linear part and of the hidden layers are as in ``LogisticRegression(C=1)``, that
+        of the output layer is 4 times as large; for gray images, all but that of the linear part are a quarter of this.
 
         A number in [0, inf) is the weight of log q(y | x) in eq. (9) of [1]_, scaled according to
         ``alpha_normalization``. The paper's value is 0.1, for tens of thousands of unlabeled rows. (It is not the L2
@@ -182,9 +183,9 @@ class M1M2Classifier(BaseSemiSupervised):
         size, and training ends with the best weights the first time that the bound stops rising. False holds no rows
         out and trains for ``max_iter`` epochs.
 
-        The 50 rows are labeled and unlabeled together. Held-out rows are unlabeled; they are labeled if there are more
-        of these ("auto") or if no row is unlabeled (True). They are held out of the bound only: every label counts in
-        the classification term.
+        The 50 rows are labeled and unlabeled together. With "auto", rows are held out from the larger of the two
+        groups, labeled or unlabeled; with True, from the unlabeled rows if there are any. They are held out of the
+        bound only: every label counts in the classification term.
 
         Gaussian columns are the latent dimensions of the encoder under ``likelihood="gaussian"``.
 
@@ -213,7 +214,7 @@ class M1M2Classifier(BaseSemiSupervised):
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.
 
-        The same seed, machine, versions, and thread count give the same bits.
+        Results are identical to the bit for the same seed, machine, library versions, and number of threads.
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
@@ -272,7 +273,7 @@ class M1M2Classifier(BaseSemiSupervised):
     Log-likelihoods are in nats per row. Cross-validate as described for M2Classifier.
 
     ``fit`` gives a UserWarning if numbers given as ``class_prior`` contradict the unlabeled rows. The encoder gives the
-    warnings of ``VAE``: of cells absurdly far from all others, and of a fit that has learned nothing.
+    warnings of ``VAE``: of cells extremely far from all others, and of a fit that is worse than independent columns.
 
     References
     ----------
@@ -407,5 +408,7 @@ class M1M2Classifier(BaseSemiSupervised):
 
     @property
     def _model(self) -> M1M2Module:
-        active = self._tensor(self.active_)
-        return M1M2Module(self.encoder_.module_, self.module_, active).to(self.device_)
+        encoder = self.encoder_.module_
+        if self.encoder_.device_ != self.device_:  # a frozen VAE stays where it is
+            encoder = copy.deepcopy(encoder).to(self.device_)
+        return M1M2Module(encoder, self.module_, self._tensor(self.active_))

@@ -39,19 +39,19 @@ class M2Classifier(BaseSemiSupervised):
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
 
-        The paper uses "softplus"; with "relu" the labels spread in far fewer epochs.
+        The paper uses "softplus"; with "relu" q(y | x) learns in far fewer epochs.
 
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
         Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
         and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
-        Bernoulli. These are tables whose columns with other values than 0 and 1 lie in [0, 1], have at least a third of
-        their cells at exactly 0 or 1, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell out of
-        range is scored as the nearest value in range, minus 10 nats.
+        Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in [0, 1], are exactly 0 or 1
+        in at least a third of their cells, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell
+        out of range is scored as the nearest value in range, minus 10 nats.
 
-        A name applies to all columns, and makes cells out of range an error. "bernoulli" needs X in [0, 1] and reads a
-        gray value as the probability of a 1. "gaussian" learns one variance per column; "gaussian_heteroscedastic" lets
-        the decoder predict it. Both standardize columns by their median and a robust standard deviation; Bernoulli
-        columns are never standardized.
+        A likelihood given by name applies to all columns; values out of its range then raise ValueError. "bernoulli"
+        needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
+        "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
+        standard deviation; Bernoulli columns are never standardized.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -64,12 +64,12 @@ class M2Classifier(BaseSemiSupervised):
         Weight of the classification term, the mean log q(y | x) of the labeled rows, relative to the bound. Larger
         values trust the few labels more, smaller ones the structure of the unlabeled rows.
 
-        "auto" does not let the number of columns outweigh the labels. The bound of each row counts once, and the
-        classification term counts 1. The gradient of the bound with respect to q(y | x), and only this gradient, is
-        multiplied by 5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) starts as logistic regression
-        on the labels, and its weights have L2 penalties instead of ``weight_prior``. Those of the linear part and of
-        the hidden layers are as in ``LogisticRegression(C=1)``, that of the output layer is 4 times as large; for gray
-        images, all but that of the linear part are a quarter of this.
+        "auto" does not let the number of columns outweigh the labels. The objective is the mean bound over all rows
+        plus the mean log q(y | x) over labeled rows. The gradient of the bound with respect to q(y | x), and only this
+        gradient, is multiplied by 5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) starts as
+        logistic regression on the labels, and its weights have L2 penalties instead of ``weight_prior``. Those of the
+        linear part and of the hidden layers are as in ``LogisticRegression(C=1)``, that of the output layer is 4 times
+        as large; for gray images, all but that of the linear part are a quarter of this.
 
         A number in [0, inf) is the weight of log q(y | x) in eq. (9) of [1]_, scaled according to
         ``alpha_normalization``. (It is not the L2 penalty that MLPClassifier calls alpha.)
@@ -172,9 +172,9 @@ class M2Classifier(BaseSemiSupervised):
         size, and training ends with the best weights the first time that the bound stops rising. False holds no rows
         out and trains for ``max_iter`` epochs.
 
-        The 50 rows are labeled and unlabeled together. Held-out rows are unlabeled; they are labeled if there are more
-        of these ("auto") or if no row is unlabeled (True). They are held out of the bound only: every label counts in
-        the classification term.
+        The 50 rows are labeled and unlabeled together. With "auto", rows are held out from the larger of the two
+        groups, labeled or unlabeled; with True, from the unlabeled rows if there are any. They are held out of the
+        bound only: every label counts in the classification term.
 
     validation_fraction : float, default=0.1
         Share of the rows to hold out, in (0, 1).
@@ -199,7 +199,7 @@ class M2Classifier(BaseSemiSupervised):
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.
 
-        The same seed, machine, versions, and thread count give the same bits.
+        Results are identical to the bit for the same seed, machine, library versions, and number of threads.
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
@@ -253,10 +253,11 @@ class M2Classifier(BaseSemiSupervised):
     out. ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
     ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows: other scorers count these as wrong.
 
-    The encoder and q(y | x) read standardized columns through a smooth clip that sets in at 5 scales, which keeps a
-    single cell from outweighing all others. Densities are those of the unclipped row, in the units of X.
+    The encoder and q(y | x) read standardized columns through a smooth clip, linear up to 5 robust standard deviations
+    and bounded by 10, which keeps a single cell from outweighing all others. Densities are those of the unclipped row,
+    in the units of X.
 
-    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
     value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
     times as far from it as the next cell. The fit leaves them out. ``fit`` also gives a UserWarning if numbers given as
     ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"``, it gives a ConvergenceWarning if it ran for

@@ -120,8 +120,8 @@ class StackedAutoencoder(
         0.003.
 
     lower : FrozenEstimator or None, default=None
-        Fitted StackedAutoencoder, frozen. Its layers, likelihood, and units are kept, and only the layers above are
-        trained. ``n_components`` lists all layers, including these.
+        Fitted StackedAutoencoder, frozen. Its layers, likelihood, and scaling of the columns are kept, and only the
+        layers above are trained. ``n_components`` lists all layers, including these.
 
     stop_after : int or None, default=None
         Number of layers to train, less than ``n_components`` has. Such a stack has codes and bounds but no density, and
@@ -190,7 +190,7 @@ class StackedAutoencoder(
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.
 
-        The same seed, machine, versions, and thread count give the same bits.
+        Results are identical to the bit for the same seed, machine, library versions, and number of threads.
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
@@ -229,7 +229,7 @@ class StackedAutoencoder(
     is_exact_ : bool
         Whether ``score_samples`` is exact.
     likelihood_ : str
-        Likelihood of the columns of X, "mixed" if they differ.
+        Likelihood of all columns of X.
     likelihoods_ : list of named tuples (column, likelihood, reason)
         Likelihood of each column of X, and why it was chosen. Columns are given by name if X has column names,
         otherwise by index.
@@ -669,7 +669,7 @@ class StackedAutoencoder(
         X = self._columns.check_density_range(self._read(X))
         n_draws = 1 if self.module_.codes_can_be_enumerated else self.n_importance_samples
         both = self._apply_with_noise(self._density(), X, n_draws).astype(np.float64)
-        log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool))
+        log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool)) - self._columns.out_of_range(X)
         return (log_p, both[:, 1]) if return_std else log_p
 
     def _density(self) -> Callable[[Tensor, Any, Tensor | None], Tensor]:

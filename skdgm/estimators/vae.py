@@ -44,14 +44,14 @@ class VAE(BaseLatentDensity):
     likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
         Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
         and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
-        Bernoulli. These are tables whose columns with other values than 0 and 1 lie in [0, 1], have at least a third of
-        their cells at exactly 0 or 1, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell out of
-        range is scored as the nearest value in range, minus 10 nats.
+        Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in [0, 1], are exactly 0 or 1
+        in at least a third of their cells, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell
+        out of range is scored as the nearest value in range, minus 10 nats.
 
-        A name applies to all columns, and makes cells out of range an error. "bernoulli" needs X in [0, 1] and reads a
-        gray value as the probability of a 1. "gaussian" learns one variance per column; "gaussian_heteroscedastic" lets
-        the decoder predict it. Both standardize columns by their median and a robust standard deviation; Bernoulli
-        columns are never standardized.
+        A likelihood given by name applies to all columns; values out of its range then raise ValueError. "bernoulli"
+        needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
+        "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
+        standard deviation; Bernoulli columns are never standardized.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -66,7 +66,7 @@ class VAE(BaseLatentDensity):
         hides cells, and "gaussian" adds normal noise to the standardized cells. None adds no noise.
 
         "auto" is "dropout" if ``fit`` finds missing cells, otherwise None. The cells that "dropout" hides are marked as
-        missing for the encoder. Each row loses a share of its own, so the encoder learns to read complete rows as well
+        missing for the encoder. The rate is drawn for each row, so the encoder learns to read complete rows as well
         as sparse ones: choose "dropout" for imputation.
 
     input_noise_level : float or None, default=None
@@ -143,7 +143,7 @@ class VAE(BaseLatentDensity):
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.
 
-        The same seed, machine, versions, and thread count give the same bits.
+        Results are identical to the bit for the same seed, machine, library versions, and number of threads.
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
@@ -197,10 +197,10 @@ class VAE(BaseLatentDensity):
 
     Encoder and decoder have an affine map parallel to their hidden layers. Training starts at factor analysis of the
     Gaussian columns: the affine maps hold scikit-learn's solution, and the output of the hidden layers is near 0. The
-    encoder reads standardized columns through a smooth clip that sets in at 5 scales, which keeps a single cell from
-    outweighing all others. The density is that of the unclipped row.
+    encoder reads standardized columns through a smooth clip, linear up to 5 robust standard deviations and bounded by
+    10, which keeps a single cell from outweighing all others. The density is that of the unclipped row.
 
-    ``fit`` gives a UserWarning if cells are absurdly far from all others in their column, such as -9999 for a missing
+    ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
     value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
     times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
     least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if

@@ -34,8 +34,8 @@ def sum_over_labels(
     n_enumerated : int or None
         Number of most probable classes of a row to sum; one more is drawn from the rest. None sums all classes.
     negligible : float
-        Classes of at most this probability are left out. At 1e-9 they are below the rounding of the sum, but nearly
-        all of the work once q(y | x) is certain.
+        Classes of at most this probability are left out. At 1e-9 their contribution is below the rounding of the sum;
+        skipping them saves most of the work once q(y | x) is certain.
     """
     n_classes = q_y.log_probs.shape[-1]
     if n_enumerated is None or n_enumerated >= n_classes - 1:

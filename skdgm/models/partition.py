@@ -56,7 +56,7 @@ def annealed_log_weights(
     """Weights of annealed importance sampling for log Z (Neal 2001; Salakhutdinov & Murray 2008).
 
     Chains go from independent columns with biases ``b0``, whose partition function is known, to the RBM, through
-    p_t(x) ~ exp(log_base(x, b_t)) prod_j (1 + exp(t (c + W x)_j)), b_t = (1 - t) b0 + t b.
+    p_t(x) proportional to exp(log_base(x, b_t)) prod_j (1 + exp(t (c + W x)_j)), b_t = (1 - t) b0 + t b.
 
     Returns
     -------

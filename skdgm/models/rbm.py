@@ -36,7 +36,7 @@ class RBMModule(TiedModule):
         return -h @ self.c - self.log_visible_partition(self.b, h @ self.W)
 
     def log_visible_partition(self, b: Tensor, field: Tensor) -> Tensor:
-        """Log of the sum, or integral, over x of exp(log_base(x, b) + x field), ``field`` of shape (n, n_columns)."""
+        """Log of the sum, or integral, over x of exp(log_base(x, b) + scaled(x) field); ``field``: (n, n_columns)."""
         if self.is_binary:
             return F.softplus(b + field).sum(-1)
         log_var = bounded(self.log_var)
