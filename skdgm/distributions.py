@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdgm.noise import Rng, bits, standard_normal
+from skdgm.noise import Rng, sample_bernoulli, standard_normal
 
 LOG_2PI = math.log(2 * math.pi)
 EXP_OVERFLOWS = 80.0  # logits are clamped here before exp, which overflows float32; log(1 + exp(l)) is l beyond
@@ -117,7 +117,7 @@ class Bernoulli:
 
     def rsample(self, rng: Rng) -> Tensor:
         """Draw 0/1 rows. Not differentiable; the name is the same for all distributions of a decoder."""
-        return bits(self.mean, rng)
+        return sample_bernoulli(self.mean, rng)
 
     def expand(self, *lead: int) -> Bernoulli:
         """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
@@ -126,7 +126,7 @@ class Bernoulli:
     def straight_through(self, rng: torch.Generator | None) -> Tensor:
         """Draw 0/1 rows that pass their gradient on to the mean: biased, of little variance (Bengio et al. 2013)."""
         mean = self.mean
-        return bits(mean.detach(), rng) + mean - mean.detach()
+        return sample_bernoulli(mean.detach(), rng) + mean - mean.detach()
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of x log p + (1 - x) log (1 - p), of shape (..., n)."""

@@ -1,9 +1,10 @@
 """Sources of training rows: ``rows(indices, rng)`` returns a batch on the device, however the rows are stored.
 
-``Resident`` gathers from tensors on the device; ``OnDisk`` reads larger arrays block by block. ``SampledBinary``,
-``Codes`` and ``Encoded`` draw new rows at each visit; ``Corrupted`` draws noisy rows for the encoder; ``Subset``
-selects rows of another source. ``order`` is the shuffled order in which a source is best read: one that reads in blocks
-defines its own, and a source that wraps another returns that source's order.
+``ResidentSource`` gathers from tensors on the device; ``BlockwiseSource`` reads larger arrays block by block.
+``DynamicBinarization``, ``GaussianCodeSource`` and ``EncodedSource`` draw new rows whenever they are read;
+``CorruptedSource`` draws noisy rows for the encoder; ``Subset`` selects rows of another source. ``order`` is the
+shuffled order in which a source is best read: one that reads in blocks defines its own, and a source that wraps another
+returns that source's order.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch import Generator, Tensor
 
-from skdgm.noise import bits
+from skdgm.noise import sample_bernoulli
 
 
 class Batch(NamedTuple):
@@ -56,7 +57,7 @@ class Source(Protocol):
         ...
 
 
-class Resident:
+class ResidentSource:
     """Rows in tensors on the device."""
 
     def __init__(
@@ -81,7 +82,7 @@ def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
     return None if column is None else column.index_select(0, indices)
 
 
-class OnDisk:
+class BlockwiseSource:
     """Rows of an array that is not copied to the device (such as a memmap), read in shuffled blocks.
 
     Parameters
@@ -132,8 +133,8 @@ class OnDisk:
         return torch.cat([pool[torch.randperm(len(pool), generator=rng, device=self.device)] for pool in pools])
 
 
-class Wrapper:
-    """Rows computed from those of another source at each visit, in that source's order."""
+class SourceWrapper:
+    """Rows computed from those of another source whenever they are read, in that source's order."""
 
     def __init__(self, source: Source) -> None:
         self.n_rows, self.source = source.n_rows, source
@@ -147,17 +148,17 @@ class Wrapper:
         return self.source.order(rng, indices)
 
 
-class SampledBinary(Wrapper):
-    """Rows of gray values in [0, 1], drawn as 0 or 1 again at each visit."""
+class DynamicBinarization(SourceWrapper):
+    """Rows of gray values in [0, 1], drawn as 0 or 1 again whenever they are read."""
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw each cell with its gray value as the probability of a 1."""
         batch = self.source.rows(indices, rng)
-        return batch._replace(x=bits(batch.x, rng))
+        return batch._replace(x=sample_bernoulli(batch.x, rng))
 
 
-class Encoded(Wrapper):
-    """Codes that ``encode`` draws for the rows of another source, again at each visit."""
+class EncodedSource(SourceWrapper):
+    """Codes that ``encode`` draws for the rows of another source, again whenever they are read."""
 
     def __init__(self, source: Source, encode: Callable[[Tensor, Generator | None], Tensor]) -> None:
         super().__init__(source)
@@ -169,11 +170,11 @@ class Encoded(Wrapper):
         return Batch(self.encode(self.source.rows(indices, rng).x, rng))
 
 
-class Codes(Wrapper):
-    """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again at each visit."""
+class GaussianCodeSource(SourceWrapper):
+    """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again whenever they are read."""
 
     def __init__(self, mean: Tensor, sd: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
-        super().__init__(Resident(mean, None, y, weight))
+        super().__init__(ResidentSource(mean, None, y, weight))
         self.sd = sd
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
@@ -183,7 +184,7 @@ class Codes(Wrapper):
         return batch._replace(x=batch.x + self.sd[indices] * noise)
 
 
-class Corrupted(Wrapper):
+class CorruptedSource(SourceWrapper):
     """Rows with a noisy copy for the encoder; the bound uses the clean rows.
 
     Parameters

@@ -13,7 +13,7 @@ from skdgm.models.latent_marginal import best_latent_marginal, log_latent_margin
 from skdgm.models.partition import exact_log_partition
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
 from skdgm.models.stack import new_layer
-from skdgm.sources import Resident
+from skdgm.sources import ResidentSource
 
 KINDS = ["rich", "vanilla", "rbm"]
 N_COLUMNS, N_HIDDEN = 8, 4
@@ -34,7 +34,7 @@ def a_layer(kind, seed=0, trained=False, likelihood="bernoulli"):
     layer = new_layer(kind, N_COLUMNS, N_HIDDEN, likelihood, rng=rng, **encoder)
     if trained:
         learn = ContrastiveDivergence(layer) if kind == "rbm" else layer.bound
-        term = training.Term("", Resident(some_rows()), lambda batch, rng: learn(batch.x, rng), 1.0, 20)
+        term = training.Term("", ResidentSource(some_rows()), lambda batch, rng: learn(batch.x, rng), 1.0, 20)
         training.train(layer, [term], training.Settings(40, 3e-2), rng)
     else:
         with torch.no_grad():

@@ -6,7 +6,7 @@ import torch
 from skdgm.estimators._layerwise import FitContext, LayerSettings, LayerwiseTrainer, TrainedLayer, layer_bounds
 from skdgm.models.rbm import RBMModule
 from skdgm.models.stack import new_layer
-from skdgm.sources import Corrupted, Encoded, Resident
+from skdgm.sources import CorruptedSource, EncodedSource, ResidentSource
 from skdgm.training import History, Settings, train
 
 N_COLUMNS = 8
@@ -42,8 +42,8 @@ def some_rows(n, seed):
 def context(run_engine, **kwargs):
     rng = torch.Generator().manual_seed(0)
     return FitContext(
-        source=Resident(some_rows(100, 0)),
-        validation=Resident(some_rows(50, 1)),
+        source=ResidentSource(some_rows(100, 0)),
+        validation=ResidentSource(some_rows(50, 1)),
         device="cpu",
         weights_rng=rng,
         new_generator=lambda: rng,
@@ -78,8 +78,8 @@ def test_each_layer_reads_codes_of_those_below():
     assert [layer.n_hidden for layer in layers] == [5, 4, 3]
     assert [(level, layer["kind"]) for level, layer, _, _ in engine.calls] == [(0, "rich"), (1, "rich"), (2, "rbm")]
     sources = [term.source for _, _, term, _ in engine.calls]
-    assert [type(source) for source in sources] == [Corrupted, Corrupted, Encoded]
-    assert isinstance(sources[0].source, Resident) and isinstance(sources[1].source, Encoded)
+    assert [type(source) for source in sources] == [CorruptedSource, CorruptedSource, EncodedSource]
+    assert isinstance(sources[0].source, ResidentSource) and isinstance(sources[1].source, EncodedSource)
     for (_, architecture, term, validation), width in zip(engine.calls, [N_COLUMNS, 5, 4], strict=True):
         indices = torch.arange(2)
         assert architecture["n_columns"] == width == term.source.rows(indices, None).x.shape[1]

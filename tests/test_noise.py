@@ -9,7 +9,7 @@ import torch
 
 from skdgm import VAE, M1M2Classifier
 from skdgm.distributions import Bernoulli
-from skdgm.noise import RowNoise, bits, hash_rows, mixed, standard_normal, uniform
+from skdgm.noise import RowNoise, hash_rows, mixed, sample_bernoulli, standard_normal, uniform
 
 N_DRAWS = 10_000
 PVALUE = 1e-3  # seeds are fixed: a test that passes once passes always
@@ -138,11 +138,11 @@ def test_normal_noise_has_its_tails():
 
 
 def test_bits_of_a_row_have_their_probabilities():
-    """The fraction of ones is within four standard errors, for bits() and for draws of a Bernoulli."""
+    """The fraction of ones is within four standard errors, for sample_bernoulli() and for draws of a Bernoulli."""
     x, logits = some_rows(6, 3), some_rows(6, 4, seed=3)
     p = torch.sigmoid(logits).double()
     for draws in (
-        bits(torch.sigmoid(logits).expand(N_DRAWS, 6, 4), RowNoise(0, x)),
+        sample_bernoulli(torch.sigmoid(logits).expand(N_DRAWS, 6, 4), RowNoise(0, x)),
         Bernoulli(logits).expand(N_DRAWS).rsample(RowNoise(1, x)),
     ):
         assert set(draws.unique().tolist()) == {0.0, 1.0}

@@ -13,7 +13,7 @@ from skdgm import training
 from skdgm.models.enumeration import all_codes
 from skdgm.models.partition import exact_log_partition
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
-from skdgm.sources import Resident
+from skdgm.sources import ResidentSource
 
 
 def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
@@ -154,7 +154,7 @@ def test_training_raises_the_exact_likelihood():
     x = (x - torch.bernoulli(torch.full_like(x, 0.05), generator=rng)).abs()
     rbm = RBMModule(8, 4, "bernoulli", rng)
     divergence = ContrastiveDivergence(rbm, 5)
-    term = training.Term("", Resident(x), lambda batch, rng: divergence(batch.x, rng), 1.0, 50)
+    term = training.Term("", ResidentSource(x), lambda batch, rng: divergence(batch.x, rng), 1.0, 50)
     history = training.train(rbm, [term], training.Settings(60, 1e-2), rng)
     rbm.requires_grad_(False)
     log_p = (-rbm.free_energy(x)).mean().item() - exact_log_partition(rbm)

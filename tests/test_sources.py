@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from skdgm.sources import Codes, Corrupted, Encoded, OnDisk, Resident, SampledBinary, Subset
+from skdgm.sources import (
+    BlockwiseSource,
+    CorruptedSource,
+    DynamicBinarization,
+    EncodedSource,
+    GaussianCodeSource,
+    ResidentSource,
+    Subset,
+)
 
 CPU = torch.device("cpu")
 N = 1000
@@ -30,19 +38,21 @@ def labels():
 
 
 def on_disk(array, **kwargs):
-    return OnDisk(array, lambda block: (to_tensor(block), None), CPU, **kwargs)
+    return BlockwiseSource(array, lambda block: (to_tensor(block), None), CPU, **kwargs)
 
 
 SOURCES = {
-    "Resident": lambda array: Resident(to_tensor(array)),
+    "Resident": lambda array: ResidentSource(to_tensor(array)),
     "OnDisk": lambda array: on_disk(array, block=32),
     "OnDisk, one block": lambda array: on_disk(array, block=10**6),
     "OnDisk, blocks of one": lambda array: on_disk(array, block=1),
-    "SampledBinary": lambda array: SampledBinary(Resident(to_tensor(array / array.max()))),
-    "Codes": lambda array: Codes(to_tensor(array), torch.zeros(N, 3)),
-    "Subset": lambda array: Subset(Resident(to_tensor(array)), torch.arange(N).flip(0)),
+    "SampledBinary": lambda array: DynamicBinarization(ResidentSource(to_tensor(array / array.max()))),
+    "Codes": lambda array: GaussianCodeSource(to_tensor(array), torch.zeros(N, 3)),
+    "Subset": lambda array: Subset(ResidentSource(to_tensor(array)), torch.arange(N).flip(0)),
     "Subset of OnDisk": lambda array: Subset(on_disk(array, block=32), torch.arange(0, N, 3)),
-    "Subset of SampledBinary": lambda array: Subset(SampledBinary(Resident(to_tensor(array / N))), torch.arange(50)),
+    "Subset of SampledBinary": lambda array: Subset(
+        DynamicBinarization(ResidentSource(to_tensor(array / N))), torch.arange(50)
+    ),
 }
 
 
@@ -65,7 +75,10 @@ def test_on_disk_gives_the_rows_of_resident(array, labels, block, memmap, tmp_pa
     if memmap:
         np.save(tmp_path / "rows.npy", array)
         array = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    disk, memory = on_disk(array, y=labels[0], weight=labels[1], block=block), Resident(to_tensor(array), None, *labels)
+    disk, memory = (
+        on_disk(array, y=labels[0], weight=labels[1], block=block),
+        ResidentSource(to_tensor(array), None, *labels),
+    )
     assert disk.n_rows == memory.n_rows == N
     for indices in (torch.tensor([5, 999, 0, 5, 400]), disk.order(generator())[:50], torch.tensor([3])):
         read, gathered = disk.rows(indices, None), memory.rows(indices, None)
@@ -86,7 +99,7 @@ def test_resident_carries_mask_labels_and_weights(labels):
     """All four columns follow the index."""
     x = torch.arange(N).float()[:, None]
     indices = torch.tensor([4, 2, 2])
-    batch = Resident(x, x > 3, *labels).rows(indices, None)
+    batch = ResidentSource(x, x > 3, *labels).rows(indices, None)
     assert batch.x.ravel().tolist() == [4.0, 2.0, 2.0] and batch.observed.ravel().tolist() == [True, False, False]
     assert torch.equal(batch.y, labels[0][indices]) and torch.equal(batch.weight, labels[1][indices])
 
@@ -94,7 +107,7 @@ def test_resident_carries_mask_labels_and_weights(labels):
 def test_sampled_binary_draws_again_with_the_gray_value_as_probability(labels):
     """0/1 rows differ at each visit, with the right frequencies (4 standard errors); 0, 1 and labels are kept."""
     gray = torch.tensor([[0.0, 0.1, 0.5, 0.9, 1.0]])
-    source, rng = SampledBinary(Resident(gray.expand(4000, 5), None, torch.arange(4000))), generator()
+    source, rng = DynamicBinarization(ResidentSource(gray.expand(4000, 5), None, torch.arange(4000))), generator()
     batch = source.rows(torch.arange(4000), rng)
     error = 4 * torch.sqrt(gray * (1 - gray) / 4000)
     assert ((batch.x.mean(0) - gray).abs() <= error).all()
@@ -106,7 +119,7 @@ def test_sampled_binary_draws_again_with_the_gray_value_as_probability(labels):
 def test_codes_are_drawn_again_around_their_means(labels):
     """mean + sd * noise of the requested row: moments within 4 standard errors, other draws at each visit."""
     mean, sd = torch.tensor([[0.0, 5.0], [-3.0, 1.0]]), torch.tensor([[1.0, 0.1], [2.0, 0.0]])
-    source, rng = Codes(mean, sd, torch.tensor([3, 8])), generator()
+    source, rng = GaussianCodeSource(mean, sd, torch.tensor([3, 8])), generator()
     batch = source.rows(torch.ones(4000, dtype=torch.long), rng)
     assert batch.x[:, 0].mean().item() == pytest.approx(-3, abs=4 * 2 / 4000**0.5)
     assert batch.x[:, 0].std().item() == pytest.approx(2, rel=0.05)
@@ -114,7 +127,7 @@ def test_codes_are_drawn_again_around_their_means(labels):
     assert source.rows(torch.tensor([0]), rng).x.tolist() != source.rows(torch.tensor([0]), rng).x.tolist()
 
 
-@pytest.mark.parametrize("make", [lambda a: Resident(to_tensor(a)), lambda a: on_disk(a, block=32)])
+@pytest.mark.parametrize("make", [lambda a: ResidentSource(to_tensor(a)), lambda a: on_disk(a, block=32)])
 def test_a_subset_gives_the_rows_at_its_indices(make, array):
     """rows(i) of a subset are the source's rows at indices[i]; its order has all of these and no others."""
     indices = torch.tensor([7, 3, 998, 400])
@@ -127,11 +140,11 @@ def test_a_subset_gives_the_rows_at_its_indices(make, array):
 
 WRAPPERS = {
     "itself": lambda source: source,
-    "SampledBinary": SampledBinary,
-    "Corrupted": lambda source: Corrupted(source, "flip", 0.1),
-    "Encoded": lambda source: Encoded(source, lambda x, rng: x),
+    "SampledBinary": DynamicBinarization,
+    "Corrupted": lambda source: CorruptedSource(source, "flip", 0.1),
+    "Encoded": lambda source: EncodedSource(source, lambda x, rng: x),
     "Subset": lambda source: Subset(source, torch.arange(source.n_rows)),
-    "two wrappers": lambda source: Corrupted(SampledBinary(source), "dropout", 0.1),
+    "two wrappers": lambda source: CorruptedSource(DynamicBinarization(source), "dropout", 0.1),
 }
 
 
@@ -149,9 +162,9 @@ def test_a_subset_on_disk_is_read_in_blocks(name):
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_wrapping_changes_no_order(name, array):
     """It is exactly that of the wrapped source: a permutation for resident rows, shuffled blocks for rows on disk."""
-    for source in (Resident(to_tensor(array)), on_disk(array, block=32)):
+    for source in (ResidentSource(to_tensor(array)), on_disk(array, block=32)):
         assert torch.equal(WRAPPERS[name](source).order(generator()), source.order(generator()))
-    subset = Subset(WRAPPERS[name](Resident(to_tensor(array))), torch.arange(0, N, 3))
+    subset = Subset(WRAPPERS[name](ResidentSource(to_tensor(array))), torch.arange(0, N, 3))
     assert torch.equal(subset.order(generator()), torch.randperm(subset.n_rows, generator=generator()))
 
 
@@ -164,7 +177,9 @@ def test_a_subset_may_repeat_rows(array):
 def test_encoded_rows_are_drawn_again_in_the_order_of_the_wrapped_source(array):
     """``encode`` of the requested rows, without a gradient, with other draws at each visit."""
     weight = torch.ones((), requires_grad=True)
-    source = Encoded(Resident(to_tensor(array)), lambda x, rng: weight * x[:, :1] + 0.1 * torch.rand(1, generator=rng))
+    source = EncodedSource(
+        ResidentSource(to_tensor(array)), lambda x, rng: weight * x[:, :1] + 0.1 * torch.rand(1, generator=rng)
+    )
     indices = torch.tensor([5, 0, 999])
     rng = generator()
     first, second = source.rows(indices, rng).x, source.rows(indices, rng).x

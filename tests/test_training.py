@@ -11,7 +11,7 @@ from skdgm import training
 from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
-from skdgm.sources import OnDisk, Resident, Subset
+from skdgm.sources import BlockwiseSource, ResidentSource, Subset
 from skdgm.training import LEARNING_RATES, History, Settings, Term, row_mean, steps, total_bound, train
 
 
@@ -41,7 +41,7 @@ def line_rows(n=60):
 
 
 def term_of(objective, x=None, name="", weight=1.0, batch_size=20, **columns):
-    return Term(name, Resident(line_rows() if x is None else x, **columns), objective, weight, batch_size)
+    return Term(name, ResidentSource(line_rows() if x is None else x, **columns), objective, weight, batch_size)
 
 
 def line_term(module, **kwargs):
@@ -80,7 +80,7 @@ def test_weights_of_terms_and_rows_determine_the_optimum():
     assert module.bias.item() == pytest.approx(0.75, abs=0.01)
 
     module, x = Line(), torch.tensor([[1.0], [0.0]])
-    source = Resident(x, None, None, torch.tensor([3.0, 1.0]))
+    source = ResidentSource(x, None, None, torch.tensor([3.0, 1.0]))
     term = Term("", source, lambda batch, rng: -((module.bias - batch.x[:, 0]) ** 2), 1.0, 2)
     train(module, [term], settings(max_iter=100, learning_rate_init=0.1), generator())
     assert module.bias.item() == pytest.approx(0.75, abs=0.01)
@@ -89,7 +89,7 @@ def test_weights_of_terms_and_rows_determine_the_optimum():
 def test_row_weights_count_in_batches_too():
     """Rows weighted 3 : 1 move the mean to three quarters even as separate batches: the gradient is unbiased."""
     module, x = Line(), torch.tensor([[1.0], [0.0]])
-    source = Resident(x, None, None, torch.tensor([1.5, 0.5]))
+    source = ResidentSource(x, None, None, torch.tensor([1.5, 0.5]))
     term = Term("", source, lambda batch, rng: -((module.bias - batch.x[:, 0]) ** 2), 1.0, 1)
     train(module, [term], settings(max_iter=200, learning_rate_init=0.05), generator())
     assert module.bias.item() == pytest.approx(0.75, abs=0.05)
@@ -172,7 +172,7 @@ def test_warmup_rises_linearly_to_one_and_weights_the_kl():
 
 
 def indexed(n, name="", batch_size=10, source=None):
-    source = source or Resident(torch.arange(float(n))[:, None])
+    source = source or ResidentSource(torch.arange(float(n))[:, None])
     return Term(name, source, lambda batch, rng: batch.x[:, 0], 1.0, batch_size)
 
 
@@ -206,7 +206,7 @@ def test_a_longer_second_source_is_not_cut_to_the_same_rows():
 @pytest.mark.parametrize("leads", [True, False])
 def test_terms_that_share_a_source_see_the_same_rows(leads):
     """The labeled bound and log q(y | x) of a step use the same rows."""
-    shared = Subset(Resident(torch.arange(100.0)[:, None]), torch.arange(40))
+    shared = Subset(ResidentSource(torch.arange(100.0)[:, None]), torch.arange(40))
     terms = [indexed(0, "a", source=shared), indexed(0, "b", source=shared)]
     terms = terms if leads else [indexed(100), *terms]
     for *_, first, second in steps(terms, generator()):
@@ -225,7 +225,7 @@ def test_training_from_disk_is_training_from_memory():
     """The same rows in the same order give the same weights, wherever they are stored."""
     x, fits = line_rows(), []
     to_tensors = lambda rows: (torch.from_numpy(rows.copy()), None)  # noqa: E731
-    for source in (Resident(x), OnDisk(x.numpy(), to_tensors, torch.device("cpu"))):
+    for source in (ResidentSource(x), BlockwiseSource(x.numpy(), to_tensors, torch.device("cpu"))):
         source.order = lambda rng: torch.randperm(60, generator=rng)
         module = Line()
         term = Term("", source, lambda batch, rng, m=module: m.log_prob(batch.x), 1.0, 20)
@@ -419,7 +419,7 @@ def models(n_columns=5):
 def model_terms(module, device, rng=None, n=12):
     x = torch.zeros(n, 5, device=device)
     observed = torch.ones(n, 5, device=device, dtype=torch.bool)
-    source = Resident(x, observed, torch.zeros(n, device=device, dtype=torch.long), torch.ones(n, device=device))
+    source = ResidentSource(x, observed, torch.zeros(n, device=device, dtype=torch.long), torch.ones(n, device=device))
     if isinstance(module, VAEModule):
         return [Term("", source, lambda b, r: module.bound(b.x, r, b.observed), 1.0, 5)]
     labeled = Subset(source, torch.arange(4, device=device))
@@ -484,7 +484,7 @@ def test_densities_are_float32_under_bfloat16():
         seen.append({part.dtype for part in bound})
         return bound
 
-    term = Term("", Resident(torch.zeros(12, 5)), objective, 1.0, 12)
+    term = Term("", ResidentSource(torch.zeros(12, 5)), objective, 1.0, 12)
     train(module, [term], settings(max_iter=1, precision="bfloat16"), generator())
     assert seen == [{torch.float32}]
 

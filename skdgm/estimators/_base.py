@@ -49,7 +49,7 @@ from skdgm.estimators._options import (
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
-from skdgm.sources import OnDisk, Resident, SampledBinary, Source
+from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, Source
 
 # Tables that take more float32 bytes than this stay where they are and are read in blocks.
 RESIDENT_BYTES = 4 << 30
@@ -171,10 +171,10 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Make the source of training rows: on the device if they fit, otherwise read in blocks from where they are."""
         read = partial(self._to_tensors, training=True)
         if X.size * 4 <= RESIDENT_BYTES:
-            source: Source = Resident(*read(X), y, weight)
+            source: Source = ResidentSource(*read(X), y, weight)
         else:
-            source = OnDisk(X, read, torch.device(self.device_), y, weight)
-        return SampledBinary(source) if binary and self.likelihood_ == "bernoulli" else source
+            source = BlockwiseSource(X, read, torch.device(self.device_), y, weight)
+        return DynamicBinarization(source) if binary and self.likelihood_ == "bernoulli" else source
 
     # --- training -----------------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from skdgm.models.latent_marginal import best_latent_marginal, clearly_above, q_
 from skdgm.models.partition import log_partition
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
 from skdgm.models.stack import StackModule, new_layer
-from skdgm.sources import Encoded, Source
+from skdgm.sources import EncodedSource, Source
 from skdgm.training import History, Objective, Term
 
 # Number of training rows whose means initialize the biases of a layer and the base of annealing.
@@ -223,7 +223,7 @@ class LayerwiseTrainer:
 
 def encoded(source: Source, below: Sequence[BinaryCodeModule]) -> Source:
     """Return the rows as the layer above these sees them: new codes are drawn at each visit."""
-    return Encoded(source, StackModule(below).draw_codes) if len(below) else source
+    return EncodedSource(source, StackModule(below).draw_codes) if len(below) else source
 
 
 def column_means(source: Source, rng: Generator) -> Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Generator
 
-from skdgm.sources import Corrupted, Source
+from skdgm.sources import CorruptedSource, Source
 
 
 def generator(random: np.random.RandomState, device: str | torch.device) -> Generator:
@@ -86,4 +86,4 @@ def with_input_noise(source: Source, kind: str | None, level: float, likelihood:
             f"input_noise_level must be a share of cells in (0, 1) for input_noise={kind!r}, got "
             f"{level!r}. Use for example 0.1."
         )
-    return Corrupted(source, kind, level)
+    return CorruptedSource(source, kind, level)

@@ -16,7 +16,7 @@ from skdgm.estimators._encoder import active_dimensions, fitted_encoder
 from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
-from skdgm.sources import Codes, Source
+from skdgm.sources import GaussianCodeSource, Source
 
 
 class M1M2Classifier(BaseSemiSupervised):
@@ -383,7 +383,7 @@ class M1M2Classifier(BaseSemiSupervised):
         if not is_warm_start:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
-        source = Codes(self._tensor(mean), self._tensor(sd), y, weight)
+        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, weight)
         return source, mean.shape[1], self.likelihood
 
     _max_gradient_scale = 0.3  # there are few latent dimensions

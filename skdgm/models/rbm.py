@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from skdgm.distributions import LOG_2PI, Bernoulli
 from skdgm.likelihoods import bounded
 from skdgm.models.binary_codes import TiedModule
-from skdgm.noise import bits
+from skdgm.noise import sample_bernoulli
 
 
 class RBMModule(TiedModule):
@@ -57,7 +57,7 @@ class RBMModule(TiedModule):
     def monitor(self, x: Tensor, rng: Generator | None) -> Tensor:
         """Value to monitor in training; (n,). Pseudo-likelihood of binary rows, E_q[log p(x | h)] of real ones."""
         if self.is_binary:
-            return self.pseudo_likelihood(bits(x, rng), rng)
+            return self.pseudo_likelihood(sample_bernoulli(x, rng), rng)
         return self.p_x(self.q_h(x).rsample(rng)).log_prob(x)
 
     def pseudo_likelihood(self, x: Tensor, rng: Generator | None) -> Tensor:
@@ -101,11 +101,11 @@ class ContrastiveDivergence:
         """Write the gradients of minus the mean log p(x), and return the monitor of some of the rows."""
         rbm = self.rbm
         h = rbm.q_h(x).mean
-        start = bits(h, rng) if self.chains is None else self.chains
+        start = sample_bernoulli(h, rng) if self.chains is None else self.chains
         model_x, q_h = rbm.gibbs(start, self.n_steps, rng)
         model_h = q_h.mean
         if self.persistent:
-            self.chains = bits(model_h, rng)
+            self.chains = sample_bernoulli(model_h, rng)
         self.write_gradients((x, h), (model_x, model_h))
         return rbm.monitor(x[:N_MONITOR_ROWS], rng)
 

@@ -14,7 +14,7 @@ from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.enumeration import MAX_CODE_BITS, all_codes, log_mixture
 from skdgm.models.partition import can_enumerate_partition, relative_error
 from skdgm.models.rbm import RBMModule
-from skdgm.noise import Rng, bits
+from skdgm.noise import Rng, sample_bernoulli
 
 
 def new_layer(
@@ -77,7 +77,7 @@ class StackModule(nn.Module):
     def sample(self, n: int, n_steps: int, rng: Generator | None) -> Tensor:
         """Draw rows: ``n_steps`` of Gibbs sampling in the RBM, then down from layer to layer."""
         h = torch.full((n, self.top.n_hidden), 0.5, device=self.top.W.device)
-        x, _ = self.top.gibbs(bits(h, rng), n_steps, rng)
+        x, _ = self.top.gibbs(sample_bernoulli(h, rng), n_steps, rng)
         for layer in reversed(self.lower):
             x = layer.p_x(x).rsample(rng)
         return x
