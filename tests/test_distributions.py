@@ -8,7 +8,15 @@ import scipy.stats
 import torch
 from scipy.special import logsumexp
 
-from skdgm.distributions import Bernoulli, Categorical, Normal, log_mean_exp, log_standard_normal, seen, sum_observed
+from skdgm.distributions import (
+    Bernoulli,
+    Categorical,
+    Normal,
+    log_mean_exp,
+    log_standard_normal,
+    sum_observed,
+    zero_fill,
+)
 
 
 def generator(seed=0):
@@ -233,8 +241,8 @@ def test_what_is_seen_is_zero_where_nothing_is_observed():
     """Masked cells, including NaN, become zeros; without a mask the row stays the same."""
     x = torch.tensor([[1.0, torch.nan], [3.0, 4.0]])
     observed = torch.tensor([[True, False], [False, True]])
-    assert seen(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
-    assert seen(x, None) is x
+    assert zero_fill(x, observed).tolist() == [[1.0, 0.0], [0.0, 4.0]]
+    assert zero_fill(x, None) is x
 
 
 # --- what binary codes need -------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import torch
 
 from skdgm import VAE, M1M2Classifier
 from skdgm.distributions import Bernoulli
-from skdgm.noise import RowNoise, hash_rows, mixed, sample_bernoulli, standard_normal, uniform
+from skdgm.noise import RowNoise, hash_rows, sample_bernoulli, splitmix64, standard_normal, uniform
 
 N_DRAWS = 10_000
 PVALUE = 1e-3  # seeds are fixed: a test that passes once passes always
@@ -212,10 +212,10 @@ def test_draws_columns_and_calls_are_independent(shape):
 
 def test_mixing_is_one_to_one_and_every_bit_depends_on_all():
     """A million numbers mix to different ones; flipping a bit flips 32 of 64 on average, each in half of the cases."""
-    assert len(mixed(torch.arange(-500_000, 500_000)).unique()) == 1_000_000
+    assert len(splitmix64(torch.arange(-500_000, 500_000)).unique()) == 1_000_000
     z = torch.randint(2**62, (4000,), generator=generator())
     for position in range(64):
-        turned = mixed(z) ^ mixed(z ^ (torch.tensor(1) << position))
+        turned = splitmix64(z) ^ splitmix64(z ^ (torch.tensor(1) << position))
         shares = torch.stack([(turned >> k & 1).double().mean() for k in range(64)])
         assert (shares - 0.5).abs().max() < 5 * 0.5 / np.sqrt(len(z))
 

@@ -12,7 +12,7 @@ from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.sources import BlockwiseSource, ResidentSource, Subset
-from skdgm.training import LEARNING_RATES, History, Settings, Term, row_mean, steps, total_bound, train
+from skdgm.training import LEARNING_RATES, History, Settings, Term, iterate_batches, row_mean, total_bound, train
 
 
 def generator(seed=0):
@@ -179,7 +179,7 @@ def indexed(n, name="", batch_size=10, source=None):
 @pytest.mark.parametrize(("n", "batch_size"), [(100, 10), (101, 10), (7, 10), (1, 1), (23, 22), (23, 1)])
 def test_an_epoch_shows_each_row_of_the_first_term_once(n, batch_size):
     """All rows, no row twice, in batches that differ by at most one row and do not exceed the requested size."""
-    batches = [batch.x[:, 0] for (batch,) in steps([indexed(n, batch_size=batch_size)], generator())]
+    batches = [batch.x[:, 0] for (batch,) in iterate_batches([indexed(n, batch_size=batch_size)], generator())]
     assert sorted(torch.cat(batches).tolist()) == list(range(n))
     sizes = [len(batch) for batch in batches]
     assert max(sizes) - min(sizes) <= 1 and max(sizes) <= batch_size and len(sizes) == math.ceil(n / batch_size)
@@ -188,7 +188,7 @@ def test_an_epoch_shows_each_row_of_the_first_term_once(n, batch_size):
 def test_other_terms_repeat_in_whole_passes():
     """A smaller source repeats in complete passes, with batches that differ by at most one row."""
     terms = [indexed(100), indexed(13, batch_size=5)]
-    drawn = [other.x[:, 0] for _, other in steps(terms, generator())]
+    drawn = [other.x[:, 0] for _, other in iterate_batches(terms, generator())]
     assert len(drawn) == 10
     sizes = {len(batch) for batch in drawn}
     assert sizes <= {4, 5}
@@ -199,7 +199,7 @@ def test_other_terms_repeat_in_whole_passes():
 def test_a_longer_second_source_is_not_cut_to_the_same_rows():
     """Rows beyond the steps of an epoch come in other epochs, because each epoch draws a new order."""
     terms, rng = [indexed(20), indexed(1000)], generator()
-    seen = [torch.cat([other.x[:, 0] for _, other in steps(terms, rng)]) for _ in range(2)]
+    seen = [torch.cat([other.x[:, 0] for _, other in iterate_batches(terms, rng)]) for _ in range(2)]
     assert len(set(torch.cat(seen).tolist())) > 25
 
 
@@ -209,14 +209,17 @@ def test_terms_that_share_a_source_see_the_same_rows(leads):
     shared = Subset(ResidentSource(torch.arange(100.0)[:, None]), torch.arange(40))
     terms = [indexed(0, "a", source=shared), indexed(0, "b", source=shared)]
     terms = terms if leads else [indexed(100), *terms]
-    for *_, first, second in steps(terms, generator()):
+    for *_, first, second in iterate_batches(terms, generator()):
         assert torch.equal(first.x, second.x)
 
 
 def test_batches_come_from_the_generator():
     """The same seed gives the same batches, and the global generator does not change."""
     before = torch.get_rng_state()
-    epochs = [[batch.x for pair in steps([indexed(50), indexed(9)], generator(s)) for batch in pair] for s in (0, 0, 1)]
+    epochs = [
+        [batch.x for pair in iterate_batches([indexed(50), indexed(9)], generator(s)) for batch in pair]
+        for s in (0, 0, 1)
+    ]
     assert all(map(torch.equal, epochs[0], epochs[1])) and not all(map(torch.equal, epochs[0], epochs[2]))
     assert torch.equal(torch.get_rng_state(), before)
 
@@ -438,7 +441,7 @@ def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
     terms, means, plan = model_terms(module, "meta"), training.Means(), settings(weight_prior=1.0)
     optimizer = training.make_optimizer(module, plan)
     n_steps = 0
-    for batches in steps(terms, None):
+    for batches in iterate_batches(terms, None):
         loss = training.step(terms, batches, plan, None, 0.5, means)
         assert loss.device.type == "meta" and loss.shape == ()
         optimizer.zero_grad(set_to_none=True)

@@ -263,7 +263,7 @@ def test_shares_that_do_not_fit_are_refused(ratio):
 
 @pytest.mark.parametrize(
     ("y", "match"),
-    [([-1] * 4, "no labeled row"), ([3, 3, -1, -1], "at least two classes, got only class 3"), (None, "y is None")],
+    [([-1] * 4, "no labeled row"), ([3, 3, -1, -1], "at least two classes, got one class, 3"), (None, "y is None")],
 )
 def test_y_without_enough_labels_is_refused_and_the_estimator_left_as_it_was(y, match):
     X, y_before = np.arange(8.0).reshape(4, 2), [0, 1, -1, -1]

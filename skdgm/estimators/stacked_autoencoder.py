@@ -229,7 +229,9 @@ class StackedAutoencoder(
     is_exact_ : bool
         Whether ``score_samples`` is exact.
     likelihood_ : str
-        Likelihood of all columns of X.
+        Likelihood of the columns of X, "mixed" if they differ.
+
+        Here all columns have the same one.
     likelihoods_ : list of named tuples (column, likelihood, reason)
         Likelihood of each column of X, and why it was chosen. Columns are given by name if X has column names,
         otherwise by index.

@@ -283,7 +283,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         rows, labels = read_labeled(self, X, y, dtype=np.float64)
         if len(self.classes_) < 2:
             raise ValueError(
-                f"TransductiveSVC needs labels of at least two classes, got only class {self.classes_.tolist()[0]!r}"
+                f"TransductiveSVC needs labels of at least two classes, got one class, {self.classes_.tolist()[0]!r}"
                 ". Label at least one row of another class."
             )
         return rows, labels
