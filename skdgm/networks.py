@@ -114,7 +114,7 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def scale_outputs(self, outputs: slice, factor: float, skip: float | None = None) -> None:
-        """Multiply the weights of some outputs by ``factor``; those of the linear path by ``path``, if given."""
+        """Multiply the weights of some outputs by ``factor``; those of the linear path by ``skip`` if given."""
         self.layers[-1].get_parameter("weight")[outputs] *= factor
         if self.skip is not None:
             self.skip.scale_outputs(outputs, factor if skip is None else skip)

@@ -44,7 +44,7 @@ class Term:
     """One part of the objective: ``weight`` times the mean of ``objective`` over rows.
 
     ``name`` is the prefix of its entries in the history; with None there are none. In the history's bound the term has
-    weight ``share``; None means ``weight``, and 0 is for terms that are not part of the bound.
+    weight ``history_weight``; None means ``weight``, and 0 is for terms that are not part of the bound.
     """
 
     name: str | None
@@ -53,6 +53,11 @@ class Term:
     weight: float
     batch_size: int
     history_weight: float | None = None
+
+    @property
+    def weight_in_bound(self) -> float:
+        """Weight of the term in the history's bound."""
+        return self.weight if self.history_weight is None else self.history_weight
 
 
 @dataclass(frozen=True)
@@ -181,27 +186,24 @@ def train(
     Raises
     ------
     NonFiniteError
-        If an epoch is not finite after ``MAX_ROLLBACKS`` rollbacks.
+        If the fit needs more than ``MAX_ROLLBACKS`` rollbacks.
     """
-    history, rollback, stopping, schedule = (
-        History(),
-        Rollback(module),
-        EarlyStopping(module, settings),
-        LearningRateSchedule(settings),
-    )
-    optimizer, epoch = make_optimizer(module, settings), 0
+    history = History()
+    rollback = Rollback(module)
+    stopping = EarlyStopping(module, settings)
+    schedule = LearningRateSchedule(settings)
+    optimizer = make_optimizer(module, settings)
+    epoch = 0
     while epoch < settings.max_iter:
         before_epoch(epoch)
         with subnormals_flushed():
-            record = run_epoch(
-                module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * schedule.rate(epoch)
-            )
-            while not rollback.accepts(record, module):
-                rollback.restore(module, epoch, settings)
+            while True:
+                rate = rollback.rate_factor * schedule.rate(epoch)
+                record = run_epoch(module, terms, settings, rng, optimizer, epoch, rate)
+                if rollback.accepts(record, module):
+                    break
+                rollback.restore(module, epoch, rate)
                 optimizer = make_optimizer(module, settings)
-                record = run_epoch(
-                    module, terms, settings, rng, optimizer, epoch, rollback.rate_factor * schedule.rate(epoch)
-                )
         history.add(record)
         if validation is not None:
             history.validation.append(validation_bound(module, validation, rng))
@@ -273,9 +275,9 @@ def step(
         with linear_layers_in(settings.precision, batch.x.device.type):
             value = term.objective(batch, rng)
         objective = objective + term.weight * row_mean(total_bound(value, kl_weight), batch.weight)
-        if share := term.weight if term.history_weight is None else term.history_weight:
+        if term.weight_in_bound:
             with torch.no_grad():
-                bound = bound + share * row_mean(total_bound(value), batch.weight)
+                bound = bound + term.weight_in_bound * row_mean(total_bound(value), batch.weight)
         if term.name is not None:
             means.add(term.name, value)
     means.add("bound", bound)
@@ -362,7 +364,7 @@ def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
 
 
 def clip_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Process all gradients between backward and step: clip them."""
+    """Scale all gradients down if their joint norm exceeds ``MAX_GRADIENT_NORM``."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
     if norm.device.type != "cpu" or norm > MAX_GRADIENT_NORM:  # on a CPU the check does not wait, and skips a pass
@@ -392,11 +394,10 @@ class Rollback:
             self.last_finite = snapshot(module)
         return finite
 
-    def restore(self, module: nn.Module, epoch: int, settings: Settings) -> None:
+    def restore(self, module: nn.Module, epoch: int, rate: float) -> None:
         """Restore the last finite weights and halve the learning rate; raise after ``MAX_ROLLBACKS`` of these."""
         self.rollbacks += 1
         if self.rollbacks > MAX_ROLLBACKS:
-            rate = self.rate_factor * settings.rate(epoch)
             raise NonFiniteError(f"the bound is not finite in epoch {epoch + 1} at learning rate {rate:.3g}")
         module.load_state_dict(self.last_finite)
         self.rate_factor /= 2

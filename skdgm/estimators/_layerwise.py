@@ -168,7 +168,7 @@ class LayerwiseTrainer:
     def new_layer(self, level: int, architecture: Architecture, mean: Tensor) -> BinaryCodeModule:
         """Build a layer that starts at the mean of its rows, or at the weights of an earlier fit."""
         layer = new_layer(**architecture, rng=self.context.weights_rng).to(self.context.device)
-        layer.begin_at(mean)
+        layer.init_bias(mean)
         if level < len(self.context.previous):
             layer.load_state_dict(self.context.previous[level].state_dict())
         return layer

@@ -129,7 +129,10 @@ class BaseSemiSupervised(
         terms, validation = self._terms(source, targets, auto, random)
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
-        penalties, rates = ({}, {}) if auto is None else (auto.penalties, self._init_classifier(source, targets))
+        penalties: dict[str, float] = {}
+        rates: dict[str, float] = {}
+        if auto is not None:
+            penalties, rates = auto.penalties, self._init_classifier(source, targets)
         self._train(
             terms,
             random,
@@ -159,6 +162,7 @@ class BaseSemiSupervised(
             self.classes_, targets = with_named_classes(self.classes_, targets, self.class_prior)
         self._check_same_classes(previous)
         self._check_same_prior()
+        self._fitted_prior = self.class_prior
         return rows, targets
 
     def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
@@ -178,7 +182,6 @@ class BaseSemiSupervised(
                 f"warm_start=True continues from the last fit, but class_prior changed since: it was {known!r}, now "
                 f"{self.class_prior!r}. Use warm_start=False."
             )
-        self._fitted_prior = self.class_prior
 
     def _label_tensors(self, targets: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Return class indices and row weights on the device; unlabeled rows have weight 1."""
@@ -245,7 +248,8 @@ class BaseSemiSupervised(
         """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
 
         Rows are held out of the bound only, labeled or unlabeled ones, whichever are more: every label counts in the
-        classification term. Under "auto", each row's bound and the labels' mean log q(y | x) count once.
+        classification term. Under "auto", the objective is the mean bound over all rows plus the mean log q(y | x) over
+        labeled rows.
         """
         n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
         if auto is None:

@@ -81,16 +81,15 @@ class M1M2Classifier(BaseSemiSupervised):
         ``weight_prior``. Those of the linear part and of the hidden layers are as in ``LogisticRegression(C=1)``, that
         of the output layer is 4 times as large; for gray images, all but that of the linear part are a quarter of this.
 
-        A number in [0, inf) is the weight of log q(y | x) in eq. (9) of [1]_, scaled according to
-        ``alpha_normalization``. The paper's value is 0.1, for tens of thousands of unlabeled rows. (It is not the L2
-        penalty that MLPClassifier calls alpha.)
+        A number in [0, inf) is the paper's alpha divided by the number of rows, in eq. (9) of [1]_, under
+        ``alpha_normalization="paper"``; the paper uses 0.1. (It is not the L2 penalty that MLPClassifier calls alpha.)
 
     alpha_normalization : {"paper", "balanced"}, default="paper"
-        How to scale a number given as ``alpha``. "paper" is the objective J^alpha of eq. (9) as written: the bound of
-        each row counts once, and the mean log q(y | x) of the labeled rows counts alpha times the number of rows.
-        "balanced" gives the mean bounds of labeled and unlabeled rows the same weight, and raises the weight of log q(y
-        | x) in the same proportion as that of the labeled rows: few labels keep their influence where the bound of a
-        row is large (images).
+        How to scale a number given as ``alpha``. "paper" is J^alpha of eq. (9) with alpha times the number of rows as
+        the paper's alpha: the bound of each row counts once, and the mean log q(y | x) of the labeled rows counts
+        ``alpha`` times the number of rows. "balanced" gives the mean bounds of labeled and unlabeled rows the same
+        weight, and raises the weight of log q(y | x) in the same proportion as that of the labeled rows: few labels
+        keep their influence where the bound of a row is large (images).
 
     class_prior : {"estimated", "uniform", "empirical"}, array-like of shape (n_classes,) or dict, default="estimated"
         Shares p(y) of the classes among all rows. q(y | x) is the posterior under this prior; if the labels were drawn

@@ -86,7 +86,8 @@ class StackedAutoencoder(
     likelihood : {"auto", "bernoulli", "gaussian"}, default="auto"
         Distribution p(x | h_1), the same for all columns. "bernoulli" needs X in [0, 1] and reads a gray value as the
         probability of a 1. "gaussian" learns one variance per column, and standardizes columns by their median and a
-        robust standard deviation. A name makes cells out of range an error. Upper layers are always binary.
+        robust standard deviation. If the likelihood is given by name, cells out of range raise ValueError. Upper layers
+        are always binary.
 
         "auto" is Bernoulli for tables of only 0 and 1 and for gray images. It is Gaussian for all other tables, also
         those with both kinds of columns. Tables of gray images are those whose columns with other values than 0 and 1
@@ -124,8 +125,8 @@ class StackedAutoencoder(
         layers above are trained. ``n_components`` lists all layers, including these.
 
     stop_after : int or None, default=None
-        Number of layers to train, less than ``n_components`` has. Such a stack has codes and bounds but no density, and
-        its ``score`` is the bound of its last layer, by which a search can choose that layer.
+        Number of layers to train, less than the length of ``n_components``. Such a stack has codes and bounds but no
+        density, and its ``score`` is the bound of its last layer, by which a search can choose that layer.
 
     weight_prior : float or None, default=1.0
         Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values

@@ -3,7 +3,7 @@
 As generative models (their sec. 2.4): with q_D(h) = E_D q(h | x), the criterion of a lower layer is the empirical bound
 E_D log sum_h p(x | h) q_D(h). On a data set D, q_D(h) >= q(h | x) / |D|, hence
 
-    E_D log sum_h p(x | h) q_D(h)  >=  E_D log sum_h p(x | h) q(h | x) - log|D|  >=  E_D E_q[log p(x | h)] - log|D|,
+    E_D log sum_h p(x | h) q_D(h)  >=  E_D log sum_h p(x | h) q(h | x) - log|D|  >=  E_D E_q[log p(x | h)] - log|D|.
 
 An auto-encoder maximizes the last expression, without its constant.
 """
@@ -21,7 +21,7 @@ from skdgm.models.binary_codes import BinaryCodeModule, TiedModule, output_at
 from skdgm.networks import MLP, DecoderNetwork
 
 
-class Reconstructs(BinaryCodeModule):
+class AutoencoderModule(BinaryCodeModule):
     """A layer trained as an auto-encoder."""
 
     def bound(
@@ -32,12 +32,12 @@ class Reconstructs(BinaryCodeModule):
         return self.p_x(h).log_prob(x)
 
 
-class VanillaModule(TiedModule, Reconstructs):
+class VanillaModule(TiedModule, AutoencoderModule):
     """x -> h -> x with tied weights."""
 
 
-class RichModule(Reconstructs):
-    """x -> h' -> h -> x: the encoder has one more hidden layer than the decoder, and its own weights ("AERI").
+class RichModule(AutoencoderModule):
+    """x -> h' -> h -> x: the encoder has hidden layers h', which the decoder lacks, and its own weights ("AERI").
 
     The encoder q is not part of the generative model, so its size cannot make the generative model overfit.
     """
@@ -66,7 +66,7 @@ class RichModule(Reconstructs):
         return self.decoder(h)
 
     @torch.no_grad()
-    def begin_at(self, mean: Tensor) -> None:
+    def init_bias(self, mean: Tensor) -> None:
         """Initialize the decoder's bias to give rows this mean, (n_columns,)."""
         bias = self.decoder.mlp.get_parameter("layers.0.bias")
         bias.copy_(output_at(mean, self.likelihood))

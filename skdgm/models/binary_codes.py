@@ -37,7 +37,7 @@ class BinaryCodeModule(nn.Module):
         """p(x | h), rows of shape (..., n, n_columns)."""
 
     @abstractmethod
-    def begin_at(self, mean: Tensor) -> None:
+    def init_bias(self, mean: Tensor) -> None:
         """Initialize the biases of p(x | h) to give rows this mean, (n_columns,)."""
 
 
@@ -76,7 +76,7 @@ class TiedModule(BinaryCodeModule):
         return self.likelihood(linear(h, self.W.T, self.b).float(), self.log_var)
 
     @torch.no_grad()
-    def begin_at(self, mean: Tensor) -> None:
+    def init_bias(self, mean: Tensor) -> None:
         """Initialize b to give rows this mean, (n_columns,)."""
         self.b.copy_(output_at(mean, self.likelihood))
 

@@ -30,8 +30,8 @@ def diagonal_posterior(factors: Factors) -> tuple[Factors, Tensor]:
 
     The density stays the same.
     """
-    precision = (factors.loadings.T / factors.variances) @ factors.loadings
-    eigenvalues, rotation = torch.linalg.eigh(precision)
+    information = (factors.loadings.T / factors.variances) @ factors.loadings
+    eigenvalues, rotation = torch.linalg.eigh(information)
     return factors._replace(loadings=factors.loadings @ rotation), 1 / (1 + eigenvalues)
 
 
@@ -41,23 +41,23 @@ def init_from_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: 
 
     Latent dimensions beyond the factors, and other columns in the decoder, keep their small random weights.
     """
-    (mean, loadings, variances), variance = diagonal_posterior(factors)
-    regression = variance[:, None] * (loadings / variances[:, None]).T
+    (mean, loadings, noise_variances), posterior_variance = diagonal_posterior(factors)
+    regression = posterior_variance[:, None] * (loadings / noise_variances[:, None]).T
     columns, outputs = decoder.outputs_of("gaussian")
-    n_factors = len(variance)
+    n_factors = len(posterior_variance)
 
     weight, bias = (parameter.clone() for parameter in decoder.mlp.linear_parameters)
     weight[outputs, :n_factors], bias[outputs] = loadings.to(weight), mean.to(bias)
     decoder.mlp.init_linear(weight, bias)
-    decoder.shared.copy_(torch.log(variances))
+    decoder.shared.copy_(torch.log(noise_variances))
 
     weight, bias = (parameter.clone() for parameter in encoder.mlp.linear_parameters)
     means, log_variances = slice(0, n_factors), slice(encoder.n_out, encoder.n_out + n_factors)
     weight[means] = weight[log_variances] = 0.0
     weight[means, columns] = regression.to(weight)
-    bias[means], bias[log_variances] = -(regression @ mean).to(bias), torch.log(variance).to(bias)
+    bias[means], bias[log_variances] = -(regression @ mean).to(bias), torch.log(posterior_variance).to(bias)
     encoder.mlp.init_linear(weight, bias)
     missing_weight = encoder.mlp.linear_missing_weight
     if missing_weight is not None:  # if only column j is missing, the precision of z_k is 1 / G_k - W_jk^2 / Psi_j
-        lost = variance[:, None] * (loadings**2 / variances[:, None]).T
+        lost = posterior_variance[:, None] * (loadings**2 / noise_variances[:, None]).T
         missing_weight[log_variances, columns] = -torch.log1p(-lost).to(missing_weight)

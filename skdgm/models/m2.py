@@ -74,8 +74,8 @@ class M2Module(nn.Module):
     def estimate_prior(self, mean_q_y: Tensor, n_unlabeled: int, n_labeled: int) -> None:
         """Set p(y) from the mean of q(y | x) over the unlabeled rows, shrunk toward the labels' shares.
 
-        In closed form, as a step of expectation-maximization (Saerens et al. 2002):
-        p(y) = (pi_all + 0.3 pi_labeled) / 1.3. No class that has labels can vanish.
+        A step of expectation-maximization in closed form (Saerens et al. 2002). With p_all, the shares among all rows,
+        p(y) = (p_all + s p_labeled) / (1 + s), s = ``PRIOR_SHRINKAGE``. No class that has labels can vanish.
         """
         p_labeled = torch.exp(self.log_p_labeled)
         p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
@@ -139,7 +139,7 @@ class M2Module(nn.Module):
         ).mean(-1)
 
     def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log q(y | x) of labeled rows, the term that eq. (9) weights by alpha; (n,)."""
+        """log q_labeled(y | x), in place of the log q(y | x) that eq. (9) weights by alpha; (n,)."""
         return self.q_y_labeled(x, observed).log_prob(y)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -181,7 +181,7 @@ class TermWeights(NamedTuple):
 def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: str) -> TermWeights:
     """Weights of the means in J^alpha, eqs. (8) and (9).
 
-    "paper": exactly J^alpha / N, where the last term of J^alpha is alpha N times the mean over labels. "balanced": both
+    "paper": J^alpha / N with alpha N as the paper's alpha, which multiplies the mean over labels. "balanced": both
     bounds count equally, whatever the numbers of rows, and each label's log q(y | x) keeps its weight relative to its
     bound.
     """
