@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skdgm.estimators._layerwise import FitContext, LayerSettings, LayerwiseTrainer, TrainedLayer, layer_bounds
+from skdgm.estimators._layerwise import LayerSettings, LayerwiseData, LayerwiseTrainer, TrainedLayer, layer_bounds
 from skdgm.models.rbm import RBMModule
 from skdgm.models.stack import new_layer
 from skdgm.sources import CorruptedSource, EncodedSource, ResidentSource
@@ -41,7 +41,7 @@ def some_rows(n, seed):
 
 def context(run_engine, **kwargs):
     rng = torch.Generator().manual_seed(0)
-    return FitContext(
+    return LayerwiseData(
         source=ResidentSource(some_rows(100, 0)),
         validation=ResidentSource(some_rows(50, 1)),
         device="cpu",

@@ -89,6 +89,8 @@ def logistic_regression(
     coef, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # split the difference of logits evenly
         coef, bias = np.vstack([-coef, coef]) / 2, np.append(-bias, bias) / 2
-    both = np.zeros((n_classes, x.shape[1]), np.float32), np.zeros(n_classes, np.float32)
-    both[0][model.classes_], both[1][model.classes_] = coef, bias
-    return both
+    weights = np.zeros((n_classes, x.shape[1]), np.float32)
+    biases = np.zeros(n_classes, np.float32)
+    weights[model.classes_] = coef
+    biases[model.classes_] = bias
+    return weights, biases

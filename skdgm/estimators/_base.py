@@ -56,13 +56,17 @@ RESIDENT_BYTES = 4 << 30
 # Smallest batch and smallest layer for which bfloat16 is worth its conversions.
 MIN_BFLOAT16 = 256
 # Smaller tables hold out no rows; instead, a prior that counts as this many rows keeps the variances from shrinking.
-MIN_ROWS_TO_HOLD_OUT, N_PSEUDO_ROWS = 50, 1.0
+MIN_ROWS_TO_HOLD_OUT = 50
+N_PSEUDO_ROWS = 1.0
 # Factor on the learning rate of log-variances that all rows share. Adam moves a number by at most one learning rate per
 # step. The log-variance starts near 0, but for a column that other columns determine it is -6 or below.
-RATE_OF_VARIANCES = 30.0
-# After this many epochs, the bound should not be below that of independent columns, up to a slack in nats per column.
-# At most about this many rows are compared.
-MIN_EPOCHS_FOR_WARNING, BASELINE_SLACK, MAX_ROWS_FOR_BASELINE = 30, 0.3, 5000
+VARIANCE_RATE_FACTOR = 30.0
+# After this many epochs, the bound should not be below that of independent columns,
+MIN_EPOCHS_FOR_WARNING = 30
+# by more than this slack, in nats per column,
+BASELINE_SLACK = 0.3
+# over at most about this many rows.
+MAX_ROWS_FOR_BASELINE = 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
@@ -211,7 +215,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             learning_rate=self.learning_rate,
             weight_prior=self._weight_prior_sd,
             n_rows=n_rows,
-            rate_factors={"decoder.shared": RATE_OF_VARIANCES},
+            rate_factors={"decoder.shared": VARIANCE_RATE_FACTOR},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change,
@@ -308,12 +312,12 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         if self.n_iter_ < MIN_EPOCHS_FOR_WARNING or len(X) < MIN_ROWS_TO_HOLD_OUT:
             return
         step = max(1, len(X) // MAX_ROWS_FOR_BASELINE)
-        constant = self._independent_log_density(X[::step]) - math.log(n_classes)
+        baseline = self._independent_log_density(X[::step]) - math.log(n_classes)
         bound = max(self.validation_scores_ or self.history_["bound"][-1:])
-        if bound < constant - BASELINE_SLACK * X.shape[1]:
+        if bound < baseline - BASELINE_SLACK * X.shape[1]:
             warn(
                 f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, but independent columns reach "
-                f"{constant:.4g}: the fit is worse than a model with independent columns. Lower "
+                f"{baseline:.4g}: the fit is worse than a model with independent columns. Lower "
                 f"learning_rate_init={self.learning_rate_init:g}, or raise max_iter={self.max_iter}.",
                 ConvergenceWarning,
                 stacklevel=4,

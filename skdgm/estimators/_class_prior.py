@@ -42,11 +42,11 @@ def with_named_classes(classes: np.ndarray, targets: np.ndarray, class_prior: di
             f"class_prior names the class {new[0]!r}, but y has labels like {labeled[0]!r}. Name classes by "
             "labels of one type."
         )
-    both = np.unique(np.array([*labeled, *new], dtype=classes.dtype if not new else None))
+    all_classes = np.unique(np.array([*labeled, *new], dtype=classes.dtype if not new else None))
     if classes.dtype == object:
-        both = both.astype(object)
-    index = np.searchsorted(both, classes)
-    return both, np.where(targets >= 0, np.asarray(index)[targets], -1)
+        all_classes = all_classes.astype(object)
+    index = np.searchsorted(all_classes, classes)
+    return all_classes, np.where(targets >= 0, np.asarray(index)[targets], -1)
 
 
 def initial_prior(class_prior: Any, classes: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -22,13 +22,23 @@ EPS_OF_BINARY = 4
 # 5e-5, in addition to the term of the nearest value.
 OUT_OF_RANGE_NATS = 10.0
 # Gray images have at least this share of cells that are exactly black or white, and at most this many distinct values.
-MIN_SHARE_BLACK_OR_WHITE, MAX_GRAY_LEVELS = 1 / 3, 256
-CELLS_TO_COUNT_LEVELS, ROWS_FOR_QUANTILES = 2_000_000, 20_000
-# Interquartile range of a standard normal; smallest robust scale, as a share of the sd between the outer percentiles.
-NORMAL_IQR, MIN_SHARE_OF_SD, ROBUST_SCALES = 1.349, 0.05, 5.0
-LOG_2PI_E, VARIANCE_FLOOR = math.log(2 * math.pi * math.e), 0.05
+MIN_SHARE_BLACK_OR_WHITE = 1 / 3
+MAX_GRAY_LEVELS = 256
+# Largest numbers of cells and rows that are read to count levels and to estimate quantiles.
+CELLS_TO_COUNT_LEVELS = 2_000_000
+ROWS_FOR_QUANTILES = 20_000
+# Interquartile range of a standard normal.
+NORMAL_IQR = 1.349
+# Smallest robust scale, as a share of the sd between the outer percentiles.
+MIN_SHARE_OF_SD = 0.05
+# Distance from the median, in robust scales, at which cells are clipped before the sd is computed.
+ROBUST_SCALES = 5.0
+LOG_2PI_E = math.log(2 * math.pi * math.e)
+VARIANCE_FLOOR = 0.05
 # Cells this many scales from the median, and this much further away than any other, are taken for mistakes.
-OUTLIER_SCALES, OUTLIER_GAP, MAX_OUTLIER_FRACTION = 1000.0, 10.0, 0.001
+OUTLIER_SCALES = 1000.0
+OUTLIER_GAP = 10.0
+MAX_OUTLIER_FRACTION = 0.001
 
 
 class LikelihoodChoice(NamedTuple):

@@ -10,10 +10,18 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
 
 # Limits of one fit: it only initializes training, so it need not be exact.
-MAX_ROWS, MAX_ITER, FOLDS = 1_000, 100, 3
+MAX_ROWS = 1_000
+MAX_ITER = 100
+FOLDS = 3
+# Numbers of factors that cross-validation compares.
 CANDIDATES = (1, 2, 3, 5, 8, 13, 20, 30, 50)
-MAX_DISTANCE, MAX_STANDARDIZED, JITTER = 3.0, 10.0, 0.03
-N_PSEUDO_ROWS = 1  # with variance 1 in every column
+# Distance from the median, in scales, at which cells are clipped for the loadings, and for the variances.
+MAX_DISTANCE = 3.0
+MAX_DISTANCE_FOR_VARIANCES = 10.0
+# sd of the noise that gives a constant column a variance.
+JITTER = 0.03
+# Number of added rows with variance 1 in every column.
+N_PSEUDO_ROWS = 1
 
 
 def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> FactorAnalysis:
@@ -45,7 +53,7 @@ def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> 
         scores = [cross_val_score(model, rows, cv=FOLDS).mean() for model in models]
         model = models[int(np.argmax(scores))].fit(rows)
     # add back the variance that clipping removed: otherwise a value that few rows have would get almost no density
-    cut_off = np.clip(uncut, -MAX_STANDARDIZED, MAX_STANDARDIZED).var(0) - rows.var(0)
+    cut_off = np.clip(uncut, -MAX_DISTANCE_FOR_VARIANCES, MAX_DISTANCE_FOR_VARIANCES).var(0) - rows.var(0)
     variance = np.maximum(model.noise_variance_, JITTER**2) + np.maximum(cut_off, 0)
     model.noise_variance_ = (len(rows) * variance + N_PSEUDO_ROWS) / (len(rows) + N_PSEUDO_ROWS)
     return model

@@ -94,7 +94,7 @@ class LayerSettings:
 
 
 @dataclass(frozen=True)
-class FitContext:
+class LayerwiseData:
     """Data and functions that the layers of one fit share.
 
     Attributes
@@ -141,7 +141,7 @@ class TrainedLayer:
 class LayerwiseTrainer:
     """Trains the layers of a stack from the rows upward, each on codes drawn from the layers below."""
 
-    def __init__(self, settings: LayerSettings, context: FitContext) -> None:
+    def __init__(self, settings: LayerSettings, context: LayerwiseData) -> None:
         self.settings, self.context = settings, context
 
     def train(self, given: Sequence[TrainedLayer], architectures: Sequence[Architecture]) -> list[TrainedLayer]:

@@ -23,8 +23,8 @@ from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._layerwise import (
     Architecture,
-    FitContext,
     LayerSettings,
+    LayerwiseData,
     LayerwiseTrainer,
     TrainedLayer,
     checked_log_partition,
@@ -397,7 +397,6 @@ class StackedAutoencoder(
 
     module_: StackModule
     log_partition_: Any
-    kl_warmup = 0  # the objective has no KL term
     _may_mix_likelihoods = False
 
     # --- fit ----------------------------------------------------------------------------------------------------
@@ -431,7 +430,7 @@ class StackedAutoencoder(
         random = self._start()
         lower = self._frozen_lower(rows.shape[1])
         self._choose_units(rows, lower)
-        shared = self._shared_by_layers(rows, random, partial(self._run_layer, random, context, X))
+        shared = self._layerwise_data(rows, random, partial(self._run_layer, random, context, X))
         trainer = LayerwiseTrainer(self._layer_settings(), shared)
         given = lower._copied_layers(self.device_) if lower else []
         layers = trainer.grow(given) if self._grows else trainer.train(given, self._architectures(rows, given))
@@ -485,14 +484,14 @@ class StackedAutoencoder(
 
     # --- layer by layer -----------------------------------------------------------------------------------------
 
-    def _shared_by_layers(
+    def _layerwise_data(
         self, rows: np.ndarray, random: np.random.RandomState, run_engine: Callable[..., History]
-    ) -> FitContext:
+    ) -> LayerwiseData:
         """Collect training and held-out rows, generators, and the weights to continue from."""
         trained, validation = self._split_rows(len(rows), random)
         weights_rng = self._generator(random, "cpu")  # draw weights on the CPU: they are the same for every device
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
-        return FitContext(
+        return LayerwiseData(
             source=self._source(rows[trained] if len(validation) else rows, binary=self.dynamic_binarization),
             validation=self._source(rows[validation], binary=self.dynamic_binarization) if len(validation) else None,
             device=self.device_,
