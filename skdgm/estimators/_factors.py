@@ -12,6 +12,9 @@ from sklearn.model_selection import cross_val_score
 # Limits of one fit: it only initializes training, so it need not be exact.
 MAX_ROWS = 1_000
 MAX_ITER = 100
+# Tables of more columns than this get fewer iterations, which take long there.
+WIDE = 500
+MAX_ITER_IF_WIDE = 20
 FOLDS = 3
 # Numbers of factors that cross-validation compares.
 CANDIDATES = (1, 2, 3, 5, 8, 13, 20, 30, 50)
@@ -47,7 +50,8 @@ def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> 
     rows += JITTER * random.standard_normal(rows.shape)  # gives constant columns some variance in every fold
     most = min(most, rows.shape[1] - 1, len(rows) * (FOLDS - 1) // FOLDS - 1)
     candidates = sorted({min(n, most) for n in (*CANDIDATES, most)})
-    models = [FactorAnalysis(n, max_iter=MAX_ITER, random_state=0) for n in candidates]
+    max_iter = MAX_ITER_IF_WIDE if rows.shape[1] > WIDE else MAX_ITER
+    models = [FactorAnalysis(n, max_iter=max_iter, random_state=0) for n in candidates]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         scores = [cross_val_score(model, rows, cv=FOLDS).mean() for model in models]
