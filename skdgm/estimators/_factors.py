@@ -12,9 +12,9 @@ from sklearn.model_selection import cross_val_score
 # Limits of one fit: it only initializes training, so it need not be exact.
 MAX_ROWS = 1_000
 MAX_ITER = 100
-# Tables of more columns than this get fewer iterations, which take long there.
+# With more columns than this, cross-validation takes too long: one factor for so many rows instead.
 WIDE = 500
-MAX_ITER_IF_WIDE = 20
+ROWS_PER_FACTOR_IF_WIDE = 20
 FOLDS = 3
 # Numbers of factors that cross-validation compares.
 CANDIDATES = (1, 2, 3, 5, 8, 13, 20, 30, 50)
@@ -42,7 +42,8 @@ def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> 
     Returns
     -------
     FactorAnalysis
-        It has the number of factors, from 1 to ``most``, with the highest cross-validated log-likelihood.
+        It has the number of factors, from 1 to ``most``, with the highest cross-validated log-likelihood; one for 20
+        rows if the table is wide.
     """
     chosen = random.permutation(len(x))[:MAX_ROWS]
     uncut = np.nan_to_num(x[chosen].astype(np.float64))
@@ -50,11 +51,12 @@ def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> 
     rows += JITTER * random.standard_normal(rows.shape)  # gives constant columns some variance in every fold
     most = min(most, rows.shape[1] - 1, len(rows) * (FOLDS - 1) // FOLDS - 1)
     candidates = sorted({min(n, most) for n in (*CANDIDATES, most)})
-    max_iter = MAX_ITER_IF_WIDE if rows.shape[1] > WIDE else MAX_ITER
-    models = [FactorAnalysis(n, max_iter=max_iter, random_state=0) for n in candidates]
+    if rows.shape[1] > WIDE:
+        candidates = [min(most, max(1, len(rows) // ROWS_PER_FACTOR_IF_WIDE))]
+    models = [FactorAnalysis(n, max_iter=MAX_ITER, random_state=0) for n in candidates]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        scores = [cross_val_score(model, rows, cv=FOLDS).mean() for model in models]
+        scores = [cross_val_score(model, rows, cv=FOLDS).mean() for model in models] if len(models) > 1 else [0.0]
         model = models[int(np.argmax(scores))].fit(rows)
     # add back the variance that clipping removed: otherwise a value that few rows have would get almost no density
     cut_off = np.clip(uncut, -MAX_DISTANCE_FOR_VARIANCES, MAX_DISTANCE_FOR_VARIANCES).var(0) - rows.var(0)
