@@ -20,7 +20,8 @@ from torch.autograd.function import once_differentiable
 from skdgm.noise import Rng, sample_bernoulli, standard_normal
 
 LOG_2PI = math.log(2 * math.pi)
-EXP_OVERFLOWS = 80.0  # logits are clamped here before exp, which overflows float32; log(1 + exp(l)) is l beyond
+# Logits are clamped to this before exp, which overflows float32 near 88; above it, log(1 + exp(l)) equals l.
+MAX_EXP_ARGUMENT = 80.0
 # Prediction pads the columns of matrix products to a multiple of four: otherwise the libraries of some processors round
 # a row differently depending on its position in the batch.
 PRODUCT_BLOCK = 4
@@ -148,7 +149,7 @@ class BernoulliLogProb(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, logits: Tensor, observed: Tensor | None) -> Tensor:
         """The log-density, (..., n); x and logits broadcast."""
         ctx.save_for_backward(x, logits, observed)
-        softplus = logits.clamp(max=EXP_OVERFLOWS).exp_().add_(1).log_()
+        softplus = logits.clamp(max=MAX_EXP_ARGUMENT).exp_().add_(1).log_()
         torch.maximum(softplus, logits, out=softplus)
         return sum_observed(torch.addcmul(softplus, x, logits, value=-1), observed).neg_()
 

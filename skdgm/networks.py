@@ -289,11 +289,11 @@ class DecoderNetwork(nn.Module):
     ) -> None:
         super().__init__()
         groups = [(likelihood, range(n_columns))] if isinstance(likelihood, str) else likelihood
-        joined, self.groups = MixedLikelihood(groups), groups
-        self.likelihood = joined if len(groups) > 1 else joined.likelihoods[0]
-        self.n_outputs = joined.n_outputs
+        mixed, self.groups = MixedLikelihood(groups), groups
+        self.likelihood = mixed if len(groups) > 1 else mixed.likelihoods[0]
+        self.n_outputs = mixed.n_outputs
         self.mlp = MLP(n_in, sum(self.n_outputs), hidden, activation, rng, n_classes, linear_skip=linear_skip)
-        self.shared = nn.Parameter(torch.zeros(sum(joined.n_shared)))
+        self.shared = nn.Parameter(torch.zeros(sum(mixed.n_shared)))
 
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
         return self.likelihood(self.mlp(z, y), self.shared, observed)
@@ -301,10 +301,10 @@ class DecoderNetwork(nn.Module):
     def outputs_of(self, likelihood: str) -> tuple[list[int], slice]:
         """The columns under a likelihood that has one output per column, and the positions of these outputs."""
         start = 0
-        for (name, columns), joined in zip(self.groups, self.n_outputs, strict=True):
+        for (name, columns), n_outputs in zip(self.groups, self.n_outputs, strict=True):
             if name == likelihood:
-                return list(columns), slice(start, start + joined)
-            start += joined
+                return list(columns), slice(start, start + n_outputs)
+            start += n_outputs
         return [], slice(0)
 
     def variance_log_prior(self) -> Tensor:

@@ -92,9 +92,9 @@ class Columns:
         else:
             kinds, reasons = [likelihood] * n_columns, ["named"] * n_columns
             is_gray = likelihood == "bernoulli" and not (is_binary(X) | np.isnan(X)).all()
-        still = np.zeros(n_columns), np.ones(n_columns), np.full(n_columns, MAX_STANDARDIZED)
+        unscaled = np.zeros(n_columns), np.ones(n_columns), np.full(n_columns, MAX_STANDARDIZED)
         is_constant = np.nanmin(X, 0) == np.nanmax(X, 0)
-        columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *still, is_constant)
+        columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *unscaled, is_constant)
         columns.check_density_range(X)
         where = columns.is_standardized
         if where.any():
@@ -285,8 +285,8 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         robust[j] = np.median(differing) if len(differing) else 0.0
     scale = sd(np.clip(rows, center - ROBUST_SCALES * robust, center + ROBUST_SCALES * robust), center)
     scale = np.where(scale > 0, scale, robust)  # the rows that were read do not differ
-    still = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
-    return center, np.where(still, 1.0, scale)
+    has_no_spread = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
+    return center, np.where(has_no_spread, 1.0, scale)
 
 
 def sd(X: np.ndarray, center: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ class DLGMModule(GaussianLatentModule):
     n_latents : sequence of int
         Dimensions of xi_1, ..., xi_L.
     hidden : sequence of int
-        Hidden layer sizes of the recognition networks, from X upward; the T_l use them in reverse order.
+        Hidden layer sizes of the encoders, from X upward; the T_l use them in reverse order.
     activation : str
     likelihood : str or groups of columns
         As in ``likelihoods.columns``.
@@ -37,7 +37,7 @@ class DLGMModule(GaussianLatentModule):
         Rank of the low-rank posterior, at most the smallest layer's dimensions.
     rng : Generator or None
     missing_indicator, clip_inputs : bool
-        Whether the recognition networks read the mask of missing cells, and whether they clip cells by ``smooth_clip``.
+        Whether the encoders read the mask of missing cells, and whether they clip cells by ``smooth_clip``.
     linear_skip : bool
         Whether the networks have a linear path, as in ``MLP``.
     """
@@ -74,7 +74,7 @@ class DLGMModule(GaussianLatentModule):
 
     @property
     def encoder(self) -> NormalNetwork:
-        """The lowest layer's recognition network."""
+        """The lowest layer's encoder."""
         return cast(NormalNetwork, self.encoders[0])
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
