@@ -206,12 +206,12 @@ class CorruptedSource(SourceWrapper):
         return batch._replace(encoder_input=self.corrupt(batch, self.level, rng))
 
 
-def flipped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+def flip_cells(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
     """Replace x by 1 - x in a share of the cells."""
     return torch.where(chosen_cells(batch.x, share, rng), 1 - batch.x, batch.x), batch.observed
 
 
-def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+def drop_cells(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
     """Mark cells as missing: a different share in each row, uniform up to ``share``.
 
     The encoder has to read both complete and sparse rows; trained with a single share, it would fail at all others.
@@ -220,7 +220,7 @@ def dropped(batch: Batch, share: float, rng: Generator | None) -> tuple[Tensor, 
     return batch.x, kept if batch.observed is None else kept & batch.observed
 
 
-def noisy(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
+def add_noise(batch: Batch, sd: float, rng: Generator | None) -> tuple[Tensor, Tensor | None]:
     """Add normal noise to every cell."""
     return batch.x + sd * torch.randn(batch.x.shape, generator=rng, device=batch.x.device), batch.observed
 
@@ -230,7 +230,7 @@ def chosen_cells(x: Tensor, share: float | Tensor, rng: Generator | None) -> Ten
     return torch.rand(x.shape, generator=rng, device=x.device) < share
 
 
-CORRUPTIONS = {"flip": flipped, "dropout": dropped, "gaussian": noisy}
+CORRUPTIONS = {"flip": flip_cells, "dropout": drop_cells, "gaussian": add_noise}
 
 
 class Subset:

@@ -1,7 +1,8 @@
 """The training engine: maximize a weighted sum of bounds by stochastic gradients, for any model.
 
-A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. An epoch is
-one pass over the longest source; shorter sources repeat. Nothing in an epoch waits for the device.
+A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. An epoch
+has ``n_steps`` steps or, by default, one pass over the longest source; shorter sources repeat. Nothing in an epoch
+waits for the device.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class Settings:
     def penalty(self, name: str) -> float:
         """L2 penalty of a weight matrix; a normal prior on weights gives 1 / (sd^2 N) for a loss per row."""
         prior = 0.0 if self.weight_prior is None else 1.0 / (self.weight_prior**2 * self.n_rows)
-        return of_longest_prefix(self.penalties, name, prior)
+        return value_of_longest_prefix(self.penalties, name, prior)
 
     def kl_weight(self, epoch: int) -> float:
         """Weight of the KL in an epoch: it rises to 1 over ``kl_warmup`` epochs."""
@@ -109,7 +110,7 @@ LEARNING_RATES: dict[str, Callable[[float], float]] = {
 }
 
 
-def of_longest_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:
+def value_of_longest_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:
     """The value of the longest key that ``name`` begins with, else ``otherwise``."""
     return max(((len(key), value) for key, value in values.items() if name.startswith(key)), default=(0, otherwise))[1]
 
@@ -139,13 +140,13 @@ class LearningRateSchedule:
 class History:
     """Record of a fit: the means of all terms per epoch, and the validation bound if there is one."""
 
-    epochs: dict[str, list[float]] = field(default_factory=dict)
+    terms: dict[str, list[float]] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
 
     def add(self, record: dict[str, float]) -> None:
         """Append one epoch."""
         for name, value in record.items():
-            self.epochs.setdefault(name, []).append(value)
+            self.terms.setdefault(name, []).append(value)
 
 
 class NonFiniteError(ValueError):
@@ -345,7 +346,7 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, p in module.named_parameters():
         if p.requires_grad and p.numel():
-            factor = of_longest_prefix(settings.rate_factors, name, 1.0)
+            factor = value_of_longest_prefix(settings.rate_factors, name, 1.0)
             groups.setdefault((settings.penalty(name) if p.ndim > 1 else 0.0, factor), []).append(p)
     fused = trainable_parameters(module)[0].device.type in ("cpu", "cuda")
     return torch.optim.Adam(
@@ -409,14 +410,14 @@ class EarlyStopping:
     def __init__(self, module: nn.Module, settings: Settings) -> None:
         self.module, self.settings = module, settings
         self.bound, self.last_gain, self.weights = -math.inf, 0, snapshot(module)
-        self.to_beat = -math.inf
+        self.reference_bound = -math.inf
 
     def update(self, epoch: int, bound: float) -> None:
         """Record an epoch's validation bound."""
         if bound > self.bound:
             self.bound, self.weights = bound, snapshot(self.module)
-        if bound > self.to_beat + self.settings.tol:
-            self.to_beat, self.last_gain = bound, epoch
+        if bound > self.reference_bound + self.settings.tol:
+            self.reference_bound, self.last_gain = bound, epoch
 
     def is_stale(self, epoch: int) -> bool:
         """Whether the bound has not grown by ``tol`` for ``n_iter_no_change`` epochs, not counting the KL warm-up."""

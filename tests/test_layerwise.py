@@ -126,7 +126,7 @@ def test_growth_ends_in_an_rbm_of_a_tried_size():
     assert 1 <= len(layers) <= 5 and layers[-1].architecture["kind"] == "rbm"
     widths = [N_COLUMNS, *(trained.n_hidden for trained in layers)]
     assert widths[-1] in (widths[-2], widths[-2] // 2)
-    assert all(trained.history.epochs["bound"] for trained in layers)
+    assert all(trained.history.terms["bound"] for trained in layers)
 
 
 def test_bounds_are_in_the_units_of_the_rows():

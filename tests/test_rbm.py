@@ -160,7 +160,7 @@ def test_training_raises_the_exact_likelihood():
     log_p = (-rbm.free_energy(x)).mean().item() - exact_log_partition(rbm)
     entropy = math.log(2) - 8 * (0.05 * math.log(0.05) + 0.95 * math.log(0.95))
     assert -entropy - 0.15 < log_p < -entropy + 0.1
-    assert history.epochs["bound"][-1] > history.epochs["bound"][0] + 0.5
+    assert history.terms["bound"][-1] > history.terms["bound"][0] + 0.5
 
 
 def test_a_step_needs_no_device():

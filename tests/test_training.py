@@ -163,8 +163,8 @@ def test_warmup_rises_linearly_to_one_and_weights_the_kl():
         lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
     )
     history = train(module, [term], settings(kl_warmup=4), generator())
-    np.testing.assert_allclose(history.epochs["objective"], [5, 4.5, 4, 3.5, 3.5])
-    np.testing.assert_allclose(history.epochs["bound"], 3.5)
+    np.testing.assert_allclose(history.terms["objective"], [5, 4.5, 4, 3.5, 3.5])
+    np.testing.assert_allclose(history.terms["bound"], 3.5)
     assert total_bound(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
 
 
@@ -250,7 +250,7 @@ def test_history_holds_every_part_of_every_epoch():
         line_term(module, name="classification", weight=2.0),
     ]
     history = train(module, terms, settings(max_iter=4), generator())
-    h = {name: np.array(values) for name, values in history.epochs.items()}
+    h = {name: np.array(values) for name, values in history.terms.items()}
     assert {len(values) for values in h.values()} == {4} and history.validation == []
     assert set(h) == {"unlabeled_reconstruction", "unlabeled_kl", "unlabeled_label", "classification", "bound"}
     expected = 0.5 * (h["unlabeled_reconstruction"] - 1 + h["unlabeled_label"]) + 2 * h["classification"]
@@ -262,11 +262,11 @@ def test_the_hook_is_called_each_epoch_and_can_stop():
     module, calls = Line(), []
 
     def on_epoch(epoch, history):
-        calls.append((epoch, len(history.epochs["bound"])))
+        calls.append((epoch, len(history.terms["bound"])))
         return epoch == 2
 
     history = train(module, [line_term(module)], settings(max_iter=9), generator(), on_epoch=on_epoch)
-    assert calls == [(0, 1), (1, 2), (2, 3)] and len(history.epochs["bound"]) == 3
+    assert calls == [(0, 1), (1, 2), (2, 3)] and len(history.terms["bound"]) == 3
 
 
 def scripted(values):
@@ -290,7 +290,7 @@ def test_early_stopping_restores_the_best_weights():
     plan = settings(max_iter=7, n_iter_no_change=3, learning_rate="constant")
     history = train(module, [term], plan, generator(), validation=validation)
     assert history.validation == [0.0, 1.0, 5.0, 4.0, 3.0, 2.0]
-    assert len(history.epochs["bound"]) == 6
+    assert len(history.terms["bound"]) == 6
     assert module.bias.item() == pytest.approx(3 * 0.01, rel=1e-3)  # three steps of Adam
 
 
@@ -365,7 +365,7 @@ def test_a_non_finite_epoch_is_taken_back_at_half_the_rate(kind):
     steps_taken = [(b - a).abs().max().item() for a, b in zip(after[:-1], after[1:], strict=True)]
     assert steps_taken[0] == pytest.approx(0.01, rel=0.05)
     assert steps_taken[1:] == pytest.approx(4 * [0.005], rel=0.1)
-    assert len(history.epochs["bound"]) == 6 and np.isfinite(history.epochs["bound"]).all()
+    assert len(history.terms["bound"]) == 6 and np.isfinite(history.terms["bound"]).all()
 
 
 def test_non_finite_gradients_are_caught_too():
@@ -386,7 +386,7 @@ def test_a_non_finite_first_epoch_leaves_a_finite_history():
     module, term = faulty({1})
     history = train(module, [term], settings(), generator())
     assert torch.isfinite(weights(module)).all()
-    assert np.isfinite(history.epochs["bound"]).all() and len(history.epochs["bound"]) == 5
+    assert np.isfinite(history.terms["bound"]).all() and len(history.terms["bound"]) == 5
 
 
 def test_after_three_rollbacks_it_raises_an_error():
@@ -396,7 +396,7 @@ def test_after_three_rollbacks_it_raises_an_error():
     with pytest.raises(training.NonFiniteError, match=r"epoch 3 at learning rate 0.00125"):
         train(module, [term], plan, generator())
     module, term = faulty({2, 3, 5})
-    assert len(train(module, [term], settings(max_iter=9), generator()).epochs["bound"]) == 9
+    assert len(train(module, [term], settings(max_iter=9), generator()).terms["bound"]) == 9
 
 
 def test_extreme_gradients_are_clipped():
@@ -462,7 +462,7 @@ def test_a_fit_runs_on_cuda(name):
     rng = torch.Generator("cuda").manual_seed(0)
     for precision in ("float32", "bfloat16"):
         history = train(module, terms, settings(precision=precision), rng, validation=terms[0])
-        assert len(history.epochs["bound"]) == 5 and np.isfinite(history.epochs["bound"]).all()
+        assert len(history.terms["bound"]) == 5 and np.isfinite(history.terms["bound"]).all()
     assert weights(module).is_cuda and torch.isfinite(weights(module)).all()
 
 
@@ -473,7 +473,7 @@ def test_bfloat16_trains_close_to_float32(name):
     for precision in ("float32", "bfloat16"):
         module = models()[name]
         history = train(module, model_terms(module, "cpu"), settings(precision=precision), generator())
-        ends[precision] = history.epochs["bound"][-1]
+        ends[precision] = history.terms["bound"][-1]
         assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
     assert ends["bfloat16"] != ends["float32"] and ends["bfloat16"] == pytest.approx(ends["float32"], abs=0.05)
 
@@ -498,7 +498,7 @@ def test_a_fit_reproduces_to_the_bit():
     for _ in range(2):
         module = models()["M2"]
         history = train(module, model_terms(module, "cpu"), settings(), generator(3))
-        fits.append((weights(module), history.epochs))
+        fits.append((weights(module), history.terms))
     assert torch.equal(fits[0][0], fits[1][0]) and fits[0][1] == fits[1][1]
 
 
@@ -526,4 +526,4 @@ def test_history_starts_empty_and_appends():
     history = History()
     history.add({"bound": 1.0, "kl": 2.0})
     history.add({"bound": 3.0, "kl": 4.0})
-    assert history.epochs == {"bound": [1.0, 3.0], "kl": [2.0, 4.0]} and history.validation == []
+    assert history.terms == {"bound": [1.0, 3.0], "kl": [2.0, 4.0]} and history.validation == []

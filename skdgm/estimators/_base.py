@@ -36,7 +36,7 @@ from skdgm.estimators._arrays import (
     pad_rows,
 )
 from skdgm.estimators._callbacks import EpochTasks
-from skdgm.estimators._columns import Columns
+from skdgm.estimators._columns import ColumnTransform
 from skdgm.estimators._options import (
     available_device,
     check_n_samples,
@@ -111,7 +111,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
     device_: str
     history_: Any
     validation_scores_: Any
-    _columns: Columns
+    _columns: ColumnTransform
     _architecture: dict[str, Any]
 
     # --- abstract -----------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             self._columns.check_density_range(X)
             return
         names = getattr(self, "feature_names_in_", self._owner_feature_names)
-        self._columns = Columns.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
+        self._columns = ColumnTransform.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
         self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
 
     def _check_same_width(self, n_columns: int) -> None:
@@ -262,8 +262,8 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             n_steps=n_steps,
         )
         history = self._run_engine(self.module_, terms, settings, random, epochs, validation)
-        self.history_ = history.epochs
-        self.loss_curve_ = [-bound for bound in history.epochs["bound"]]
+        self.history_ = history.terms
+        self.loss_curve_ = [-bound for bound in history.terms["bound"]]
         self.validation_scores_ = history.validation or None
         self.n_iter_ = len(self.loss_curve_)
 
@@ -373,7 +373,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Compute log-densities of X in its own units from those of the standardized rows."""
         X = self._columns.check_density_range(self._read(X))
         log_p = self._apply_with_noise(function, X, n_draws).astype(np.float64)
-        return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range(X)
+        return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range_penalty(X)
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate latent codes: they need as many columns as ``transform`` returns."""

@@ -50,7 +50,7 @@ class LikelihoodChoice(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnTransform:
     """Transform rows to what a module reads, and back.
 
     Attributes
@@ -59,27 +59,29 @@ class Columns:
         For each column, a name in ``LIKELIHOODS``.
     reasons : tuple of str
         For each column, why this likelihood was chosen.
-    is_chosen : bool
+    chosen_by_auto : bool
         Whether "auto" chose. Cells out of range then have a finite, low density; otherwise they are an error.
     is_gray : bool
         Whether Bernoulli columns hold values strictly between 0 and 1.
     center, scale : ndarray of float64 of shape (n_columns,)
         0 and 1 for columns that are not standardized.
-    limit : ndarray of float64 of shape (n_columns,)
+    outlier_limit : ndarray of float64 of shape (n_columns,)
         Standardized cells beyond this limit are taken for mistakes and left out of the fit.
     """
 
     kinds: tuple[str, ...]
     reasons: tuple[str, ...]
-    is_chosen: bool
+    chosen_by_auto: bool
     is_gray: bool
     center: np.ndarray
     scale: np.ndarray
-    limit: np.ndarray
+    outlier_limit: np.ndarray
     is_constant: np.ndarray
 
     @classmethod
-    def of(cls, X: np.ndarray, likelihood: str, names: Sequence[str] | None = None, *, may_mix: bool = True) -> Columns:
+    def of(
+        cls, X: np.ndarray, likelihood: str, names: Sequence[str] | None = None, *, may_mix: bool = True
+    ) -> ColumnTransform:
         """Describe the columns of training rows; raise an error if cells lie outside the range of a named likelihood.
 
         Without ``may_mix``, all columns of a table with both kinds of columns are Gaussian.
@@ -99,7 +101,7 @@ class Columns:
         where = columns.is_standardized
         if where.any():
             columns.center[where], columns.scale[where] = center_and_scale(X[:, where])
-            columns = replace(columns, limit=columns.outlier_limits(X, names))
+            columns = replace(columns, outlier_limit=columns.outlier_limits(X, names))
         return columns
 
     @property
@@ -132,7 +134,7 @@ class Columns:
 
     def check_density_range(self, X: np.ndarray) -> np.ndarray:
         """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
-        if self.is_chosen or self.likelihood != "bernoulli":
+        if self.chosen_by_auto or self.likelihood != "bernoulli":
             return X
         low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)
         if low < -ROUNDING or high > 1 + ROUNDING:
@@ -155,8 +157,8 @@ class Columns:
         is_bernoulli = ~self.is_standardized
         if is_bernoulli.any():
             x[:, is_bernoulli] = self.nearest(X[:, is_bernoulli])
-        if training and (self.limit < MAX_STANDARDIZED).any():
-            x = np.where(np.abs(x) > self.limit, np.nan, x)
+        if training and (self.outlier_limit < MAX_STANDARDIZED).any():
+            x = np.where(np.abs(x) > self.outlier_limit, np.nan, x)
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
     def noise_key(self, X: np.ndarray) -> np.ndarray:
@@ -171,14 +173,14 @@ class Columns:
 
     def nearest(self, X: np.ndarray) -> np.ndarray:
         """Move cells to the nearest values that Bernoulli columns can hold; leave them if the likelihood was named."""
-        if not self.is_chosen:
+        if not self.chosen_by_auto:
             return X
         return np.clip(X, 0, 1) if self.is_gray else (X > 0.5) + 0 * X  # 0 * X keeps NaN
 
-    def out_of_range(self, X: np.ndarray) -> np.ndarray:
+    def out_of_range_penalty(self, X: np.ndarray) -> np.ndarray:
         """Sum the cost of each row's cells out of range, in nats, (n,)."""
         is_bernoulli = ~self.is_standardized
-        if not self.is_chosen or not is_bernoulli.any():
+        if not self.chosen_by_auto or not is_bernoulli.any():
             return np.zeros(len(X))
         cells = X if is_bernoulli.all() else X[:, is_bernoulli]
         return OUT_OF_RANGE_NATS * (np.abs(cells - self.nearest(cells)) > ROUNDING).sum(1)

@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_score
 # Limits of one fit: it only initializes training, so it need not be exact.
 MAX_ROWS = 1_000
 MAX_ITER = 100
-# With more columns than this, cross-validation takes too long: one factor for so many rows instead.
+# With more columns than this, cross-validation takes too long: use one factor per this many rows instead.
 WIDE = 500
 ROWS_PER_FACTOR_IF_WIDE = 20
 FOLDS = 3
@@ -27,14 +27,14 @@ JITTER = 0.03
 N_PSEUDO_ROWS = 1
 
 
-def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> FactorAnalysis:
+def factor_analysis(x: np.ndarray, max_factors: int, random: np.random.RandomState) -> FactorAnalysis:
     """Fit factor analysis to standardized rows; set missing cells to the median, and clip outliers.
 
     Parameters
     ----------
     x : ndarray of shape (n_samples, n_columns)
         At least 4 rows and 2 columns.
-    most : int
+    max_factors : int
         Maximum number of factors.
     random : RandomState
         Draws the rows to read, and their folds.
@@ -42,17 +42,17 @@ def factor_analysis(x: np.ndarray, most: int, random: np.random.RandomState) -> 
     Returns
     -------
     FactorAnalysis
-        It has the number of factors, from 1 to ``most``, with the highest cross-validated log-likelihood; one for 20
-        rows if the table is wide.
+        The number of factors, from 1 to ``max_factors``, has the highest cross-validated log-likelihood. With more than
+        500 columns it is one factor per 20 rows instead.
     """
     chosen = random.permutation(len(x))[:MAX_ROWS]
     uncut = np.nan_to_num(x[chosen].astype(np.float64))
     rows = np.clip(uncut, -MAX_DISTANCE, MAX_DISTANCE)
     rows += JITTER * random.standard_normal(rows.shape)  # gives constant columns some variance in every fold
-    most = min(most, rows.shape[1] - 1, len(rows) * (FOLDS - 1) // FOLDS - 1)
-    candidates = sorted({min(n, most) for n in (*CANDIDATES, most)})
+    max_factors = min(max_factors, rows.shape[1] - 1, len(rows) * (FOLDS - 1) // FOLDS - 1)
+    candidates = sorted({min(n, max_factors) for n in (*CANDIDATES, max_factors)})
     if rows.shape[1] > WIDE:
-        candidates = [min(most, max(1, len(rows) // ROWS_PER_FACTOR_IF_WIDE))]
+        candidates = [min(max_factors, max(1, len(rows) // ROWS_PER_FACTOR_IF_WIDE))]
     models = [FactorAnalysis(n, max_iter=MAX_ITER, random_state=0) for n in candidates]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

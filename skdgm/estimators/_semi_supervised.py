@@ -256,12 +256,14 @@ class BaseSemiSupervised(
             weights = term_weights(len(unlabeled), len(labeled), self.alpha, self.alpha_normalization)
         else:
             weights = term_weights(len(unlabeled), len(labeled), 1.0, "paper")
-        bounded = labeled
+        bound_rows = labeled
         if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
             unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
         else:
-            bounded, held_out = self._hold_out(labeled, n_rows, random)
-        terms = self._labeled_terms(source, labeled, bounded, weights, leads=len(labeled) > len(unlabeled))
+            bound_rows, held_out = self._hold_out(labeled, n_rows, random)
+        terms = self._labeled_terms(
+            source, labeled, bound_rows, weights, labeled_is_larger=len(labeled) > len(unlabeled)
+        )
         if len(unlabeled):
             gradient_scale = 1.0 if auto is None else auto.gradient_scale
             rows = self._subset(source, unlabeled)
@@ -287,13 +289,19 @@ class BaseSemiSupervised(
         return Term(name, source, objective, weight, self._batch_size(source.n_rows))
 
     def _labeled_terms(
-        self, source: Source, labeled: np.ndarray, bounded: np.ndarray, weights: TermWeights, *, leads: bool
+        self,
+        source: Source,
+        labeled: np.ndarray,
+        bound_rows: np.ndarray,
+        weights: TermWeights,
+        *,
+        labeled_is_larger: bool,
     ) -> list[Term]:
         module = self.module_
         rows = self._subset(source, labeled)
-        of_bound = rows if len(bounded) == len(labeled) else self._subset(source, bounded)
-        auto = self._batch_size(len(labeled)) if leads else AUTO_LABELED_BATCH
-        size = min(len(bounded), auto if self.labeled_batch_size == "auto" else self.labeled_batch_size)
+        bound_source = rows if len(bound_rows) == len(labeled) else self._subset(source, bound_rows)
+        auto = self._batch_size(len(labeled)) if labeled_is_larger else AUTO_LABELED_BATCH
+        size = min(len(bound_rows), auto if self.labeled_batch_size == "auto" else self.labeled_batch_size)
 
         def bound(batch, rng):
             return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
@@ -301,10 +309,12 @@ class BaseSemiSupervised(
         def log_q_y(batch, rng):
             return module.log_q_y(batch.x, batch.y, batch.observed)
 
-        share = 0.0 if self.alpha == "auto" else None  # of the bound in the history: J^alpha if alpha is a number
+        history_weight = (
+            0.0 if self.alpha == "auto" else None
+        )  # of the bound in the history: J^alpha if alpha is a number
         return [
-            Term("labeled", of_bound, bound, weights.labeled, size),
-            Term("classification", rows, log_q_y, weights.classification, size, history_weight=share),
+            Term("labeled", bound_source, bound, weights.labeled, size),
+            Term("classification", rows, log_q_y, weights.classification, size, history_weight=history_weight),
         ]
 
     def _subset(self, source: Source, indices: np.ndarray) -> Subset:
@@ -505,9 +515,9 @@ class BaseSemiSupervised(
         """Return indices into ``classes_`` of one label for all rows, or of one label for each row."""
         labels = np.asarray(as_host_array(y), dtype=None if not isinstance(y, (list, tuple)) else object).ravel()
         indices = {label: index for index, label in enumerate(self.classes_.tolist())}
-        strangers = [label for label in labels.tolist() if label not in indices]
-        if strangers:
-            raise ValueError(f"y has {strangers[0]!r}, which is not among the classes {self.classes_.tolist()}.")
+        unknown_labels = [label for label in labels.tolist() if label not in indices]
+        if unknown_labels:
+            raise ValueError(f"y has {unknown_labels[0]!r}, which is not among the classes {self.classes_.tolist()}.")
         if len(labels) not in (1, n):
             raise ValueError(f"y has {len(labels)} labels for {n} rows. Pass one label, or one for each row.")
         return np.broadcast_to([indices[label] for label in labels.tolist()], n).astype(np.int64)

@@ -67,9 +67,9 @@ class M2Classifier(BaseSemiSupervised):
         "auto" does not let the number of columns outweigh the labels. The objective is the mean bound over all rows
         plus the mean log q(y | x) over labeled rows. The gradient of the bound with respect to q(y | x), and only this
         gradient, is multiplied by 5 / n_columns (40 / n_columns for gray images), at most 1. q(y | x) starts as
-        logistic regression on the labels, and its weights have L2 penalties instead of ``weight_prior``. Those of the
-        linear part and of the hidden layers are as in ``LogisticRegression(C=1)``, that of the output layer is 4 times
-        as large; for gray images, all but that of the linear part are a quarter of this.
+        logistic regression on the labels, and its weights have L2 penalties instead of ``weight_prior``. The linear
+        part and the hidden layers have the penalty of ``LogisticRegression(C=1)``, the output layer 4 times that
+        penalty. For gray images, the penalties of the hidden and output layers are divided by 4.
 
         A number in [0, inf) is the paper's alpha divided by the number of rows, in eq. (9) of [1]_, under
         ``alpha_normalization="paper"``; the paper uses 0.1. (It is not the L2 penalty that MLPClassifier calls alpha.)

@@ -577,8 +577,8 @@ class StackedAutoencoder(
         self._architecture = {"layers": [trained.architecture for trained in layers]}
         self.n_components_ = [trained.n_hidden for trained in layers]
         histories = [trained.history for trained in layers if trained.history is not None]
-        self.history_ = [history.epochs for history in histories]
-        self.loss_curve_ = [-bound for history in histories for bound in history.epochs["bound"]]
+        self.history_ = [history.terms for history in histories]
+        self.loss_curve_ = [-bound for history in histories for bound in history.terms["bound"]]
         self.validation_scores_ = [history.validation for history in histories] if self.early_stopping else None
         self.n_iter_ = len(self.loss_curve_)
 
@@ -671,7 +671,7 @@ class StackedAutoencoder(
         X = self._columns.check_density_range(self._read(X))
         n_draws = 1 if self.module_.codes_can_be_enumerated else self.n_importance_samples
         both = self._apply_with_noise(self._density(), X, n_draws).astype(np.float64)
-        log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool)) - self._columns.out_of_range(X)
+        log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool)) - self._columns.out_of_range_penalty(X)
         return (log_p, both[:, 1]) if return_std else log_p
 
     def _density(self) -> Callable[[Tensor, Any, Tensor | None], Tensor]:

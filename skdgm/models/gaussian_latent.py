@@ -50,7 +50,7 @@ class GaussianLatentModule(nn.Module):
         ``code_noise`` is added to the draw. Both regularize the model.
         """
         q_z = self.q_z(*(encoder_input or (x, observed)))
-        z = blurred(q_z.rsample(rng), code_noise, rng)
+        z = add_code_noise(q_z.rsample(rng), code_noise, rng)
         return Bound(self.p_x(z, observed).log_prob(x), q_z.kl_standard_normal())
 
     def importance_bound(
@@ -64,7 +64,7 @@ class GaussianLatentModule(nn.Module):
     ) -> ImportanceBound:
         """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
         z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).rsample_and_log_prob(rng)
-        reconstruction = self.p_x(blurred(z, code_noise, rng), observed).log_prob(x)
+        reconstruction = self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x)
         return ImportanceBound(reconstruction, log_q_z - log_standard_normal(z))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -115,6 +115,6 @@ class GaussianLatentModule(nn.Module):
         return torch.where(observed, x, self.p_x(self.q_z(x).rsample(rng)).rsample(rng))
 
 
-def blurred(z: Tensor, sd: float, rng: Rng) -> Tensor:
+def add_code_noise(z: Tensor, sd: float, rng: Rng) -> Tensor:
     """Add normal noise of standard deviation ``sd`` to z."""
     return z + sd * standard_normal(z.shape, rng, z) if sd else z

@@ -15,11 +15,11 @@ from skdgm.noise import Rng
 WORTH_LEAVING_OUT = 0.75
 
 Rows = Tensor | slice
-LabeledBound = Callable[[Tensor, Rows], LabelBound]  # takes labels y and the rows they belong to
+BoundFunction = Callable[[Tensor, Rows], LabelBound]  # takes labels y and the rows they belong to
 
 
 def sum_over_labels(
-    q_y: Categorical, bound: LabeledBound, rng: Rng, n_enumerated: int | None = None, negligible: float = 0.0
+    q_y: Categorical, bound: BoundFunction, rng: Rng, n_enumerated: int | None = None, negligible: float = 0.0
 ) -> LabelBound:
     """sum_y q(y | x) bound(x, y); each term of shape (n,).
 
@@ -52,7 +52,7 @@ def weighted_sum(terms: Tensor, weight: Tensor) -> LabelBound:
     return LabelBound(*(weight * terms).sum(1))
 
 
-def bounds_of(y: Tensor, weight: Tensor, bound: LabeledBound, negligible: float) -> Tensor:
+def bounds_of(y: Tensor, weight: Tensor, bound: BoundFunction, negligible: float) -> Tensor:
     """The terms of bound(x, y), (3, *shape of weight); 0 for classes that are left out."""
     kept = (weight.detach() > negligible).flatten().nonzero()[:, 0] if negligible else None
     if kept is None or len(kept) > WORTH_LEAVING_OUT * weight.numel():

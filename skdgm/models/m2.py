@@ -126,10 +126,10 @@ class M2Module(nn.Module):
         """
         q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, gradient_scale))
 
-        def minus_l(y: Tensor, rows: Rows) -> LabelBound:
+        def bound_of_class(y: Tensor, rows: Rows) -> LabelBound:
             return self.labeled_bound(x[rows], y, rng, None if observed is None else observed[rows])
 
-        expected = sum_over_labels(q_y, minus_l, rng, n_enumerated, negligible)
+        expected = sum_over_labels(q_y, bound_of_class, rng, n_enumerated, negligible)
         return expected._replace(label=expected.label + q_y.entropy())
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -181,9 +181,9 @@ class TermWeights(NamedTuple):
 def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: str) -> TermWeights:
     """Weights of the means in J^alpha, eqs. (8) and (9).
 
-    "paper": J^alpha / N with alpha N as the paper's alpha, which multiplies the mean over labels. "balanced": both
-    bounds count equally, whatever the numbers of rows, and each label's log q(y | x) keeps its weight relative to its
-    bound.
+    "paper": J^alpha / N. The paper's alpha, which multiplies the mean of log q(y | x) over labeled rows, is ``alpha``
+    N. "balanced": both bounds count equally, whatever the numbers of rows, and each label's log q(y | x) keeps its
+    weight relative to its bound.
     """
     n_rows = n_unlabeled + n_labeled
     if normalization == "paper":
