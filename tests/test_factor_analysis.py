@@ -133,3 +133,14 @@ def test_a_warm_start_goes_on_from_its_own_weights():
     first = model.score(X)
     model.set_params(max_iter=1, learning_rate_init=1e-9).fit(X)
     assert model.score(X) == pytest.approx(first, abs=0.05)
+
+
+def test_few_rows_shrink_all_networks_but_not_the_linear_maps():
+    """With several layers of latent codes too, whose networks have other names."""
+    X = rows_of_factors(40)
+    model = DLGM((3, 2), max_iter=1, random_state=0).fit(X)
+    shrunk = set(model._penalties(*X.shape))
+    weights = {name for name, part in model.module_.named_parameters() if part.ndim > 1}
+    assert {name for name in weights if ".skip." in name or name.startswith("g.")} == weights - shrunk
+    assert any(name.startswith("t.") for name in shrunk)
+    assert model._penalties(16 * X.shape[1], X.shape[1]) == {}

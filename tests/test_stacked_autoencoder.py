@@ -374,3 +374,12 @@ def test_upper_bound_of_too_many_rows(monkeypatch):
     with pytest.raises(ValueError, match="300 rows times 64 codes.*Pass fewer rows"):
         stack.latent_marginal_bound(X)
     assert stack.latent_marginal_bound(X, certify=False).upper_bound is None
+
+
+def test_a_cell_out_of_range_costs_ten_nats():
+    """Where "auto" chose Bernoulli: the density of the nearest row in range, less 10 nats a cell."""
+    X = patterns()
+    stack = StackedAutoencoder((6, 6), **SHORT).fit(X)
+    beyond = X[:20].copy()
+    beyond[:, 0] = np.where(beyond[:, 0] == 1, 3.0, -2.0)
+    np.testing.assert_allclose(stack.score_samples(beyond), stack.score_samples(X[:20]) - 10)
