@@ -124,15 +124,12 @@ class BaseSemiSupervised(
         prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
         if not is_warm_start:
             self.module_.classifier.init_shares(prior_estimator.label_shares)
-        auto = self._auto_alpha(n_columns, targets) if self.alpha == "auto" else None
-        self.alpha_ = self.alpha if auto is None else auto.alpha
-        terms, validation = self._terms(source, targets, auto, random)
+        choice = self._alpha_choice(n_columns, targets)
+        self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
+        terms, validation = self._terms(source, targets, choice.gradient_scale, random)
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
-        penalties: dict[str, float] = {}
-        rates: dict[str, float] = {}
-        if auto is not None:
-            penalties, rates = auto.penalties, self._init_classifier(source, targets)
+        rates = self._init_classifier(source, targets) if self.alpha == "auto" else {}
         self._train(
             terms,
             random,
@@ -140,7 +137,7 @@ class BaseSemiSupervised(
             tasks,
             validation,
             kl_warmup=self.kl_warmup,
-            penalties=penalties,
+            penalties=choice.penalties,
             rate_factors=rates,
         )
         self.class_prior_ = prior_estimator.estimated() if is_estimated(self.class_prior) else prior
@@ -216,13 +213,15 @@ class BaseSemiSupervised(
 
     # --- the objective ------------------------------------------------------------------------------------------
 
-    def _auto_alpha(self, n_columns: int, targets: np.ndarray) -> AutoAlpha:
-        n_hidden = len(layer_sizes(self.hidden_layer_sizes))
+    def _alpha_choice(self, n_columns: int, targets: np.ndarray) -> AutoAlpha:
+        """Resolve alpha="auto"; a number neither scales gradients nor sets penalties."""
+        if self.alpha != "auto":
+            return AutoAlpha(1.0, {})
         return auto_alpha(
             n_columns,
             int((targets >= 0).sum()),
             len(self.classes_),
-            n_hidden,
+            len(layer_sizes(self.hidden_layer_sizes)),
             is_image=self._columns.is_image,
             max_gradient_scale=self._max_gradient_scale,
         )
@@ -243,7 +242,7 @@ class BaseSemiSupervised(
         return rates_of_classifier(x, len(layer_sizes(self.hidden_layer_sizes)))
 
     def _terms(
-        self, source: Source, targets: np.ndarray, auto: AutoAlpha | None, random: np.random.RandomState
+        self, source: Source, targets: np.ndarray, gradient_scale: float, random: np.random.RandomState
     ) -> tuple[list[Term], Term | None]:
         """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
 
@@ -252,10 +251,8 @@ class BaseSemiSupervised(
         labeled rows.
         """
         n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
-        if auto is None:
-            weights = term_weights(len(unlabeled), len(labeled), self.alpha, self.alpha_normalization)
-        else:
-            weights = term_weights(len(unlabeled), len(labeled), 1.0, "paper")
+        alpha = (1.0, "paper") if self.alpha == "auto" else (self.alpha, self.alpha_normalization)
+        weights = term_weights(len(unlabeled), len(labeled), *alpha)
         bound_rows = labeled
         if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
             unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
@@ -265,7 +262,6 @@ class BaseSemiSupervised(
             source, labeled, bound_rows, weights, labeled_is_larger=len(labeled) > len(unlabeled)
         )
         if len(unlabeled):
-            gradient_scale = 1.0 if auto is None else auto.gradient_scale
             rows = self._subset(source, unlabeled)
             terms.insert(0, self._unlabeled_term("unlabeled", rows, weights.unlabeled, gradient_scale))
         terms += self._variance_prior(self.module_, terms[0].source, n_rows)
