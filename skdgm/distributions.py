@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from skdgm.noise import Rng, sample_bernoulli, standard_normal
+from skdgm.noise import Rng, RowNoise, sample_bernoulli, standard_normal, uniform
 
 LOG_2PI = math.log(2 * math.pi)
 # Logits are clamped to this before exp, which overflows float32 near 88; above it, log(1 + exp(l)) equals l.
@@ -185,8 +185,11 @@ class Categorical:
         """Entropy in nats, of shape (..., n)."""
         return -(self.probs * self.log_probs).sum(-1)
 
-    def sample(self, rng: torch.Generator | None) -> Tensor:
+    def sample(self, rng: Rng) -> Tensor:
         """One class index per row, of shape (..., n)."""
+        if isinstance(rng, RowNoise):  # by inversion
+            cells = uniform((*self.log_probs.shape[:-1], 1), rng, self.log_probs)
+            return (self.probs.cumsum(-1) <= cells).sum(-1).clamp(max=self.log_probs.shape[-1] - 1)
         flat = self.probs.reshape(-1, self.log_probs.shape[-1])
         return torch.multinomial(flat, 1, generator=rng).reshape(self.log_probs.shape[:-1])
 

@@ -380,7 +380,7 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
 
 
 class Rollback:
-    """Takes back an epoch with non-finite numbers, which then runs again at half the learning rate."""
+    """Discards an epoch with non-finite numbers, which then runs again at half the learning rate."""
 
     def __init__(self, module: nn.Module) -> None:
         self.last_finite = snapshot(module)

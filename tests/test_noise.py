@@ -8,7 +8,7 @@ import scipy.stats
 import torch
 
 from skdgm import VAE, M1M2Classifier
-from skdgm.distributions import Bernoulli
+from skdgm.distributions import Bernoulli, Categorical
 from skdgm.noise import RowNoise, hash_rows, sample_bernoulli, splitmix64, standard_normal, uniform
 
 N_DRAWS = 10_000
@@ -286,3 +286,15 @@ def test_hash_depends_on_values_and_positions():
     assert not (hash_rows(x.flip(1)) == hashed).any()
     binary = torch.tensor(list(itertools.product([0.0, 1.0], repeat=16)))
     assert len(hash_rows(binary).unique()) == 1 << 16
+
+
+def test_a_class_drawn_under_row_noise_has_its_probability():
+    """And the global generator is left alone."""
+    probs = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    rows = torch.arange(20_000.0)[:, None]
+    before = torch.get_rng_state()
+    drawn = Categorical(torch.log(probs).expand(20_000, 4)).sample(RowNoise(0, rows))
+    assert torch.equal(torch.get_rng_state(), before)
+    counts = torch.bincount(drawn, minlength=4)
+    assert counts[1] == 0
+    assert scipy.stats.chisquare(counts[probs > 0].numpy(), 20_000 * probs[probs > 0].numpy()).pvalue > PVALUE

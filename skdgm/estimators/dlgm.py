@@ -205,8 +205,10 @@ class DLGM(BaseLatentDensity):
     active_units_ : ndarray of shape (n_layers,)
         Number of active latent dimensions per layer: those whose posterior mean varies over the training rows with a
         variance above 0.01.
-    n_features_in_, feature_names_in_
-        As everywhere in scikit-learn.
+    n_features_in_ : int
+        Number of columns of X in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the columns of X. Only there if all of them are strings.
 
     See Also
     --------

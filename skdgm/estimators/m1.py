@@ -108,8 +108,10 @@ class M1Classifier(
         The fitted inner estimator.
     active_ : ndarray of shape (n_active,)
         Indices of the active latent dimensions of the encoder.
-    n_features_in_, feature_names_in_
-        As everywhere in scikit-learn.
+    n_features_in_ : int
+        Number of columns of X in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the columns of X. Only there if all of them are strings.
 
     See Also
     --------

@@ -238,8 +238,10 @@ class M2Classifier(BaseSemiSupervised):
         Negative bound per epoch.
     validation_scores_ : list of float or None
         Bound of the held-out rows per epoch, in nats per row; None if no rows were held out.
-    n_features_in_, feature_names_in_
-        As everywhere in scikit-learn.
+    n_features_in_ : int
+        Number of columns of X in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the columns of X. Only there if all of them are strings.
 
     See Also
     --------

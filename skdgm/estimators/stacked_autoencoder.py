@@ -252,8 +252,10 @@ class StackedAutoencoder(
     validation_scores_ : list of list of float, or None
         For each trained layer, the score of the held-out rows per epoch, as in ``history_``; None without
         ``early_stopping``.
-    n_features_in_, feature_names_in_
-        As everywhere in scikit-learn.
+    n_features_in_ : int
+        Number of columns of X in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the columns of X. Only there if all of them are strings.
 
     See Also
     --------

@@ -136,8 +136,10 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         Number of fits, including the first one to the labeled rows.
     svm_ : object
         The fitted SVMs, with the method ``decision_function(X)``.
-    n_features_in_, feature_names_in_
-        As everywhere in scikit-learn.
+    n_features_in_ : int
+        Number of columns of X in ``fit``.
+    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+        Names of the columns of X. Only there if all of them are strings.
 
     See Also
     --------

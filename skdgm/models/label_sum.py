@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from skdgm.distributions import Categorical
 from skdgm.models.bound import LabelBound
@@ -71,7 +71,7 @@ def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:
     """
     top = q_y.log_probs.detach().topk(k, dim=-1).indices
     rest = Categorical(q_y.log_probs.detach().scatter(-1, top, -torch.inf))
-    drawn = rest.sample(rng if isinstance(rng, Generator) else None)
+    drawn = rest.sample(rng)
     p_top = q_y.probs.gather(-1, top)
     p_rest = q_y.probs.detach().scatter(-1, top, 0.0).sum(-1)
     log_p_drawn = q_y.log_prob(drawn)
