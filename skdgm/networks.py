@@ -245,8 +245,42 @@ class NormalNetwork(nn.Module):
         return self.covariance.normal(outputs, self.n_out)
 
 
+class KernelFeatures(nn.Module):
+    """Features of a row whose inner products approximate a Gaussian kernel, exactly so on the centers (Nystroem).
+
+    The kernel of two rows is exp(-gamma ||x - x'||^2). Until ``place`` sets the centers, every feature is 0.
+    """
+
+    centers: Tensor
+    gamma: Tensor
+    whitening: Tensor
+
+    def __init__(self, n_in: int, n_centers: int) -> None:
+        super().__init__()
+        self.register_buffer("centers", torch.zeros(n_centers, n_in))
+        self.register_buffer("gamma", torch.ones(()))
+        self.register_buffer("whitening", torch.zeros(n_centers, n_centers))
+
+    @torch.no_grad()
+    def place(self, centers: Tensor, gamma: float, whitening: Tensor) -> None:
+        """Set the centers, the kernel's ``gamma``, and the matrix that maps kernel values to features."""
+        self.centers.copy_(centers)
+        self.gamma.fill_(gamma)
+        self.whitening.copy_(whitening)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The features of rows, (n, n_centers)."""
+        with torch.autocast(x.device.type, enabled=False):  # distances are differences of large numbers
+            squared = (x * x).sum(-1, keepdim=True) + (self.centers * self.centers).sum(-1) - 2 * x @ self.centers.T
+            return torch.exp(-self.gamma * squared.clamp(min=0)) @ self.whitening
+
+
 class CategoricalNetwork(nn.Module):
-    """q(y | x): a class per row. With a linear path, logits start near 0 and may remain a logistic regression."""
+    """q(y | x): a class per row.
+
+    With a linear path, logits start near 0 and may remain a logistic regression. With ``n_centers``, a linear map of as
+    many kernel features adds to the logits: they may also remain a kernel logistic regression.
+    """
 
     def __init__(
         self,
@@ -257,14 +291,27 @@ class CategoricalNetwork(nn.Module):
         rng: torch.Generator | None,
         linear_skip: bool = False,
         clip_inputs: bool = False,
+        n_centers: int = 0,
     ) -> None:
         super().__init__()
         self.mlp = MLP(n_in, n_classes, hidden, activation, rng, linear_skip=linear_skip, clip_inputs=clip_inputs)
         if linear_skip:
             self.mlp.scale_outputs(slice(None), INITIAL_LOGITS)
+        self.features = KernelFeatures(n_in, n_centers) if n_centers else None
+        self.kernel_weight = nn.Parameter(torch.zeros(n_classes, n_centers)) if n_centers else None
 
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
-        return Categorical(self.mlp(x, observed=observed))
+        logits = self.mlp(x, observed=observed)
+        if self.features is not None and self.kernel_weight is not None:
+            logits = logits + self.features(self.mlp.read(x, observed)) @ self.kernel_weight.T
+        return Categorical(logits)
+
+    @torch.no_grad()
+    def init_kernel(self, weight: Tensor, centers: Tensor, gamma: float, whitening: Tensor) -> None:
+        """Set the kernel features, as in ``KernelFeatures.place``, and initialize their weight."""
+        if self.features is not None and self.kernel_weight is not None:
+            self.features.place(centers, gamma, whitening)
+            self.kernel_weight.copy_(weight)
 
     @torch.no_grad()
     def init_shares(self, p_y: Tensor) -> None:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
-# Maximum number of labeled rows for the logistic regression that initializes q(y | x).
-ROWS_FOR_START = 10_000
 # Sums of a row's absolute cells up to which the linear map and the MLP of q(y | x) have the full learning rate.
 SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
 RATE_OF_LINEAR = 10.0  # learning rate of the linear map, relative to the other weights
@@ -47,50 +42,56 @@ class AutoAlpha(NamedTuple):
 
 
 def auto_alpha(
-    n_columns: int, n_labeled: int, n_classes: int, n_hidden_layers: int, *, is_image: bool, max_gradient_scale: float
+    n_columns: int,
+    n_labeled: int,
+    n_classes: int,
+    n_hidden_layers: int,
+    *,
+    is_image: bool,
+    max_gradient_scale: float,
+    linear_strength: float = 1.0,
 ) -> AutoAlpha:
-    """Choose the gradient scale by the number of columns, and the penalties by the number of labels."""
+    """Choose the gradient scale by the number of columns, and the penalties by the number of labels.
+
+    ``linear_strength`` divides the penalty of the linear path.
+    """
     strength = DEFAULTS_FOR_IMAGES if is_image else DEFAULTS_FOR_TABLES
     scale = min(max_gradient_scale, strength.gradient_scale / n_columns)
     per_label = (2 if n_classes == 2 else 1) / n_labeled  # with two classes, both logits move one difference
     if not n_hidden_layers:  # logistic regression
-        return AutoAlpha(scale, {"classifier": per_label})
+        return AutoAlpha(scale, {"classifier": per_label / linear_strength, "classifier.kernel_weight": per_label})
     penalties = {
-        "classifier.mlp.skip": per_label,
+        "classifier.kernel_weight": per_label,
+        "classifier.mlp.skip": per_label / linear_strength,
         f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
         "classifier.mlp.layers": strength.penalty * per_label / 4,
     }
     return AutoAlpha(scale, penalties)
 
 
-def rates_of_classifier(x: np.ndarray, n_hidden_layers: int) -> dict[str, float]:
-    """Choose factors on the learning rate of the classifier's weights from the rows that it reads.
+def rates_of_classifier(x: np.ndarray, n_hidden_layers: int, features: np.ndarray | None = None) -> dict[str, float]:
+    """Choose factors on the learning rate of the classifier's weights from the rows and kernel features that it reads.
 
     A step of Adam moves every weight by the same amount, and therefore moves a logit in proportion to the sum of a
     row's cells. Many columns need a lower rate.
     """
-    size = float(np.abs(x).sum(1).mean()) + 1e-9
-    of_linear = RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / size) ** 2
+    size = mean_size(x)
+    of_linear = rate_of_linear(x)
+    of_kernel = {} if features is None else {"classifier.kernel_weight": rate_of_linear(features)}
     if not n_hidden_layers:
-        return {"classifier": of_linear}
+        return {"classifier": of_linear, **of_kernel}
     return {
+        **of_kernel,
         "classifier.mlp.skip": of_linear,
         "classifier.mlp.layers": min(1.0, SIZE_FOR_HIDDEN / size) ** 2,
     }
 
 
-def logistic_regression(
-    x: np.ndarray, targets: np.ndarray, n_classes: int, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fit logistic regression; return weight, (n_classes, n_columns), and bias, both 0 for classes without labels."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it only initializes q(y | x)
-        model = LogisticRegression(max_iter=200).fit(x, targets, weight)
-    coef, bias = model.coef_, model.intercept_
-    if len(model.classes_) == 2:  # split the difference of logits evenly
-        coef, bias = np.vstack([-coef, coef]) / 2, np.append(-bias, bias) / 2
-    weights = np.zeros((n_classes, x.shape[1]), np.float32)
-    biases = np.zeros(n_classes, np.float32)
-    weights[model.classes_] = coef
-    biases[model.classes_] = bias
-    return weights, biases
+def rate_of_linear(x: np.ndarray) -> float:
+    """Factor on the learning rate of a linear map of x."""
+    return RATE_OF_LINEAR * min(1.0, SIZE_FOR_LINEAR / mean_size(x)) ** 2
+
+
+def mean_size(x: np.ndarray) -> float:
+    """Mean over the rows of the sum of their absolute cells."""
+    return float(np.abs(x).sum(1).mean()) + 1e-9

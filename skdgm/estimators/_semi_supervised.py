@@ -15,11 +15,12 @@ from torch import Generator, Tensor
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
-from skdgm.estimators._auto_alpha import ROWS_FOR_START, AutoAlpha, auto_alpha, logistic_regression, rates_of_classifier
+from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha, rates_of_classifier
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
 from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
+from skdgm.estimators._kernel_start import MAX_ROWS, KernelStart, Strengths, kernel_start, n_centers
 from skdgm.estimators._options import check_n_samples, layer_sizes
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
@@ -29,6 +30,8 @@ from skdgm.training import Term
 AUTO_LABELED_BATCH = 100
 # Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
 NEGLIGIBLE = 1e-9
+# Maximum number of rows from which the width of the classifier's kernel is computed.
+ROWS_FOR_SPREAD = 1_000
 
 
 class BaseSemiSupervised(
@@ -55,6 +58,7 @@ class BaseSemiSupervised(
     classes_: np.ndarray
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
     _inits_linear: ClassVar[bool] = True  # q(y | x) starts as logistic regression
+    _has_kernel: ClassVar[bool] = True
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -119,17 +123,17 @@ class BaseSemiSupervised(
         random, is_warm_start = self._start(), self._is_warm_start
         labels, weight = self._label_tensors(targets)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
-        self.module_ = self._new_module(self._architecture_args(len(rows), n_columns, likelihood), random)
+        self.module_ = self._new_module(self._architecture_args(targets, n_columns, likelihood), random)
         self._set_prior(prior, shares(targets, len(self.classes_)))
         prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
         if not is_warm_start:
             self.module_.classifier.init_shares(prior_estimator.label_shares)
+        rates = self._init_classifier(source, targets, random) if self.alpha == "auto" else {}
         choice = self._alpha_choice(n_columns, targets)
         self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
         terms, validation = self._terms(source, targets, choice.gradient_scale, random)
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
-        rates = self._init_classifier(source, targets) if self.alpha == "auto" else {}
         self._train(
             terms,
             random,
@@ -188,8 +192,9 @@ class BaseSemiSupervised(
         weight = row_weights(targets, self.classes_, self.class_weight)
         return y, self._tensor(weight)
 
-    def _architecture_args(self, n_rows: int, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
+    def _architecture_args(self, targets: np.ndarray, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
+            "n_centers": self._n_centers(targets),
             "n_columns": n_columns,
             "n_latent": int(self.n_components),
             "hidden": layer_sizes(self.hidden_layer_sizes),
@@ -199,6 +204,12 @@ class BaseSemiSupervised(
             "clip_inputs": self._clips_inputs,
             "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
+
+    def _n_centers(self, targets: np.ndarray) -> int:
+        """Number of centers of the classifier's kernel; a warm start keeps them."""
+        if self._is_warm_start:
+            return int(self._architecture["n_centers"])
+        return n_centers(int((targets >= 0).sum())) if self.alpha == "auto" and self._has_kernel else 0
 
     def _check_same_classes(self, previous: Any) -> None:
         """Raise an error if a warm start gets other classes than the previous fit."""
@@ -224,22 +235,45 @@ class BaseSemiSupervised(
             len(layer_sizes(self.hidden_layer_sizes)),
             is_image=self._columns.is_image,
             max_gradient_scale=self._max_gradient_scale,
+            linear_strength=self._strengths.linear,
         )
 
-    def _init_classifier(self, source: Source, targets: np.ndarray) -> dict[str, float]:
-        """Start the linear part of q(y | x) as logistic regression on the labels; return its learning rate factors."""
+    def _init_classifier(
+        self, source: Source, targets: np.ndarray, random: np.random.RandomState
+    ) -> dict[str, float]:
+        """Start q(y | x) as logistic regression on columns and kernel features; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
-        labeled = labeled[:: max(1, len(labeled) // ROWS_FOR_START)]
+        labeled = labeled[:: max(1, len(labeled) // MAX_ROWS)]
         rng = Generator(self.device_).manual_seed(self._noise_seed)
         batch = source.rows(self._tensor(labeled), rng)
-        x = self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
+        classifier = self.module_.classifier
+        x = classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
         is_warm_start = self.warm_start and hasattr(self, "class_prior_")
+        if not is_warm_start:
+            self._strengths = Strengths(1.0, 0.0)
         if self._inits_linear and len(np.unique(targets[labeled])) > 1 and not is_warm_start:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
             weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
-            start = logistic_regression(x, targets[labeled], len(self.classes_), weight)
-            self.module_.classifier.mlp.init_linear(*(self._tensor(part) for part in start))
-        return rates_of_classifier(x, len(layer_sizes(self.hidden_layer_sizes)))
+            every = random.permutation(len(targets))[:ROWS_FOR_SPREAD]
+            rows = source.rows(self._tensor(np.sort(every)), rng)
+            variance = float(classifier.mlp.read(rows.x, rows.observed).var())
+            gamma = 1 / (x.shape[1] * max(variance, 1e-9))
+            start = kernel_start(x, targets[labeled], weight, gamma, len(self.classes_), random)
+            self._place(classifier, start)
+        features = None
+        if classifier.features is not None:
+            features = classifier.features(self._tensor(x)).cpu().numpy()
+        return rates_of_classifier(x, len(layer_sizes(self.hidden_layer_sizes)), features)
+
+    def _place(self, classifier: Any, start: KernelStart) -> None:
+        """Set the weights of the classifier."""
+        self._strengths = start.strengths
+
+        def tensor(part: np.ndarray) -> Tensor:
+            return self._tensor(part.astype(np.float32))
+
+        classifier.mlp.init_linear(tensor(start.weight), tensor(start.bias))
+        classifier.init_kernel(tensor(start.kernel_weight), tensor(start.centers), start.gamma, tensor(start.whitening))
 
     def _terms(
         self, source: Source, targets: np.ndarray, gradient_scale: float, random: np.random.RandomState

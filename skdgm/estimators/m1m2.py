@@ -390,6 +390,7 @@ class M1M2Classifier(BaseSemiSupervised):
 
     _max_gradient_scale = 0.3  # there are few latent dimensions
     _inits_linear = False  # on a few draws, logistic regression is worse than the fit
+    _has_kernel = False
 
     def _independent_log_density(self, X: np.ndarray) -> float:
         mean, sd = self.encoder_._posterior(X)

@@ -51,6 +51,7 @@ class M2Module(nn.Module):
         rng: Generator | None = None,
         linear_skip: bool = False,
         clip_inputs: bool = False,
+        n_centers: int = 0,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
@@ -59,7 +60,7 @@ class M2Module(nn.Module):
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
         input_options: Any = {"linear_skip": linear_skip, "clip_inputs": clip_inputs}
-        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **input_options)
+        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **input_options, n_centers=n_centers)
         self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **input_options)
         self.decoder = DecoderNetwork(
             n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_skip
