@@ -426,6 +426,14 @@ class StackedAutoencoder(
             For values that are not finite or outside the range of the likelihood, invalid layer sizes, a ``lower`` that
             does not match, a device that is not available, or training that stays non-finite. The estimator is then
             left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed before the first epoch of the last layer is complete, outside of training, or twice
+            within two seconds. The estimator is then left unchanged.
+
+        Warns
+        -----
+        UserWarning
+            If Ctrl-C ended the training of the last layer after a complete epoch; the estimator is then fitted.
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
