@@ -162,6 +162,7 @@ def train(
     validation: Term | None = None,
     before_epoch: Callable[[int], None] = lambda epoch: None,
     on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> History:
     """Maximize the terms over the module's parameters, in place.
 
@@ -179,6 +180,8 @@ def train(
         Called before each epoch.
     on_epoch : callable
         Called after each epoch; training stops when it returns True.
+    interrupted : callable
+        Called before each step; training stops when it returns True, and discards the epoch that is not complete.
 
     Returns
     -------
@@ -188,6 +191,8 @@ def train(
     ------
     NonFiniteError
         If the fit needs more than ``MAX_ROLLBACKS`` rollbacks.
+    KeyboardInterrupt
+        If training is interrupted in the first epoch.
     """
     history = History()
     rollback = Rollback(module)
@@ -200,16 +205,19 @@ def train(
         with subnormals_flushed():
             while True:
                 rate = rollback.rate_factor * schedule.rate(epoch)
-                record = run_epoch(module, terms, settings, rng, optimizer, epoch, rate)
-                if rollback.accepts(record, module):
+                record = run_epoch(module, terms, settings, rng, optimizer, epoch, rate, interrupted)
+                if record is None or rollback.accepts(record, module):
                     break
                 rollback.restore(module, epoch, rate)
                 optimizer = make_optimizer(module, settings)
+        if record is None:
+            rollback.discard_epoch(module, epoch)
+            break
         history.add(record)
         if validation is not None:
             history.validation.append(validation_bound(module, validation, rng))
             stopping.update(epoch, history.validation[-1])
-        if on_epoch(epoch, history):
+        if on_epoch(epoch, history) or interrupted():
             break
         epoch += 1
         if validation is not None and stopping.is_stale(epoch - 1):
@@ -246,13 +254,16 @@ def run_epoch(
     optimizer: torch.optim.Optimizer,
     epoch: int,
     rate: float,
-) -> dict[str, float]:
-    """Train for one epoch, and return the mean of every term."""
+    interrupted: Callable[[], bool] = lambda: False,
+) -> dict[str, float] | None:
+    """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["rate_factor"]
     kl_weight, means = settings.kl_weight(epoch), Means()
     parameters = trainable_parameters(module)
     for batches in iterate_batches(terms, rng, settings.n_steps):
+        if interrupted():
+            return None
         optimizer.zero_grad(set_to_none=True)
         loss = step(terms, batches, settings, rng, kl_weight, means)
         if loss.requires_grad:  # else the objective has written the gradients itself
@@ -402,6 +413,12 @@ class Rollback:
             raise NonFiniteError(f"the bound is not finite in epoch {epoch + 1} at learning rate {rate:.3g}")
         module.load_state_dict(self.last_finite)
         self.rate_factor /= 2
+
+    def discard_epoch(self, module: nn.Module, epoch: int) -> None:
+        """Restore the weights of the last complete epoch; raise if there is none."""
+        if epoch == 0:
+            raise KeyboardInterrupt("training was interrupted before its first epoch was complete")
+        module.load_state_dict(self.last_finite)
 
 
 class EarlyStopping:

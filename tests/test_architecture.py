@@ -41,7 +41,9 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _options _callbacks _columns _factors _auto_alpha _classifier _class_prior _layerwise".split()
+HELPERS = (
+    "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha _classifier _class_prior _layerwise".split()
+)
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {"__init__": "bernoulli gaussian", "columns": "__init__"},

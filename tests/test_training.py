@@ -269,6 +269,68 @@ def test_the_hook_is_called_each_epoch_and_can_stop():
     assert calls == [(0, 1), (1, 2), (2, 3)] and len(history.terms["bound"]) == 3
 
 
+def interrupted_at(step, validation=None, **kwargs):
+    """Train a line, three steps per epoch, with an interrupt in this step (0: before the first); weights per epoch."""
+    module, ends, steps = Line(), [], []
+
+    def objective(batch, rng):
+        steps.append(batch)
+        return module.log_prob(batch.x)
+
+    def on_epoch(epoch, history):
+        ends.append(weights(module))
+        return False
+
+    hooks = {"on_epoch": on_epoch, "interrupted": lambda: len(steps) >= step, "validation": validation}
+    history = train(module, [term_of(objective)], settings(**kwargs), generator(), **hooks)
+    return module, history, ends, len(steps)
+
+
+@pytest.mark.parametrize("step", [7, 8])
+def test_an_interrupt_discards_the_epoch_that_is_not_complete(step):
+    """No step follows, and weights and history are those of the last complete epoch."""
+    module, history, ends, n_steps = interrupted_at(step)
+    assert n_steps == step and len(ends) == 2
+    assert torch.equal(weights(module), ends[1])
+    assert {len(values) for values in history.terms.values()} == {2}
+
+
+def test_an_epoch_with_all_its_steps_is_complete():
+    """An interrupt in the last step of an epoch keeps this epoch and begins no other."""
+    module, history, ends, n_steps = interrupted_at(6)
+    assert n_steps == 6 and len(ends) == 2 and torch.equal(weights(module), ends[1])
+    assert len(history.terms["bound"]) == 2
+
+
+def test_an_interrupt_restores_the_best_weights_on_held_out_rows():
+    """As early stopping does, also if the epoch of these weights is not the last complete one."""
+    bounds = iter([0.0, 2.0, 1.0, 1.0])
+    validation = term_of(lambda batch, rng: torch.full((60,), next(bounds)), batch_size=60)
+    module, history, ends, _ = interrupted_at(11, validation, max_iter=9)
+    assert history.validation == [0.0, 2.0, 1.0] and torch.equal(weights(module), ends[1])
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_an_interrupt_in_the_first_epoch_raises(step):
+    with pytest.raises(KeyboardInterrupt, match="before its first epoch"):
+        interrupted_at(step)
+
+
+def test_an_interrupt_while_an_epoch_runs_again_keeps_the_one_before():
+    """An epoch with non-finite numbers is rolled back; an interrupt in its second run discards it, too."""
+    steps = []
+
+    def objective(batch, rng):
+        steps.append(batch)
+        return module.log_prob(batch.x) * (math.nan if len(steps) == 5 else 1.0)
+
+    module, ends = Line(), []
+    hook = lambda epoch, history: ends.append(weights(module))  # noqa: E731
+    stop = lambda: len(steps) >= 8  # noqa: E731
+    history = train(module, [term_of(objective)], settings(), generator(), on_epoch=hook, interrupted=stop)
+    assert len(ends) == len(history.terms["bound"]) == 1 and torch.equal(weights(module), ends[0])
+
+
 def scripted(values):
     """A module and a validation term with the bounds `values`, while the weights count the epochs."""
     module = Line()

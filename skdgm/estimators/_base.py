@@ -37,6 +37,7 @@ from skdgm.estimators._arrays import (
 )
 from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._columns import ColumnTransform
+from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
     available_device,
     check_n_samples,
@@ -261,11 +262,15 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             rate_factors={**settings.rate_factors, **rate_factors},
             n_steps=n_steps,
         )
-        history = self._run_engine(self.module_, terms, settings, random, epochs, validation)
+        with interrupts_end_training() as interrupt:
+            history = self._run_engine(
+                self.module_, terms, settings, random, epochs, validation, interrupted=interrupt.is_requested
+            )
         self.history_ = history.terms
         self.loss_curve_ = [-bound for bound in history.terms["bound"]]
         self.validation_scores_ = history.validation or None
         self.n_iter_ = len(self.loss_curve_)
+        interrupt.warn(epochs.title, self.n_iter_, stacklevel=5)
 
     def _run_engine(
         self,
@@ -276,6 +281,8 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         epochs: EpochTasks,
         validation: training.Term | None = None,
         rate_name: str = "learning_rate_init",
+        *,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> training.History:
         """Train a module in place and leave it in evaluation mode."""
         module.train().requires_grad_(True)
@@ -288,6 +295,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
                 validation=validation,
                 before_epoch=epochs.begin,
                 on_epoch=epochs.end,
+                interrupted=interrupted,
             )
         except training.NonFiniteError as error:
             raise ValueError(

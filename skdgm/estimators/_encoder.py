@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skdgm.estimators._interrupt import interrupts_raise
 from skdgm.estimators.vae import VAE
 
 
@@ -43,7 +44,8 @@ def fitted_encoder(
     task = context.subcontext(task_name="fit-encoder")
     with task.propagate_callback_context(vae):
         task.call_on_fit_task_begin(estimator=owner, X=rows)
-        vae.fit(rows)
+        with interrupts_raise():  # there is no classifier yet that could be kept
+            vae.fit(rows)
         task.call_on_fit_task_end(estimator=owner, X=rows)
     return vae
 

@@ -99,11 +99,15 @@ class BaseLatentDensity(
             For infinite values, values outside the range of a named likelihood, a column that is missing in every row,
             invalid layer sizes, a device that is not available, or a bound that stays non-finite. The estimator is then
             left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed before the first epoch of the model is complete, outside its training, or twice within
+            two seconds. The estimator is then left unchanged.
 
         Warns
         -----
         UserWarning
-            If cells are extremely far from all others in their column.
+            If cells are extremely far from all others in their column, or if Ctrl-C ended the training after a complete
+            epoch; the estimator is then fitted.
         ConvergenceWarning
             If the fit ended at a bound clearly below that of independent columns.
         """

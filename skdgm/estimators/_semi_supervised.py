@@ -107,12 +107,15 @@ class BaseSemiSupervised(
             If X is not finite or outside the range of a named likelihood; if y has no label, a type that cannot hold
             the marker, or several columns; if the class prior does not fit the classes; or if the device is not
             available. The estimator is then left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed before the first epoch of the model is complete (hence during the fit of an encoder),
+            outside its training, or twice within two seconds. The estimator is then left unchanged.
 
         Warns
         -----
         UserWarning
-            If cells are extremely far from all others in their column, or if numbers given as ``class_prior``
-            contradict the unlabeled rows.
+            If cells are extremely far from all others in their column, if numbers given as ``class_prior`` contradict
+            the unlabeled rows, or if Ctrl-C ended the training after a complete epoch; the estimator is then fitted.
         ConvergenceWarning
             If the fit ended at a bound clearly below that of independent columns.
         """

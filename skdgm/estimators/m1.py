@@ -196,6 +196,13 @@ class M1Classifier(
         ValueError
             As for the ``fit`` of the encoder; also if y has no label or a type that cannot hold the marker. The
             estimator is then left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed. The estimator is then left unchanged.
+
+        Warns
+        -----
+        UserWarning
+            If Ctrl-C ended the training of an inner estimator of skdgm early; the estimator is then fitted.
         """
         with unchanged_on_error(self):
             routed = process_routing(self, "fit", **fit_params) if fit_params else None

@@ -21,6 +21,7 @@ from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
+from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._layerwise import (
     Architecture,
     LayerSettings,
@@ -425,6 +426,14 @@ class StackedAutoencoder(
             For values that are not finite or outside the range of the likelihood, invalid layer sizes, a ``lower`` that
             does not match, a device that is not available, or training that stays non-finite. The estimator is then
             left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed before the first epoch of the last layer is complete, outside of training, or twice
+            within two seconds. The estimator is then left unchanged.
+
+        Warns
+        -----
+        UserWarning
+            If Ctrl-C ended the training of the last layer after a complete epoch; the estimator is then fitted.
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -484,6 +493,15 @@ class StackedAutoencoder(
             raise ValueError("n_components='auto' judges layers by held-out rows and needs 2 rows, got 1 sample.")
         return self._split_validation(n_rows, random, wanted=self.early_stopping or self._grows)
 
+    def _sizes(self) -> list[int]:
+        """Return the sizes of all layers; a warm start keeps those that "auto" found."""
+        named = self.n_components_ if isinstance(self.n_components, str) else self.n_components
+        return layer_sizes(named, "n_components")
+
+    def _is_last(self, level: int) -> bool:
+        """Tell whether the stack is complete with the layer at this level; unknown, hence False, while it grows."""
+        return not self._grows and level + 1 == (self.stop_after or len(self._sizes()))
+
     # --- layer by layer -----------------------------------------------------------------------------------------
 
     def _layerwise_data(
@@ -506,8 +524,7 @@ class StackedAutoencoder(
 
     def _architectures(self, rows: np.ndarray, given: Sequence[TrainedLayer]) -> list[Architecture]:
         """Return the layers to train on top of the given ones."""
-        named = self.n_components_ if isinstance(self.n_components, str) else self.n_components
-        sizes = layer_sizes(named, "n_components")
+        sizes = self._sizes()
         if not sizes:
             raise ValueError("n_components must name at least one layer, got an empty sequence. Use for example 50.")
         if self.stop_after is not None and self.stop_after >= len(sizes):
@@ -565,7 +582,11 @@ class StackedAutoencoder(
         task = context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
         task.call_on_fit_task_begin(estimator=self, X=X)
         epochs = EpochTasks(self, task, X, part=f" layer {level + 1}", n_epochs=n_epochs)
-        history = self._run_engine(layer, [term], settings, random, epochs, validation, rate)
+        with interrupts_end_training(is_final=self._is_last(level)) as interrupt:
+            history = self._run_engine(
+                layer, [term], settings, random, epochs, validation, rate, interrupted=interrupt.is_requested
+            )
+        interrupt.warn(epochs.title, len(history.terms["bound"]), stacklevel=7)
         task.call_on_fit_task_end(estimator=self, X=X)
         return history
 

@@ -264,6 +264,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         ValueError
             If X is not finite; if y has labels of fewer than two classes, a type that cannot hold the marker, or
             several columns; or if `class_ratio` does not fit the classes. The estimator is then left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed. The estimator is then left unchanged.
         """
         rows, labels = self._read_labeled(X, y)
         shares = self._shares(labels)
