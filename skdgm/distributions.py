@@ -190,8 +190,9 @@ class Categorical:
         if isinstance(rng, RowNoise):  # by inversion
             cells = uniform((*self.log_probs.shape[:-1], 1), rng, self.log_probs)
             return (self.probs.cumsum(-1) <= cells).sum(-1).clamp(max=self.log_probs.shape[-1] - 1)
-        flat = self.probs.reshape(-1, self.log_probs.shape[-1])
-        return torch.multinomial(flat, 1, generator=rng).reshape(self.log_probs.shape[:-1])
+        # the first of exponential waiting times, as torch.multinomial draws; that would make the CPU wait for a GPU
+        probs = self.probs.detach()
+        return (probs / torch.empty_like(probs).exponential_(generator=rng)).argmax(-1)
 
 
 def log_standard_normal(noise: Tensor) -> Tensor:

@@ -15,18 +15,15 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyro
-import pyro.distributions as dist
 import torch
+from _pyro_m2 import CLASSES, COLUMNS, HIDDEN, LATENT, PyroTrainer
 from _table import Row, record
-from pyro.infer import Trace_ELBO, TraceEnum_ELBO, config_enumerate
 
 from skdgm import M2Classifier
 from skdgm.datasets import load_mnist, mask_labels
 
 N_TRAIN, N_LABELED, N_TEST = 10_000, 1_000, 10_000
 BATCH, LABELED_BATCH, EPOCHS, ROUNDS = 200, 100, 5, 3
-COLUMNS, HIDDEN, LATENT, CLASSES = 784, 500, 50, 10
 RATE, ALPHA = 1e-3, 0.1
 CE_WEIGHT = ALPHA * N_TRAIN / N_LABELED
 WHY = (
@@ -91,65 +88,16 @@ def ours(n_enumerated: int | None, X, y, X_test, y_test, seed: int) -> tuple[flo
 # --- Pyro ---------------------------------------------------------------------------------------------------------
 
 
-class PyroM2(torch.nn.Module):
-    """Model and guide as in Pyro's own semi-supervised example, with our sizes, layers and objective."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        mlp = lambda a, b: torch.nn.Sequential(torch.nn.Linear(a, HIDDEN), torch.nn.ReLU(), torch.nn.Linear(HIDDEN, b))  # noqa: E731
-        self.classifier, self.encoder = mlp(COLUMNS, CLASSES), mlp(COLUMNS + CLASSES, 2 * LATENT)
-        self.decoder = mlp(LATENT + CLASSES, COLUMNS)
-
-    def joined(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        """Columns of both, with broadcast leading axes."""
-        lead = torch.broadcast_shapes(a.shape[:-1], b.shape[:-1])
-        return torch.cat([a.expand(*lead, -1), b.expand(*lead, -1)], -1)
-
-    def model(self, x: torch.Tensor, y: torch.Tensor | None = None) -> None:
-        """p(y) p(z) p(x | y, z)."""
-        pyro.module("m2", self)
-        with pyro.plate("rows", len(x)):
-            y = pyro.sample("y", dist.OneHotCategorical(x.new_ones(CLASSES) / CLASSES), obs=y)
-            z = pyro.sample("z", dist.Normal(x.new_zeros(LATENT), x.new_ones(LATENT)).to_event(1))
-            pyro.sample("x", dist.Bernoulli(logits=self.decoder(self.joined(z, y))).to_event(1), obs=x)
-
-    def guide(self, x: torch.Tensor, y: torch.Tensor | None = None) -> None:
-        """q(y | x) q(z | x, y)."""
-        with pyro.plate("rows", len(x)):
-            if y is None:
-                y = pyro.sample("y", dist.OneHotCategorical(logits=self.classifier(x)))
-            mean, log_var = self.encoder(self.joined(x, y)).chunk(2, -1)
-            pyro.sample("z", dist.Normal(mean, torch.exp(0.5 * log_var)).to_event(1))
-
-
 def pyro_fit(X, y, X_test, y_test, seed: int) -> tuple[float, float]:
-    """Seconds and accuracy of Pyro: one Adam step on the sum of the three terms.
-
-    TraceEnum_ELBO enumerates y in parallel; JitTraceEnum_ELBO took almost three times as long (87 s against 31 s).
-    """
-    pyro.clear_param_store()
-    pyro.set_rng_seed(seed)
-    m2 = PyroM2()
-    optimizer = torch.optim.Adam(m2.parameters(), lr=RATE)
-    guide = config_enumerate(m2.guide, "parallel", expand=True)
-    unlabeled, labeled = TraceEnum_ELBO(max_plate_nesting=1), Trace_ELBO(max_plate_nesting=1)
-
-    def step(x: torch.Tensor, x_l: torch.Tensor, y_l: torch.Tensor) -> None:
-        one_hot = torch.nn.functional.one_hot(y_l, CLASSES).float()
-        loss = unlabeled.differentiable_loss(m2.model, guide, x) / len(x)
-        loss = loss + labeled.differentiable_loss(m2.model, m2.guide, x_l, one_hot) / len(x_l)
-        loss = loss + CE_WEIGHT * torch.nn.functional.cross_entropy(m2.classifier(x_l), y_l)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-
+    """Seconds and accuracy of Pyro."""
+    trainer = PyroTrainer(RATE, CE_WEIGHT, seed)
     todo = [tuple(map(torch.from_numpy, batch)) for batch in steps(X, y, seed, EPOCHS)]
     start = time.perf_counter()
     for batch in todo:
-        step(*batch)
+        trainer.step(*batch)
     taken = time.perf_counter() - start
     with torch.no_grad():
-        found = m2.classifier(torch.from_numpy(X_test)).argmax(1).numpy()
+        found = trainer.m2.classifier(torch.from_numpy(X_test)).argmax(1).numpy()
     return taken, float(np.mean(found == y_test))
 
 
