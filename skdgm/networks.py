@@ -9,6 +9,7 @@ compute the part of x only once. Weights are initialized from a given generator;
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -245,6 +246,11 @@ class NormalNetwork(nn.Module):
         return self.covariance.normal(outputs, self.n_out)
 
 
+def float32_only(device: str) -> AbstractContextManager[object]:
+    """Suspend autocasting to bfloat16."""
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
 class KernelFeatures(nn.Module):
     """Features of a row whose inner products approximate a Gaussian kernel, exactly so on the centers (Nystroem).
 
@@ -270,9 +276,9 @@ class KernelFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The features of rows, (n, n_centers)."""
-        with torch.autocast(x.device.type, enabled=False):  # distances are differences of large numbers
-            squared = (x * x).sum(-1, keepdim=True) + (self.centers * self.centers).sum(-1) - 2 * x @ self.centers.T
-            return torch.exp(-self.gamma * squared.clamp(min=0)) @ self.whitening
+        with float32_only(x.device.type):  # a distance is a difference of large numbers
+            squared = (x * x).sum(-1, keepdim=True) + (self.centers**2).sum(-1) - 2 * linear(x, self.centers)
+            return linear(torch.exp(-self.gamma * squared.clamp(min=0)), self.whitening.T)
 
 
 class CategoricalNetwork(nn.Module):
@@ -303,7 +309,7 @@ class CategoricalNetwork(nn.Module):
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         logits = self.mlp(x, observed=observed)
         if self.features is not None and self.kernel_weight is not None:
-            logits = logits + self.features(self.mlp.read(x, observed)) @ self.kernel_weight.T
+            logits = logits + linear(self.features(self.mlp.read(x, observed)), self.kernel_weight)
         return Categorical(logits)
 
     @torch.no_grad()

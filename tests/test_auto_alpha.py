@@ -25,7 +25,7 @@ def test_the_linear_part_has_the_penalty_of_logistic_regression():
 
 
 def test_without_hidden_layers_the_classifier_is_that_logistic_regression():
-    assert chosen(n_hidden_layers=0).penalties == {"classifier": 1 / 20}
+    assert chosen(n_hidden_layers=0).penalties == {"classifier": 1 / 20, "classifier.kernel_weight": 1 / 20}
     x = np.ones((4, 3), np.float32)
     (rate,) = rates_of_classifier(x, 0).values()
     assert rate == rates_of_classifier(x, 1)["classifier.mlp.skip"]

@@ -59,6 +59,7 @@ class BaseSemiSupervised(
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
     _inits_linear: ClassVar[bool] = True  # q(y | x) starts as logistic regression
     _has_kernel: ClassVar[bool] = True
+    _strengths: Strengths = Strengths(1.0, 0.0)  # of the start of q(y | x)
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -253,7 +254,7 @@ class BaseSemiSupervised(
         x = classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
         is_warm_start = self.warm_start and hasattr(self, "class_prior_")
         if not is_warm_start:
-            self._strengths = Strengths(1.0, 0.0)
+            self._strengths = BaseSemiSupervised._strengths
         if self._inits_linear and len(np.unique(targets[labeled])) > 1 and not is_warm_start:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
             weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
