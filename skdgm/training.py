@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -22,7 +23,12 @@ from skdgm.sources import Batch, Source
 MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
 # How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
-MAX_REDUCTIONS, RATE_FACTOR = 3, 0.3
+MAX_REDUCTIONS, RATE_FACTOR = 1, 0.3
+# A moving average of the weights starts as the mean of the last fifth of the steps, until it reaches its full length.
+SHARE_AVERAGED = 0.2
+# The bound still rises if its mean over a fifth of the epochs at full rate exceeds that over the fifth before by this
+# many nats per row, or by this share of its absolute value, whichever is more.
+SHARE_COMPARED, RISE_IN_NATS, RELATIVE_RISE = 0.2, 0.1, 0.01
 
 
 class BoundTerms(Protocol):
@@ -68,13 +74,15 @@ class Settings:
     The keys of ``penalties`` and ``rate_factors`` are prefixes of parameter names; the longest matching key applies. A
     penalty adds 0.5 penalty ||w||^2 to the loss and replaces the one from ``weight_prior``; a rate factor multiplies
     the learning rate. An epoch has ``n_steps`` steps, or as many as a pass over the longest source takes. With
-    ``reduce_rate_on_plateau``, training continues at a lower rate when the validation bound has stopped rising.
+    ``reduce_rate_on_plateau``, training continues at a lower rate when the validation bound has stopped rising. With
+    ``n_averaged``, a moving average of the weights over about as many steps is validated and returned. ``kl_warmup`` is
+    in epochs.
     """
 
     max_iter: int
     learning_rate_init: float
     learning_rate: str = "linear"
-    kl_warmup: int = 0
+    kl_warmup: float = 0
     weight_prior: float | None = None
     n_rows: int = 1
     penalties: Mapping[str, float] = field(default_factory=dict)
@@ -84,23 +92,25 @@ class Settings:
     n_iter_no_change: int = 10
     n_steps: int | None = None
     reduce_rate_on_plateau: bool = False
+    n_averaged: int = 0
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, counted from 0."""
-        return self.rate_at(epoch / self.max_iter)
+    def rate(self, epochs: float) -> float:
+        """Learning rate after this many epochs, and fractions of an epoch."""
+        return self.learning_rate_init * LEARNING_RATES[self.learning_rate](epochs / self.max_iter)
 
-    def rate_at(self, done: float) -> float:
-        """Learning rate after this fraction of the fit."""
-        return self.learning_rate_init * LEARNING_RATES[self.learning_rate](done)
+    @property
+    def n_epochs_at_full_rate(self) -> int:
+        """Number of epochs before the schedule lowers the learning rate markedly."""
+        return self.max_iter if self.learning_rate == "constant" else self.max_iter // 2
 
     def penalty(self, name: str) -> float:
         """L2 penalty of a weight matrix; a normal prior on weights gives 1 / (sd^2 N) for a loss per row."""
         prior = 0.0 if self.weight_prior is None else 1.0 / (self.weight_prior**2 * self.n_rows)
         return value_of_longest_prefix(self.penalties, name, prior)
 
-    def kl_weight(self, epoch: int) -> float:
-        """Weight of the KL in an epoch: it rises to 1 over ``kl_warmup`` epochs."""
-        return min(1.0, (epoch + 1) / self.kl_warmup) if self.kl_warmup else 1.0
+    def kl_weight(self, epochs: float) -> float:
+        """Weight of the KL after this many epochs, and fractions of an epoch: it rises to 1 over ``kl_warmup``."""
+        return min(1.0, epochs / self.kl_warmup) if self.kl_warmup else 1.0
 
 
 LEARNING_RATES: dict[str, Callable[[float], float]] = {
@@ -125,9 +135,9 @@ class LearningRateSchedule:
             MAX_REDUCTIONS if settings.reduce_rate_on_plateau else 0,
         )
 
-    def rate(self, epoch: int) -> float:
-        """Learning rate of an epoch."""
-        return self.factor * self.settings.rate(epoch)
+    def rate(self, epochs: float) -> float:
+        """Learning rate after this many epochs, and fractions of an epoch."""
+        return self.factor * self.settings.rate(epochs)
 
     def reduce(self) -> bool:
         """Lower the rate for the rest of the fit; return False if no cuts are left."""
@@ -135,13 +145,23 @@ class LearningRateSchedule:
         self.factor *= RATE_FACTOR
         return self.n_reductions >= 0
 
+    @property
+    def is_reduced(self) -> bool:
+        """Whether the rate was ever lowered: the bound had then stopped rising."""
+        return self.factor < 1
+
 
 @dataclass
 class History:
-    """Record of a fit: the means of all terms per epoch, and the validation bound if there is one."""
+    """Record of a fit: the means of all terms per epoch, and the validation bound if there is one.
+
+    ``final_rise`` is by how many nats per row the bound still rose when training reached ``max_iter``, within a fifth
+    of the epochs at full rate; 0 if it had settled, or if training ended earlier.
+    """
 
     terms: dict[str, list[float]] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
+    final_rise: float = 0.0
 
     def add(self, record: dict[str, float]) -> None:
         """Append one epoch."""
@@ -195,7 +215,8 @@ def train(
         If training is interrupted in the first epoch.
     """
     history = History()
-    rollback = Rollback(module)
+    average = WeightAverage(module, settings.n_averaged)
+    rollback = Rollback(module, average)
     stopping = EarlyStopping(module, settings)
     schedule = LearningRateSchedule(settings)
     optimizer = make_optimizer(module, settings)
@@ -204,19 +225,20 @@ def train(
         before_epoch(epoch)
         with subnormals_flushed():
             while True:
-                rate = rollback.rate_factor * schedule.rate(epoch)
-                record = run_epoch(module, terms, settings, rng, optimizer, epoch, rate, interrupted)
-                if record is None or rollback.accepts(record, module):
+                rate = partial(scaled_rate, schedule, rollback.rate_factor)
+                record = run_epoch(module, terms, settings, rng, optimizer, epoch, rate, average, interrupted)
+                if record is None or rollback.accepts(record):
                     break
-                rollback.restore(module, epoch, rate)
+                rollback.restore(epoch, rate(epoch))
                 optimizer = make_optimizer(module, settings)
         if record is None:
-            rollback.discard_epoch(module, epoch)
+            rollback.discard_epoch(epoch)
             break
         history.add(record)
         if validation is not None:
-            history.validation.append(validation_bound(module, validation, rng))
-            stopping.update(epoch, history.validation[-1])
+            with average.applied():
+                history.validation.append(validation_bound(module, validation, rng))
+                stopping.update(epoch, history.validation[-1])
         if on_epoch(epoch, history) or interrupted():
             break
         epoch += 1
@@ -224,10 +246,31 @@ def train(
             if not schedule.reduce():
                 break
             stopping.restore()
+            average.restart()
             stopping.last_gain = epoch
+    if epoch == settings.max_iter and not schedule.is_reduced:
+        history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)
     if validation is not None:
         stopping.restore()
+    else:
+        average.load()
     return history
+
+
+def scaled_rate(schedule: LearningRateSchedule, factor: float, epochs: float) -> float:
+    """The schedule's learning rate times a factor."""
+    return factor * schedule.rate(epochs)
+
+
+def rise_at_full_rate(bounds: Sequence[float], settings: Settings) -> float:
+    """By how much the bound rose within the last fifth of the epochs at full rate; 0 if that is not clearly a rise."""
+    at_full_rate = bounds[: settings.n_epochs_at_full_rate]
+    n = max(1, round(SHARE_COMPARED * len(at_full_rate)))
+    if len(at_full_rate) < 2 * n:
+        return 0.0
+    last, before = at_full_rate[-n:], at_full_rate[-2 * n : -n]
+    rise = (math.fsum(last) - math.fsum(before)) / n
+    return rise if rise > max(RISE_IN_NATS, RELATIVE_RISE * abs(last[-1])) else 0.0
 
 
 @contextmanager
@@ -253,23 +296,29 @@ def run_epoch(
     rng: Generator | None,
     optimizer: torch.optim.Optimizer,
     epoch: int,
-    rate: float,
-    interrupted: Callable[[], bool] = lambda: False,
+    rate: Callable[[float], float],
+    average: WeightAverage,
+    interrupted: Callable[[], bool],
 ) -> dict[str, float] | None:
-    """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["rate_factor"]
-    kl_weight, means = settings.kl_weight(epoch), Means()
-    parameters = trainable_parameters(module)
-    for batches in iterate_batches(terms, rng, settings.n_steps):
+    """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted.
+
+    ``rate`` gives the learning rate after a number of epochs, and fractions of an epoch.
+    """
+    means, parameters = Means(), trainable_parameters(module)
+    n_steps = settings.n_steps or max(map(n_batches, terms))
+    for index, batches in enumerate(iterate_batches(terms, rng, n_steps)):
         if interrupted():
             return None
+        now = rate(epoch + index / n_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = now * group["rate_factor"]
         optimizer.zero_grad(set_to_none=True)
-        loss = step(terms, batches, settings, rng, kl_weight, means)
+        loss = step(terms, batches, settings, rng, settings.kl_weight(epoch + (index + 1) / n_steps), means)
         if loss.requires_grad:  # else the objective has written the gradients itself
             loss.backward()
         clip_gradients(parameters)
         optimizer.step()
+        average.update()
     return means.read()
 
 
@@ -393,35 +442,93 @@ def snapshot(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
 
 
+class WeightAverage:
+    """Exponential moving average of the trained weights over about ``n_steps`` steps; 0 averages nothing.
+
+    It is a better estimate than the weights of any one step, as if the learning rate had been lowered for a while.
+    """
+
+    def __init__(self, module: nn.Module, n_steps: int) -> None:
+        self.n_steps = n_steps
+        self.weights = [p.data for p in trainable_parameters(module)] if n_steps else []
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the past: the average is the present weights."""
+        self.n_seen, self.values = 0, [weight.clone() for weight in self.weights]
+
+    def update(self) -> None:
+        """Take in the present weights."""
+        self.n_seen += 1
+        if self.weights:
+            torch._foreach_lerp_(
+                self.values, self.weights, 1 / min(self.n_steps, 1 + SHARE_AVERAGED * self.n_seen)
+            )
+
+    def load(self) -> None:
+        """Set the module's weights to the average."""
+        for weight, value in zip(self.weights, self.values, strict=True):
+            weight.copy_(value)
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Give the module the averaged weights within the body."""
+        present = [weight.clone() for weight in self.weights]
+        self.load()
+        try:
+            yield
+        finally:
+            for weight, value in zip(self.weights, present, strict=True):
+                weight.copy_(value)
+
+    def state(self) -> tuple[int, list[Tensor]]:
+        """What ``set_state`` needs to come back to the present average."""
+        return self.n_seen, [value.clone() for value in self.values]
+
+    def set_state(self, state: tuple[int, list[Tensor]]) -> None:
+        """Come back to an earlier average."""
+        self.n_seen, self.values = state[0], [value.clone() for value in state[1]]
+
+
 class Rollback:
     """Discards an epoch with non-finite numbers, which then runs again at half the learning rate."""
 
-    def __init__(self, module: nn.Module) -> None:
-        self.last_finite = snapshot(module)
+    def __init__(self, module: nn.Module, average: WeightAverage) -> None:
+        self.module, self.average = module, average
+        self.keep()
         self.rollbacks = 0
         self.rate_factor = 1.0
 
-    def accepts(self, record: dict[str, float], module: nn.Module) -> bool:
-        """Whether every mean and every weight is finite; if so, keep these weights for ``restore``."""
-        norms = torch.stack([p.detach().norm() for p in module.parameters()])
+    def keep(self) -> None:
+        """Keep the present weights and their average for ``return_to_kept``."""
+        self.last_finite, self.last_average = snapshot(self.module), self.average.state()
+
+    def return_to_kept(self) -> None:
+        """Restore the last finite weights and their average."""
+        self.module.load_state_dict(self.last_finite)
+        self.average.set_state(self.last_average)
+
+    def accepts(self, record: dict[str, float]) -> bool:
+        """Whether every mean and every weight is finite; if so, keep these weights."""
+        norms = torch.stack([p.detach().norm() for p in self.module.parameters()])
         finite = all(map(math.isfinite, record.values())) and bool(norms.isfinite().all())
         if finite:
-            self.last_finite = snapshot(module)
+            self.keep()
         return finite
 
-    def restore(self, module: nn.Module, epoch: int, rate: float) -> None:
+    def restore(self, epoch: int, rate: float) -> None:
         """Restore the last finite weights and halve the learning rate; raise after ``MAX_ROLLBACKS`` of these."""
         self.rollbacks += 1
         if self.rollbacks > MAX_ROLLBACKS:
             raise NonFiniteError(f"the bound is not finite in epoch {epoch + 1} at learning rate {rate:.3g}")
-        module.load_state_dict(self.last_finite)
+        self.return_to_kept()
         self.rate_factor /= 2
 
-    def discard_epoch(self, module: nn.Module, epoch: int) -> None:
+    def discard_epoch(self, epoch: int) -> None:
         """Restore the weights of the last complete epoch; raise if there is none."""
         if epoch == 0:
             raise KeyboardInterrupt("training was interrupted before its first epoch was complete")
-        module.load_state_dict(self.last_finite)
+        self.return_to_kept()
 
 
 class EarlyStopping:

@@ -62,6 +62,12 @@ N_PSEUDO_ROWS = 1.0
 # Factor on the learning rate of log-variances that all rows share. Adam moves a number by at most one learning rate per
 # step. The log-variance starts near 0, but for a column that other columns determine it is -6 or below.
 VARIANCE_RATE_FACTOR = 30.0
+# Without held-out rows nothing would end a long fit before it overfits: max_iter=None is at most this many epochs.
+MAX_EPOCHS_WITHOUT_VALIDATION = 300
+# n_iter_no_change=None: this many steps, but a number of epochs within these limits.
+PATIENCE_IN_STEPS, MIN_PATIENCE, MAX_PATIENCE = 1_500, 5, 40
+# The trained weights are averaged over about this many steps.
+N_AVERAGED = 300
 # After this many epochs, the bound should not be below that of independent columns,
 MIN_EPOCHS_FOR_WARNING = 30
 # by more than this slack, in nats per column,
@@ -90,9 +96,9 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
         "batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
@@ -106,6 +112,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
     _missing_cells_allowed: ClassVar[bool] = False
     _owner_feature_names: Any = None  # column names, if a classifier passes rows on without them
     _may_mix_likelihoods: ClassVar[bool] = True
+    _n_steps: ClassVar[int] = 20_000  # of a fit with max_iter=None that does not stop earlier
 
     module_: Any
     likelihood_: str
@@ -208,10 +215,13 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return module
 
-    def _settings(self, n_rows: int, sizes: Sequence[int] | None = None) -> training.Settings:
-        """Collect the settings to train on ``n_rows`` rows; layers have ``sizes``, or ``hidden_layer_sizes``."""
+    def _settings(self, n_rows: int, n_steps: int, sizes: Sequence[int] | None = None) -> training.Settings:
+        """Collect the settings to train on ``n_rows`` rows, in epochs of ``n_steps`` steps.
+
+        Layers have ``sizes``, or ``hidden_layer_sizes``.
+        """
         return training.Settings(
-            max_iter=self.max_iter,
+            max_iter=self._planned_epochs(n_rows, n_steps),
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
             weight_prior=self._weight_prior_sd,
@@ -219,9 +229,18 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             rate_factors={"decoder.shared": VARIANCE_RATE_FACTOR},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
-            n_iter_no_change=self.n_iter_no_change,
+            n_iter_no_change=self.n_iter_no_change or patience(n_steps),
+            n_steps=n_steps,
             reduce_rate_on_plateau=self.early_stopping == "auto",
+            n_averaged=N_AVERAGED,
         )
+
+    def _planned_epochs(self, n_rows: int, n_steps: int) -> int:
+        """Resolve ``max_iter``: None is the epochs of ``n_steps`` steps that the number of steps of a fit amounts to."""
+        if self.max_iter is not None:
+            return int(self.max_iter)
+        planned = math.ceil(self._n_steps / n_steps)
+        return planned if self._holds_out(n_rows) else min(planned, MAX_EPOCHS_WITHOUT_VALIDATION)
 
     @property
     def _weight_prior_sd(self) -> float | None:
@@ -253,15 +272,15 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         rate_factors: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Train ``module_`` and set the attributes of its history; ``kl_warmup`` is the value of the parameter."""
-        n_steps = None if len(terms) == 1 else math.ceil(n_rows / self._batch_size(n_rows))  # of one pass over all rows
-        settings = self._settings(n_rows)
+        one_pass = terms[0].source.n_rows if len(terms) == 1 else n_rows
+        settings = self._settings(n_rows, math.ceil(one_pass / self._batch_size(one_pass)))
         settings = replace(
             settings,
-            kl_warmup=round(kl_warmup * (1 if isinstance(kl_warmup, Integral) else self.max_iter)),
+            kl_warmup=kl_warmup * (1 if isinstance(kl_warmup, Integral) else settings.max_iter),
             penalties=penalties,
             rate_factors={**settings.rate_factors, **rate_factors},
-            n_steps=n_steps,
         )
+        epochs.n_epochs = settings.max_iter
         with interrupts_end_training() as interrupt:
             history = self._run_engine(
                 self.module_, terms, settings, random, epochs, validation, interrupted=interrupt.is_requested
@@ -271,6 +290,19 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         self.validation_scores_ = history.validation or None
         self.n_iter_ = len(self.loss_curve_)
         interrupt.warn(epochs.title, self.n_iter_, stacklevel=5)
+        self._warn_if_still_rising(epochs.title, settings.max_iter, history.final_rise)
+
+    def _warn_if_still_rising(self, title: str, n_epochs: int, rise: float) -> None:
+        """Warn if training ended at its limit while the bound still rose by ``rise`` nats per row."""
+        if rise:
+            warn(
+                f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within a "
+                f"fifth of the epochs at full learning rate. Raise max_iter={self.max_iter}"
+                f"{'' if self.max_iter is None else ' (None is a number of steps that mostly suffices)'} or "
+                f"learning_rate_init={self.learning_rate_init:g}.",
+                ConvergenceWarning,
+                stacklevel=6,
+            )
 
     def _run_engine(
         self,
@@ -326,7 +358,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             warn(
                 f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, but independent columns reach "
                 f"{baseline:.4g}: the fit is worse than a model with independent columns. Lower "
-                f"learning_rate_init={self.learning_rate_init:g}, or raise max_iter={self.max_iter}.",
+                f"learning_rate_init={self.learning_rate_init:g}, or raise max_iter (this fit had {self.n_iter_}).",
                 ConvergenceWarning,
                 stacklevel=4,
             )
@@ -430,3 +462,8 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
+
+
+def patience(n_steps: int) -> int:
+    """Resolve n_iter_no_change=None for epochs of ``n_steps`` steps."""
+    return min(MAX_PATIENCE, max(MIN_PATIENCE, math.ceil(PATIENCE_IN_STEPS / n_steps)))

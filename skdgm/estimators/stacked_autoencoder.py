@@ -37,7 +37,7 @@ from skdgm.estimators._options import check_same_architecture, layer_sizes
 from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import CORRUPTIONS, Source
-from skdgm.training import History, Term
+from skdgm.training import History, Term, n_batches
 
 # ``fit`` computes the upper bound of a layer up to this many rows times codes: beyond, EM takes longer than training.
 MAX_CELLS_IN_FIT = 1 << 23
@@ -391,6 +391,8 @@ class StackedAutoencoder(
         "lower": [FrozenEstimator, None],
         "stop_after": [Interval(Integral, 1, None, closed="left"), None],
         "rbm_learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "rbm_max_iter": [Interval(Integral, 1, None, closed="left")],
         "n_annealing_steps": [Interval(Integral, 1, None, closed="left")],
         "n_annealing_chains": [Interval(Integral, 2, None, closed="left")],
@@ -577,8 +579,8 @@ class StackedAutoencoder(
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
         rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
         sizes = [architecture["n_columns"], architecture["n_hidden"], *architecture.get("hidden", [])]
-        settings = self._settings(term.source.n_rows, sizes)
-        settings = replace(settings, max_iter=n_epochs, learning_rate_init=getattr(self, rate))
+        settings = self._settings(term.source.n_rows, n_batches(term), sizes)
+        settings = replace(settings, max_iter=n_epochs, learning_rate_init=getattr(self, rate), n_averaged=0)
         task = context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
         task.call_on_fit_task_begin(estimator=self, X=X)
         epochs = EpochTasks(self, task, X, part=f" layer {level + 1}", n_epochs=n_epochs)
