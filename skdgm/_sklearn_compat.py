@@ -11,8 +11,10 @@ from inspect import signature
 from typing import Any
 
 from sklearn.base import _fit_context
+from sklearn.model_selection._validation import _enforce_prediction_order
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_feature_names, validate_data
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -66,7 +68,10 @@ __all__ = [
     "NoCallbacks",
     "RealNotInt",
     "StrOptions",
+    "_check_feature_names",
+    "_enforce_prediction_order",
     "_fit_context",
+    "_safe_indexing",
     "validate_data",
     "with_labels",
 ]

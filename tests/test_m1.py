@@ -30,7 +30,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y, sample_weight=None):
         self.X_, self.y_, self.weight_ = X, y, sample_weight
-        self.classes_ = np.unique(y)
+        self.classes_ = np.unique(y[y != -1])
         return self
 
     def predict(self, X):
