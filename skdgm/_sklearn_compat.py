@@ -40,6 +40,14 @@ def with_labels(scorer: Any, classes: Any) -> Any:
     return labeled
 
 
+def scorer_name(scorer: Any) -> str:
+    """Return a name for a scorer: that of its metric, with "neg_" if greater metrics are worse; or its own."""
+    metric = getattr(scorer, "_score_func", None)
+    if metric is not None and hasattr(metric, "__name__"):
+        return f"{'neg_' if scorer._sign < 0 else ''}{metric.__name__}"
+    return getattr(scorer, "__name__", type(scorer).__name__)
+
+
 class NoCallbacks:
     """A callback context without callbacks."""
 
@@ -72,6 +80,7 @@ __all__ = [
     "_enforce_prediction_order",
     "_fit_context",
     "_safe_indexing",
+    "scorer_name",
     "validate_data",
     "with_labels",
 ]

@@ -154,7 +154,7 @@ class M1Classifier(
 
     _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods("fit"), None],  # not predict: a StackingClassifier has it only once it is fitted
         "encoder": [VAE, FrozenEstimator, None],
         "n_draws": [Interval(Integral, 1, None, closed="left"), None],
         "active_threshold": [Interval(Real, 0, None, closed="left")],
@@ -406,7 +406,9 @@ def seeded(estimator: Any, random: np.random.RandomState) -> Any:
     seeds = {
         name: int(random.randint(np.iinfo(np.int32).max)) for name in sorted(params) if is_seed(name, params[name])
     }
-    return estimator.set_params(**seeds)
+    if seeds:
+        estimator.set_params(**seeds)
+    return estimator
 
 
 def is_seed(name: str, value: Any) -> bool:

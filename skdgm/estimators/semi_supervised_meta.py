@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skdgm._labels import encode_labels
 from skdgm._sklearn_compat import HasMethods, _fit_context, _safe_indexing, validate_data
@@ -78,24 +78,23 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     Examples
     --------
     >>> from sklearn.datasets import load_digits
-    >>> from sklearn.ensemble import VotingClassifier
+    >>> from sklearn.ensemble import BaggingClassifier
     >>> from sklearn.semi_supervised import LabelSpreading
-    >>> from sklearn.svm import SVC
     >>> from skdgm import SemiSupervisedMetaClassifier
     >>> from skdgm.datasets import mask_labels
     >>> X, y = load_digits(return_X_y=True)
     >>> y_few = mask_labels(y[:1000], 50, random_state=0)
-    >>> voting = VotingClassifier([("spread", LabelSpreading(kernel="knn")), ("svc", SVC())])
-    >>> round(voting.fit(X[:1000], y_few).score(X[1000:], y[1000:]), 2)  # -1 is read as a class
+    >>> bagging = BaggingClassifier(LabelSpreading(gamma=0.003), random_state=0)
+    >>> round(bagging.fit(X[:1000], y_few).score(X[1000:], y[1000:]), 2)  # -1 is read as a class
     0.0
-    >>> model = SemiSupervisedMetaClassifier(voting).fit(X[:1000], y_few)
+    >>> model = SemiSupervisedMetaClassifier(bagging).fit(X[:1000], y_few)
     >>> round(model.score(X[1000:], y[1000:]), 2)
-    0.0
+    0.9
     """
 
     _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [HasMethods(["fit", "predict"])],
+        "estimator": [HasMethods("fit")],  # not predict: a StackingClassifier has it only once it is fitted
         "unlabeled_value": [Integral, Real, str, None],
     }
 
@@ -107,6 +106,7 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         tags = super().__sklearn_tags__()
         inner = get_tags(self.estimator)
         tags.input_tags.sparse, tags.input_tags.allow_nan = inner.input_tags.sparse, inner.input_tags.allow_nan
+        tags.transformer_tags = inner.transformer_tags
         return tags
 
     @_fit_context(prefer_skip_nested_validation=False)
@@ -141,23 +141,25 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
 
     def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> SemiSupervisedMetaClassifier:
         check_y_given(self, y)
-        rows = self._read(X)
+        rows = self._read(X, reset=True)
         self.classes_, targets = encode_labels(as_host_array(y), self.unlabeled_value, owner=type(self).__name__)
+        check_consistent_length(rows, targets)
         (labeled, X, params), (_, X_unlabeled, metadata) = self._split(rows, targets, params)
         with UnlabeledRows(X_unlabeled, X, metadata) as unlabeled:
             fitted = WithUnlabeledRows(self.estimator, unlabeled).fit(X, self.classes_[targets[labeled]], **params)
         self.estimator_ = fitted if reads_unlabeled(self.estimator) else fitted.estimator_
         return self
 
-    def _read(self, X: Any) -> Any:
-        """Set number and names of the columns; convert what is neither a frame nor a sparse matrix to an array."""
-        is_frame = hasattr(X, "columns")
-        return validate_data(
-            self,
-            as_host_array(X),
-            skip_check_array=is_frame,
-            **({} if is_frame else {"accept_sparse": "csr", "dtype": None, "ensure_all_finite": False}),
-        )
+    def _read(self, X: Any, *, reset: bool) -> Any:
+        """Set or check the columns; convert what is neither a frame nor a sparse matrix to an array."""
+        if hasattr(X, "columns"):
+            return validate_data(self, X, reset=reset, skip_check_array=True)
+        X = as_host_array(X)
+        return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=None, ensure_all_finite=False)
+
+    def _fitted_and_rows(self, X: Any) -> tuple[Any, Any]:
+        check_is_fitted(self, "estimator_")
+        return self.estimator_, self._read(X, reset=False)
 
     def _split(self, rows: Any, targets: np.ndarray, params: dict[str, Any]) -> list[tuple[np.ndarray, Any, Any]]:
         """Return indices, rows and metadata of the labeled and of the unlabeled rows."""
@@ -177,8 +179,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        check_is_fitted(self, "estimator_")
-        return self.estimator_.predict(X)
+        estimator, rows = self._fitted_and_rows(X)
+        return estimator.predict(rows)
 
     @available_if(inner_has("predict_proba"))
     @tensor_in_tensor_out
@@ -193,8 +195,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self, "estimator_")
-        return self.estimator_.predict_proba(X)
+        estimator, rows = self._fitted_and_rows(X)
+        return estimator.predict_proba(rows)
 
     @available_if(inner_has("predict_log_proba"))
     @tensor_in_tensor_out
@@ -209,8 +211,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        check_is_fitted(self, "estimator_")
-        return self.estimator_.predict_log_proba(X)
+        estimator, rows = self._fitted_and_rows(X)
+        return estimator.predict_log_proba(rows)
 
     @available_if(inner_has("decision_function"))
     @tensor_in_tensor_out
@@ -225,8 +227,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        check_is_fitted(self, "estimator_")
-        return self.estimator_.decision_function(X)
+        estimator, rows = self._fitted_and_rows(X)
+        return estimator.decision_function(rows)
 
     @available_if(inner_has("transform"))
     @tensor_in_tensor_out
@@ -241,8 +243,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         -------
         ndarray of shape (n_samples, n_features_out)
         """
-        check_is_fitted(self, "estimator_")
-        return self.estimator_.transform(X)
+        estimator, rows = self._fitted_and_rows(X)
+        return estimator.transform(rows)
 
     @available_if(inner_has("transform"))
     def fit_transform(self, X, y, **fit_params):
@@ -261,6 +263,40 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         ndarray of shape (n_samples, n_features_out)
         """
         return self.fit(X, y, **fit_params).transform(X)
+
+    @available_if(inner_has("get_feature_names_out"))
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the columns that ``transform`` returns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            Names of the columns of X; None is those of ``fit``.
+
+        Returns
+        -------
+        ndarray of str
+        """
+        check_is_fitted(self, "estimator_")
+        return self.estimator_.get_feature_names_out(input_features)
+
+    @available_if(inner_has("set_output"))
+    def set_output(self, *, transform=None):
+        """Set the type of what ``transform`` returns, in the inner estimator.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"} or None, default=None
+            None leaves it as it is.
+
+        Returns
+        -------
+        self : SemiSupervisedMetaClassifier
+            This estimator.
+        """
+        for estimator in (self.estimator, vars(self).get("estimator_", self.estimator)):
+            estimator.set_output(transform=transform)
+        return self
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy over the labeled rows of y.
