@@ -73,7 +73,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     One-vs-rest and one-vs-one train a member on two classes, or two groups of them. In one-vs-one, most unlabeled rows
     belong to neither of the two classes, which can mislead a semi-supervised member.
 
-    Unlabeled rows are not kept after ``fit``.
+    Members get labels as integers from 0, so a parameter that names classes, such as a dict for ``class_prior``, must
+    name these integers. Unlabeled rows are not kept after ``fit``.
 
     Examples
     --------
