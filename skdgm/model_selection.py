@@ -365,7 +365,7 @@ def _splits_of_labeled(
     if not len(labeled) or (n_tests != 1).any():
         raise ValueError(
             f"cross_val_predict_labeled needs splits that test each labeled row once, but of {len(labeled)} labeled "
-            f"rows, cv={type(cv).__name__} tests {(n_tests == 0).sum()} never and {(n_tests > 1).sum()} more than once. "
+            f"rows, cv={type(cv).__name__} tests {(n_tests == 0).sum()} never, {(n_tests > 1).sum()} more than once. "
             "Use LabeledStratifiedKFold, or another splitter into folds."
         )
     splits = [(train, test) for (train, _), test in zip(splits, tests, strict=True) if len(test)]
