@@ -11,13 +11,23 @@ if TYPE_CHECKING:
     from skdgm.estimators.m1 import M1Classifier
     from skdgm.estimators.m1m2 import M1M2Classifier
     from skdgm.estimators.m2 import M2Classifier
+    from skdgm.estimators.semi_supervised_meta import SemiSupervisedMetaClassifier
     from skdgm.estimators.stacked_autoencoder import StackedAutoencoder
     from skdgm.estimators.transductive_svc import TransductiveSVC
     from skdgm.estimators.vae import VAE
 
 __version__ = "0.1.0.dev0"
 
-__all__ = ["DLGM", "VAE", "M1Classifier", "M1M2Classifier", "M2Classifier", "StackedAutoencoder", "TransductiveSVC"]
+__all__ = [
+    "DLGM",
+    "VAE",
+    "M1Classifier",
+    "M1M2Classifier",
+    "M2Classifier",
+    "SemiSupervisedMetaClassifier",
+    "StackedAutoencoder",
+    "TransductiveSVC",
+]
 
 _ESTIMATOR_MODULES = {
     "DLGM": "dlgm",
@@ -25,6 +35,7 @@ _ESTIMATOR_MODULES = {
     "M1Classifier": "m1",
     "M1M2Classifier": "m1m2",
     "M2Classifier": "m2",
+    "SemiSupervisedMetaClassifier": "semi_supervised_meta",
     "StackedAutoencoder": "stacked_autoencoder",
     "TransductiveSVC": "transductive_svc",
 }

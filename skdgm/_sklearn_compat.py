@@ -11,8 +11,10 @@ from inspect import signature
 from typing import Any
 
 from sklearn.base import _fit_context
+from sklearn.model_selection._validation import _enforce_prediction_order
+from sklearn.utils import _safe_indexing
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_feature_names, validate_data
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -36,6 +38,14 @@ def with_labels(scorer: Any, classes: Any) -> Any:
     labeled = copy(scorer)
     labeled._kwargs = {**scorer._kwargs, "labels": classes}
     return labeled
+
+
+def scorer_name(scorer: Any) -> str:
+    """Return a name for a scorer: that of its metric, with "neg_" if greater metrics are worse; or its own."""
+    metric = getattr(scorer, "_score_func", None)
+    if metric is not None and hasattr(metric, "__name__"):
+        return f"{'neg_' if scorer._sign < 0 else ''}{metric.__name__}"
+    return getattr(scorer, "__name__", type(scorer).__name__)
 
 
 class NoCallbacks:
@@ -66,7 +76,11 @@ __all__ = [
     "NoCallbacks",
     "RealNotInt",
     "StrOptions",
+    "_check_feature_names",
+    "_enforce_prediction_order",
     "_fit_context",
+    "_safe_indexing",
+    "scorer_name",
     "validate_data",
     "with_labels",
 ]

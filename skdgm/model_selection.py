@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection import BaseCrossValidator, StratifiedKFold
+from sklearn.model_selection import BaseCrossValidator, StratifiedKFold, check_cv, cross_validate
 from sklearn.utils import indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skdgm._labels import encode_labels, labels_of
-from skdgm._sklearn_compat import with_labels
+from skdgm._labels import encode_labels, is_labeled, labels_of
+from skdgm._sklearn_compat import _enforce_prediction_order, scorer_name, with_labels
 
-__all__ = ["LabeledStratifiedKFold", "make_labeled_scorer"]
+__all__ = ["LabeledStratifiedKFold", "cross_val_predict_labeled", "make_labeled_scorer"]
 
 
 class LabeledStratifiedKFold(BaseCrossValidator):
@@ -44,6 +44,7 @@ class LabeledStratifiedKFold(BaseCrossValidator):
     See Also
     --------
     make_labeled_scorer : Scores labeled rows only, for use with other splitters and for training scores.
+    cross_val_predict_labeled : Predictions for each labeled row by a model that was not trained on its label.
 
     Examples
     --------
@@ -178,13 +179,15 @@ def make_labeled_scorer(
     >>> round(float(scorer(model, X[1000:], y_few)), 2)
     0.95
     """
-    return _LabeledScorer(_as_scorer(metric, kwargs), unlabeled_value)
+    scorer = _as_scorer(metric, kwargs)
+    return _LabeledScorer(scorer, unlabeled_value, metric if isinstance(metric, str) else scorer_name(scorer))
 
 
 class _LabeledScorer:
     """Scores only the labeled rows, with another scorer."""
 
-    def __init__(self, scorer: Callable[..., Any], unlabeled_value: Any) -> None:
+    def __init__(self, scorer: Callable[..., Any], unlabeled_value: Any, name: str) -> None:
+        self.__name__ = name  # displays of scikit-learn write it at an axis
         self._scorer = scorer
         self._unlabeled_value = unlabeled_value
 
@@ -256,6 +259,130 @@ class _LabeledScorer:
         # scikit-learn's searches call this before they pass sample_weight on.
         asked = getattr(self._scorer, "_accept_sample_weight", None)
         return bool(asked()) if asked else "sample_weight" in signature(self._scorer).parameters
+
+
+def cross_val_predict_labeled(
+    estimator: Any,
+    X: Any,
+    y: Any,
+    *,
+    cv: Any = None,
+    method: str = "predict",
+    unlabeled_value: Any = -1,
+    n_jobs: int | None = None,
+    params: dict[str, Any] | None = None,
+    return_indices: bool = False,
+) -> Any:
+    """Predict each labeled row with a model that was not trained on its label.
+
+    :func:`~sklearn.model_selection.cross_val_predict` needs every row in a test fold, so it does not work with
+    :class:`LabeledStratifiedKFold`. Unlabeled rows get no prediction here: it could not be compared with a label. If
+    the result had their rows, marked as unlabeled, a metric would count each of them as right.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Classifier to clone and fit, once per fold.
+    X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
+        Labeled and unlabeled rows.
+    y : array-like of shape (n_samples,)
+        Labels, with the marker for unlabeled rows.
+    cv : int, cross-validation splitter, iterable of splits, or None, default=None
+        An integer is the number of folds of :class:`LabeledStratifiedKFold`, None is 5. Other splits must test each
+        labeled row once; unlabeled rows in test folds are left out of both training and the result.
+    method : {"predict", "predict_proba", "predict_log_proba", "decision_function"}, default="predict"
+        Method of the estimator to call. Another method works as well if it returns one entry per row.
+    unlabeled_value : int, float, str or None, default=-1
+        Marks unlabeled rows in `y`, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled.
+    n_jobs : int or None, default=None
+        Number of fits in parallel.
+    params : dict or None, default=None
+        Metadata for ``fit``, as in :func:`~sklearn.model_selection.cross_validate`.
+    return_indices : bool, default=False
+        Whether to return the indices of the labeled rows, too.
+
+    Returns
+    -------
+    predictions : ndarray of shape (n_labeled,) or (n_labeled, n_classes)
+        Results of `method` for the labeled rows, in the order in which these are in X. Columns are the sorted classes.
+    indices : ndarray of shape (n_labeled,)
+        Indices of these rows in X and y. Only if ``return_indices=True``.
+
+    Raises
+    ------
+    ValueError
+        If the splits do not test each labeled row exactly once, or as for the splitter.
+
+    See Also
+    --------
+    LabeledStratifiedKFold : The splits.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.metrics import accuracy_score
+    >>> from sklearn.semi_supervised import LabelSpreading
+    >>> from skdgm.datasets import mask_labels
+    >>> from skdgm.model_selection import cross_val_predict_labeled
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y_few = mask_labels(y, 100, random_state=0)
+    >>> model = LabelSpreading(gamma=0.003)
+    >>> predictions, indices = cross_val_predict_labeled(model, X, y_few, return_indices=True)
+    >>> predictions.shape
+    (100,)
+    >>> round(accuracy_score(y_few[indices], predictions), 2)
+    0.92
+    """
+    labeled = np.flatnonzero(is_labeled(y, unlabeled_value))
+    splits, tests = _splits_of_labeled(cv, X, y, labeled, unlabeled_value)
+    fits = cross_validate(
+        estimator,
+        X,
+        y,
+        cv=splits,
+        scoring=_no_score,
+        n_jobs=n_jobs,
+        params=params,
+        return_estimator=True,
+        error_score="raise",
+    )
+    parts = [getattr(model, method)(_take(X, test)) for model, test in zip(fits["estimator"], tests, strict=True)]
+    if method in ("predict_proba", "predict_log_proba", "decision_function"):
+        parts = _with_all_classes(parts, [model.classes_ for model in fits["estimator"]], method)
+    predictions = np.concatenate(parts)[np.argsort(np.concatenate(tests))]
+    return (predictions, labeled) if return_indices else predictions
+
+
+def _splits_of_labeled(
+    cv: Any, X: Any, y: Any, labeled: NDArray[np.intp], unlabeled_value: Any
+) -> tuple[list[tuple[Any, Any]], list[NDArray[np.intp]]]:
+    """Return the splits, and the labeled rows of their test folds; raise unless each labeled row is in one fold."""
+    if cv is None or isinstance(cv, int | np.integer):
+        cv = LabeledStratifiedKFold(5 if cv is None else int(cv), unlabeled_value=unlabeled_value)
+    splits, rows = list(check_cv(cv).split(X, y)), np.arange(len(y))
+    tests = [np.intersect1d(rows[test], labeled) for _, test in splits]
+    n_tests = np.bincount(np.searchsorted(labeled, np.concatenate(tests)), minlength=len(labeled))
+    if not len(labeled) or (n_tests != 1).any():
+        raise ValueError(
+            f"cross_val_predict_labeled needs splits that test each labeled row once, but of {len(labeled)} labeled "
+            f"rows, cv={type(cv).__name__} tests {(n_tests == 0).sum()} never, {(n_tests > 1).sum()} more than once. "
+            "Use LabeledStratifiedKFold, or another splitter into folds."
+        )
+    splits = [(train, test) for (train, _), test in zip(splits, tests, strict=True) if len(test)]
+    return splits, [test for test in tests if len(test)]
+
+
+def _no_score(estimator: Any, X: Any, y: Any) -> float:
+    return 0.0
+
+
+def _with_all_classes(parts: list[Any], classes: list[Any], method: str) -> list[Any]:
+    """Add columns for the classes that a training fold lacks, with scikit-learn's values and its warning."""
+    known = np.unique(np.concatenate(classes))
+    return [
+        _enforce_prediction_order(np.searchsorted(known, some), part, len(known), method)
+        for some, part in zip(classes, parts, strict=True)
+    ]
 
 
 def _as_scorer(metric: str | Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:

@@ -41,9 +41,8 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = (
-    "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha _classifier _class_prior _layerwise".split()
-)
+HELPERS = "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha _kernel_start _classifier".split()
+HELPERS += "_unlabeled _class_prior _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {"__init__": "bernoulli gaussian", "columns": "__init__"},
@@ -72,6 +71,7 @@ INSIDE = {
         "m2": f"{FRAME} _semi_supervised",
         "stacked_autoencoder": FRAME,
         "transductive_svc": FRAME,
+        "semi_supervised_meta": FRAME,
         # a VAE is their encoder: the only public estimator that others may import
         "_encoder": f"{FRAME} vae",
         "m1": f"{FRAME} _encoder vae",

@@ -4,8 +4,12 @@ from inspect import signature
 
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import make_classification
+from sklearn.ensemble import StackingClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
+from sklearn.multiclass import OneVsOneClassifier
+from sklearn.semi_supervised import LabelSpreading
 from sklearn.utils import estimator_checks as checks
 
 import skdgm
@@ -34,7 +38,16 @@ ESTIMATORS = {
     "M2Classifier": lambda: skdgm.M2Classifier(3, **SHORT),
     "M1M2Classifier": lambda: skdgm.M1M2Classifier(3, encoder=encoder(), **SHORT),
     "TransductiveSVC": lambda: skdgm.TransductiveSVC(),
+    "SemiSupervisedMetaClassifier": lambda: skdgm.SemiSupervisedMetaClassifier(
+        VotingClassifier([("logistic", LogisticRegression()), ("spread", LabelSpreading())], voting="soft")
+    ),
 }
+META_ESTIMATORS = [
+    skdgm.TransductiveSVC(),
+    CalibratedClassifierCV(skdgm.TransductiveSVC(), cv=3),
+    StackingClassifier([("svc", skdgm.TransductiveSVC()), ("logistic", LogisticRegression())], cv=3),
+    OneVsOneClassifier(skdgm.TransductiveSVC()),
+]
 
 
 def variants():
@@ -44,6 +57,8 @@ def variants():
         if "unlabeled_value" in make().get_params(deep=False):
             yield make().set_params(unlabeled_value=None)
     yield ESTIMATORS["M1Classifier"]().set_params(estimator=LogisticRegression())  # with predict_proba
+    for inner in META_ESTIMATORS:
+        yield skdgm.SemiSupervisedMetaClassifier(inner)
 
 
 def expected_failures(estimator):

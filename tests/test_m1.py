@@ -7,10 +7,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 
-from skdgm import VAE, M1Classifier
+from skdgm import VAE, M1Classifier, M1M2Classifier
+from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer
 
 FAST = {
     "hidden_layer_sizes": (16,),
@@ -30,7 +32,7 @@ class Recorder(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y, sample_weight=None):
         self.X_, self.y_, self.weight_ = X, y, sample_weight
-        self.classes_ = np.unique(y)
+        self.classes_ = np.unique(y[y != -1])
         return self
 
     def predict(self, X):
@@ -184,6 +186,67 @@ def test_a_frozen_encoder_must_suit(frozen, match, data):
         M1Classifier(SVC(), encoder=frozen(X)).fit(X, y)
     with pytest.raises(NotFittedError):
         M1Classifier(SVC(), encoder=FrozenEstimator(VAE(3, **FAST))).fit(X, y)
+
+
+@pytest.mark.parametrize("classifier", [M1Classifier, M1M2Classifier])
+def test_columns_must_be_those_of_a_frozen_encoder(classifier, data):
+    """Other names, or another order, are an error, as in the encoder's own transform; missing names are a warning."""
+    pandas = pytest.importorskip("pandas")
+    X, y, _ = data
+    frame = pandas.DataFrame(X, columns=list("abcdef"))
+    named, nameless = VAE(3, **FAST).fit(frame), VAE(3, **FAST).fit(X)
+    params = {"max_iter": 2} if classifier is M1M2Classifier else {}
+    model = classifier(encoder=FrozenEstimator(named), random_state=0, **params).fit(frame, y)
+    before = model.predict(frame)
+    for wrong, message in [
+        (frame[list("fbcdea")], "same order"),
+        (frame.rename(columns={"a": "x"}), "unseen at fit time"),
+        (frame[list("abcde")], "seen at fit time, yet now missing"),
+        (frame.assign(g=0.0), "unseen at fit time"),
+    ]:
+        with pytest.raises(ValueError, match=f"frozen encoder.*feature names should match(.|\n)*{message}"):
+            model.fit(wrong, y)
+        with pytest.raises(ValueError, match="feature names should match"):
+            named.transform(wrong)
+    assert np.array_equal(model.predict(frame), before)
+    with pytest.warns(UserWarning, match="does not have valid feature names, but VAE was"):
+        model.fit(X, y)
+    with pytest.warns(UserWarning, match="X has feature names, but VAE was"):
+        model.set_params(encoder=FrozenEstimator(nameless)).fit(frame, y)
+
+
+@pytest.mark.parametrize("classifier", [M1Classifier, M1M2Classifier])
+def test_searches_reach_into_the_defaults(classifier, data):
+    """encoder=None and estimator=None stand for defaults, whose parameters a search may set."""
+    X, y, _ = data
+    grid = {"encoder__n_components": [2, 4], "encoder__max_iter": [3]}
+    grid |= {"estimator__C": [0.5, 2.0]} if classifier is M1Classifier else {"max_iter": [2]}
+    search = GridSearchCV(
+        classifier(random_state=0), grid, cv=LabeledStratifiedKFold(2), scoring=make_labeled_scorer("accuracy")
+    )
+    best = search.fit(X, y).best_estimator_
+    assert best.encoder_.n_components == search.best_params_["encoder__n_components"] and best.encoder_.n_iter_ == 3
+    assert best.encoder.kl_warmup == 1.0 and search.estimator.encoder is None
+    if classifier is M1Classifier:
+        assert best.estimator_.C == search.best_params_["estimator__C"] and best.estimator.break_ties
+
+
+@pytest.mark.parametrize("classifier", [M1Classifier, M1M2Classifier])
+def test_setting_a_default_to_its_default_changes_nothing(classifier, data):
+    """The same fit, bit for bit; what is given is not replaced, and an unknown name is an error."""
+    X, y, _ = data
+    short = {"max_iter": 2} if classifier is M1M2Classifier else {}
+    plain, set_explicitly = classifier(random_state=0, **short), classifier(random_state=0, **short)
+    set_explicitly.set_params(encoder__kl_warmup=1.0)
+    assert repr(clone(set_explicitly).get_params()["encoder"]) == repr(set_explicitly.encoder)
+    assert np.array_equal(plain.fit(X, y).transform(X), set_explicitly.fit(X, y).transform(X))
+    given = VAE(7)
+    assert plain.set_params(encoder=given, encoder__max_iter=5).encoder is given and given.max_iter == 5
+    assert plain.set_params(encoder=None).encoder is None
+    with pytest.raises(ValueError, match="Invalid parameter 'wrong' for estimator VAE"):
+        plain.set_params(encoder__wrong=1)
+    if classifier is M1M2Classifier:
+        assert classifier().set_params(encoder__max_iter=5, device="cuda:7").encoder.device == "cuda:7"
 
 
 @pytest.mark.parametrize("inner", [LabelSpreading(), SelfTrainingClassifier(LogisticRegression()), Recorder()])

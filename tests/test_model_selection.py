@@ -11,7 +11,16 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score, get_scorer, log_loss, make_scorer
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    LearningCurveDisplay,
+    ShuffleSplit,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    cross_validate,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -19,7 +28,7 @@ from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 
 from skdgm._labels import encode_labels
 from skdgm.datasets import mask_labels
-from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer
+from skdgm.model_selection import LabeledStratifiedKFold, cross_val_predict_labeled, make_labeled_scorer
 
 _VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 
@@ -453,3 +462,110 @@ def test_metadata_routing_passes_through(small):
         cross_validate(model, X, y, cv=cv, scoring={"a": scorer}, params={"sample_weight": weights})
     wanted = [weights[test].tolist() for _, test in cv.split(X, y)]
     assert [given.tolist() for given in seen] == wanted + wanted
+
+
+def _mean_of_labels(y_true, y_pred):
+    return float(np.mean(y_pred))
+
+
+@pytest.mark.parametrize(
+    ("metric", "kwargs", "name"),
+    [
+        ("accuracy", {}, "accuracy"),
+        ("neg_log_loss", {}, "neg_log_loss"),
+        (f1_score, {"average": "macro"}, "f1_score"),
+        (_mean_of_labels, {"greater_is_better": False}, "neg__mean_of_labels"),
+        (make_scorer(accuracy_score), {}, "accuracy_score"),
+    ],
+)
+def test_scorers_have_a_name(metric, kwargs, name):
+    scorer = make_labeled_scorer(metric, **kwargs)
+    assert scorer.__name__ == pickle.loads(pickle.dumps(scorer)).__name__ == name
+
+
+def test_displays_take_a_labeled_scorer(small):
+    """scikit-learn's displays read the name of a scorer that is callable."""
+    X, _, y = small
+    cv = LabeledStratifiedKFold(3)
+    display = LearningCurveDisplay.from_estimator(
+        LabelSpreading(), X, y, cv=cv, scoring=make_labeled_scorer("accuracy"), train_sizes=[0.8, 1.0], shuffle=False
+    )
+    assert display.ax_.get_ylabel() == "Accuracy" and np.isfinite(display.test_scores).all()
+
+
+# ---------------------------------------------------------------------------------------- cross_val_predict_labeled
+
+
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "predict_log_proba"])
+def test_predictions_are_those_of_a_loop_over_folds(small, method):
+    """In the order of the rows, whatever the order of the folds; unlabeled rows are trained on, and left out."""
+    X, _, y = small
+    cv = LabeledStratifiedKFold(3, shuffle=True, random_state=0)
+    model = SelfTrainingClassifier(LogisticRegression())
+    predicted, indices = cross_val_predict_labeled(model, X, y, cv=cv, method=method, return_indices=True)
+    assert np.array_equal(indices, np.flatnonzero(y >= 0))
+    expected = {}
+    for train, test in cv.split(X, y):
+        fitted = clone(model).fit(X[train], y[train])
+        expected.update(zip(test, getattr(fitted, method)(X[test]), strict=True))
+    np.testing.assert_array_equal(predicted, np.array([expected[row] for row in indices]))
+    with pytest.raises(ValueError, match="only works for partitions"):
+        cross_val_predict(model, X, y, cv=cv)
+
+
+@pytest.mark.parametrize("method", ["predict", "decision_function"])
+def test_with_all_rows_labeled_it_is_cross_val_predict(small, method):
+    X, y, _ = small
+    model = LogisticRegression()
+    for cv in (None, 4, KFold(3), list(StratifiedKFold(3).split(X, y))):
+        expected = cross_val_predict(model, X, y, cv=cv, method=method)
+        np.testing.assert_array_equal(cross_val_predict_labeled(model, X, y, cv=cv, method=method), expected)
+
+
+def test_predictions_of_words_with_any_container_and_marker(small):
+    X, _, y = small
+    words, pandas = _as_words(y), pytest.importorskip("pandas")
+    model = Words(SelfTrainingClassifier(LogisticRegression()))
+    expected = cross_val_predict_labeled(model, X, words)
+    assert set(expected) <= {"one", "two", "three"} and expected.shape == (41,)
+    for rows in (X.tolist(), pandas.DataFrame(X).to_numpy(), np.asfortranarray(X)):
+        assert np.array_equal(cross_val_predict_labeled(model, rows, words.tolist(), n_jobs=1), expected)
+    other = np.where(y == -1, 9, y)
+    with_nine = cross_val_predict_labeled(LogisticRegression(), X, other, unlabeled_value=9)
+    assert with_nine.shape == (41,)
+
+
+def test_unlabeled_rows_in_test_folds_are_left_out(small):
+    """Any folds will do; only their labeled rows are predicted."""
+    X, _, y = small
+    model, cv = KNeighborsClassifier(3), KFold(4, shuffle=True, random_state=0)
+    predicted, indices = cross_val_predict_labeled(model, X, y, cv=cv, return_indices=True)
+    expected = cross_val_predict(model, X, y, cv=cv)[y >= 0]
+    assert np.array_equal(predicted, expected) and len(indices) == 41
+
+
+def test_a_class_without_a_row_in_a_training_fold_gets_a_column(small):
+    X, _, y = small
+    y = y.copy()
+    y[np.flatnonzero(y == 2)[1:]] = -1
+    with pytest.warns(UserWarning), pytest.warns(RuntimeWarning, match="Number of classes in training fold"):
+        proba = cross_val_predict_labeled(LogisticRegression(), X[y != -1], y[y != -1], cv=3, method="predict_proba")
+    assert proba.shape == ((y != -1).sum(), 3)
+    np.testing.assert_allclose(proba.sum(1), 1)
+
+
+@pytest.mark.parametrize("cv", [ShuffleSplit(3, random_state=0), [(np.arange(40), np.arange(40, 80))]])
+def test_splits_must_test_each_labeled_row_once(small, cv):
+    X, _, y = small
+    with pytest.raises(ValueError, match="test each labeled row once, but of 41 labeled rows, cv=.* never"):
+        cross_val_predict_labeled(LogisticRegression(), X, y, cv=cv)
+    with pytest.raises(ValueError, match="needs a class with at least 5 labeled"):
+        cross_val_predict_labeled(LogisticRegression(), X, np.full(80, -1))
+
+
+def test_parameters_of_fit_are_passed_on(small):
+    X, _, y = small
+    weight = np.where(y == 0, 20.0, 1.0)
+    model = LogisticRegression()
+    weighted = cross_val_predict_labeled(model, X, y, params={"sample_weight": weight})
+    assert (weighted == 0).sum() > (cross_val_predict_labeled(model, X, y) == 0).sum()

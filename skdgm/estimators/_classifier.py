@@ -18,16 +18,21 @@ FLOATS = [np.float64, np.float32]
 
 def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[np.ndarray, np.ndarray]:
     """Validate X and y for ``fit`` and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
-    owner = type(classifier).__name__
-    if y is None:
-        raise ValueError(
-            f"{owner} requires y to be passed, but the target y is None. Mark unlabeled rows by "
-            f"{classifier.unlabeled_value!r}."
-        )
+    check_y_given(classifier, y)
     rows = validate_data(classifier, as_host_array(X), reset=True, dtype=dtype)
+    owner = type(classifier).__name__
     classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
     check_consistent_length(rows, targets)
     return rows, targets
+
+
+def check_y_given(classifier: Any, y: Any) -> None:
+    """Raise scikit-learn's error if y is None."""
+    if y is None:
+        raise ValueError(
+            f"{type(classifier).__name__} requires y to be passed, but the target y is None. Mark unlabeled rows by "
+            f"{classifier.unlabeled_value!r}."
+        )
 
 
 def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:

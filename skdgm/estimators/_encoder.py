@@ -1,16 +1,46 @@
-"""The encoder of M1 and M1+M2: a VAE, fitted on all rows or given frozen, and its active dimensions."""
+"""The encoder of M1 and M1+M2: a VAE, fitted on all rows or given frozen, its default, and its active dimensions."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from skdgm._sklearn_compat import _check_feature_names
 from skdgm.estimators._interrupt import interrupts_raise
 from skdgm.estimators.vae import VAE
+
+
+class NestedDefaults(BaseEstimator):
+    """Mixin for parameters that hold an estimator, or None for a default: ``set_params`` reaches into the default."""
+
+    def _nested_defaults(self) -> dict[str, Any]:
+        """Return a new default for each of these parameters, by name."""
+        raise NotImplementedError
+
+    def set_params(self, **params):
+        """Set parameters of this estimator and, as ``name__parameter``, of the estimators in it.
+
+        Parameters
+        ----------
+        **params : dict
+            If a parameter of an estimator is given that is None, its default takes its place.
+
+        Returns
+        -------
+        self : estimator
+            This estimator.
+        """
+        super().set_params(**{name: value for name, value in params.items() if "__" not in name})
+        nested = {name: value for name, value in params.items() if "__" in name}
+        used = {name.partition("__")[0] for name in nested}
+        for name, default in self._nested_defaults().items():
+            if name in used and getattr(self, name) is None:
+                setattr(self, name, default)
+        return super().set_params(**nested)
 
 
 def fitted_encoder(
@@ -63,6 +93,16 @@ def frozen_vae(vae: Any, n_columns: int) -> VAE:
             "the same columns."
         )
     return vae
+
+
+def check_frozen_names(encoder: Any, X: Any) -> None:
+    """Raise or warn, as scikit-learn does, if the column names of X are not those of a frozen encoder."""
+    if not isinstance(encoder, FrozenEstimator) or not isinstance(encoder.estimator, VAE):
+        return
+    try:
+        _check_feature_names(encoder.estimator, X, reset=False)
+    except ValueError as error:
+        raise ValueError(f"X does not have the columns of the frozen encoder. {error}") from error
 
 
 def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:

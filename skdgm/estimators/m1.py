@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import (
-    BaseEstimator,
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
     MetaEstimatorMixin,
@@ -17,7 +16,6 @@ from sklearn.base import (
     clone,
 )
 from sklearn.frozen import FrozenEstimator
-from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
 from sklearn.utils import check_random_state
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -28,17 +26,24 @@ from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, St
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import read_labeled, score_labeled
-from skdgm.estimators._encoder import active_dimensions, fitted_encoder
+from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
+from skdgm.estimators._unlabeled import (
+    UnlabeledRows,
+    check_classes,
+    has_reader,
+    marked,
+    reads_unlabeled,
+    select_rows,
+    with_unlabeled_rows,
+)
 from skdgm.estimators.vae import VAE
-
-READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 
 
 def inner_has(method: str) -> Any:
     """Return the condition for a method that only some inner estimators have."""
 
     def check(self: M1Classifier) -> bool:
-        getattr(getattr(self, "estimator_", None) or self.estimator or SVC(), method)
+        getattr(getattr(self, "estimator_", None) or self.estimator or self._nested_defaults()["estimator"], method)
         return True
 
     return check
@@ -51,7 +56,7 @@ class M1Classifier(
     TransformerMixin,
     ClassifierMixin,
     MetaEstimatorMixin,
-    BaseEstimator,
+    NestedDefaults,
 ):
     """Semi-supervised classifier: a scikit-learn estimator on the latent codes of a VAE (M1+SVM).
 
@@ -62,8 +67,8 @@ class M1Classifier(
     ----------
     estimator : classifier or None, default=None
         Classifier that is trained on the codes; it is cloned. None is ``SVC(break_ties=True)``, which has no
-        ``predict_proba``: for probabilities, give ``CalibratedClassifierCV(SVC())``. If an estimator is given, searches
-        can set its parameters, for example ``estimator__C``.
+        ``predict_proba``: for probabilities, give ``CalibratedClassifierCV(SVC())``. Searches can set its parameters,
+        for example ``estimator__C``.
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
         VAE that encodes the rows. It is cloned and fitted on all rows, labeled and unlabeled. A ``FrozenEstimator`` of
@@ -86,8 +91,13 @@ class M1Classifier(
 
     fit_on : {"auto", "labeled", "all"}, default="auto"
         Rows on which to train the inner estimator. "auto" is all rows for estimators that can use unlabeled rows (those
-        of ``sklearn.semi_supervised``, and any with a parameter ``unlabeled_value``), otherwise the labeled rows. With
-        all rows, the inner estimator gets labels as indices into ``classes_``, and -1 for unlabeled rows.
+        of ``sklearn.semi_supervised``, any with a parameter ``unlabeled_value``, and pipelines that end in one of
+        these), otherwise the labeled rows. With all rows, the inner estimator gets labels as indices into ``classes_``,
+        and -1 for unlabeled rows.
+
+        A search, calibration or ensemble is trained on the labeled rows, and the estimators in it that can use
+        unlabeled rows get these in addition, as in ``SemiSupervisedMetaClassifier``. "all" hands all rows to any other
+        estimator as well, and raises an error if it reads -1 as a class.
 
     unlabeled_value : int, float, str or None, default=-1
         Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
@@ -144,7 +154,7 @@ class M1Classifier(
 
     _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [HasMethods(["fit", "predict"]), None],
+        "estimator": [HasMethods("fit"), None],  # not predict: a StackingClassifier has it only once it is fitted
         "encoder": [VAE, FrozenEstimator, None],
         "n_draws": [Interval(Integral, 1, None, closed="left"), None],
         "active_threshold": [Interval(Real, 0, None, closed="left")],
@@ -194,8 +204,9 @@ class M1Classifier(
         Raises
         ------
         ValueError
-            As for the ``fit`` of the encoder; also if y has no label or a type that cannot hold the marker. The
-            estimator is then left unchanged.
+            As for the ``fit`` of the encoder; also if y has no label or a type that cannot hold the marker, if the
+            columns of X have other names than those of a frozen encoder, or if an inner estimator would read -1 as a
+            class. The estimator is then left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed. The estimator is then left unchanged.
 
@@ -211,42 +222,58 @@ class M1Classifier(
     def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> M1Classifier:
         context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        check_frozen_names(self.encoder, X)
         rows, targets = read_labeled(self, X, y)
         random = check_random_state(self.random_state)
-        self.encoder_ = fitted_encoder(
-            self.encoder, rows, random, self, context, default=VAE(kl_warmup=1.0, max_iter=100)
-        )
-        self._inner_uses_indices = self._reads_unlabeled()
-        indices, Z = self._training_codes(rows, targets, random)
-        estimator = seeded(SVC(break_ties=True) if self.estimator is None else clone(self.estimator), random)
+        defaults = self._nested_defaults()
+        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=defaults["encoder"])
+        self._inner_uses_indices = self._fits_on_indices()
+        indices, Z, Z_unlabeled = self._training_codes(rows, targets, random)
+        estimator = seeded(defaults["estimator"] if self.estimator is None else clone(self.estimator), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
-        with callbacks_passed_on(task, estimator):
+        metadata = select_rows(params, np.flatnonzero(targets < 0), len(rows))
+        with UnlabeledRows(Z_unlabeled, Z, metadata) as unlabeled, callbacks_passed_on(task, estimator):
             task.call_on_fit_task_begin(estimator=self, X=Z, y=labels)
-            estimator.fit(Z, labels, **select_rows(params, indices, len(rows)))
+            self._prepared(estimator, unlabeled).fit(Z, labels, **select_rows(params, indices, len(rows)))
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
+        if self._inner_uses_indices:
+            check_classes(estimator, len(self.classes_))
         self.estimator_ = estimator
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _training_codes(
         self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices of the rows for the inner estimator, repeated for each draw, and their features."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the indices of the rows for the inner estimator, repeated for each draw, and their features.
+
+        The third array holds the features of all unlabeled rows.
+        """
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
         means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
         indices = np.arange(len(rows)) if self._inner_uses_indices else np.flatnonzero(targets >= 0)
         if self.n_draws is None:
-            return indices, means[indices]
+            return indices, means[indices], means[targets < 0]
         drawn, read = np.repeat(indices[targets[indices] >= 0], self.n_draws), indices[targets[indices] < 0]
         sd = sd[drawn][:, self.active_]
         Z = (means[drawn] + sd * random.standard_normal(sd.shape)).astype(means.dtype)
-        return np.concatenate([drawn, read]), np.concatenate([Z, means[read]])
+        return np.concatenate([drawn, read]), np.concatenate([Z, means[read]]), means[targets < 0]
 
-    def _reads_unlabeled(self) -> bool:
-        if self.fit_on != "auto":
-            return self.fit_on == "all"
-        return isinstance(self.estimator, READ_UNLABELED) or hasattr(self.estimator, "unlabeled_value")
+    def _fits_on_indices(self) -> bool:
+        """Whether ``fit`` of the inner estimator itself gets the unlabeled rows, and class indices as labels."""
+        if self.fit_on == "labeled" or reads_unlabeled(self.estimator):
+            return self.fit_on != "labeled"
+        return self.fit_on == "all" and not has_reader(self.estimator)
+
+    def _prepared(self, estimator: Any, unlabeled: UnlabeledRows) -> Any:
+        """Prepare the inner estimator for the unlabeled rows that it or its members get; return it, changed."""
+        if self._inner_uses_indices:
+            return marked(estimator)
+        return estimator if self.fit_on == "labeled" else with_unlabeled_rows(estimator, unlabeled)
+
+    def _nested_defaults(self) -> dict[str, Any]:
+        return {"encoder": VAE(kl_warmup=1.0, max_iter=100), "estimator": SVC(break_ties=True)}
 
     def _inner_labels(self, targets: np.ndarray) -> np.ndarray:
         return targets if self._inner_uses_indices else self.classes_[targets]
@@ -365,7 +392,7 @@ class M1Classifier(
         MetadataRouter
             ``fit`` passes metadata to the inner estimator's ``fit``.
         """
-        inner = SVC() if self.estimator is None else self.estimator
+        inner = self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
         mapping = MethodMapping().add(caller="fit", callee="fit")
         return MetadataRouter(owner=self).add_self_request(self).add(estimator=inner, method_mapping=mapping)
 
@@ -386,7 +413,9 @@ def seeded(estimator: Any, random: np.random.RandomState) -> Any:
     seeds = {
         name: int(random.randint(np.iinfo(np.int32).max)) for name in sorted(params) if is_seed(name, params[name])
     }
-    return estimator.set_params(**seeds)
+    if seeds:
+        estimator.set_params(**seeds)
+    return estimator
 
 
 def is_seed(name: str, value: Any) -> bool:
@@ -397,12 +426,3 @@ def is_seed(name: str, value: Any) -> bool:
 def callbacks_passed_on(context: Any, estimator: Any) -> Any:
     """Return the context in which to fit the inner estimator, with callbacks if it supports them."""
     return context.propagate_callback_context(estimator) if hasattr(estimator, "set_callbacks") else nullcontext()
-
-
-def select_rows(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:
-    """Select metadata for the rows at ``indices`` from entries with one value per row; keep other entries."""
-    return {name: np.asarray(value)[indices] if _per_row(value, n_rows) else value for name, value in params.items()}
-
-
-def _per_row(value: Any, n_rows: int) -> bool:
-    return hasattr(value, "__len__") and not isinstance(value, (str, dict)) and len(value) == n_rows

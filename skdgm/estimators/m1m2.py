@@ -12,14 +12,14 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._columns import VARIANCE_FLOOR
-from skdgm.estimators._encoder import active_dimensions, fitted_encoder
+from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
 from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.sources import GaussianCodeSource, Source
 
 
-class M1M2Classifier(BaseSemiSupervised):
+class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     r"""Semi-supervised classifier: an M2 on the latent codes of a VAE (M1+M2).
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
@@ -271,7 +271,7 @@ class M1M2Classifier(BaseSemiSupervised):
 
     Notes
     -----
-    The encoder has its own hyper-parameters: if an encoder is given, they are ``encoder__max_iter`` and so on.
+    The encoder has its own hyper-parameters: ``encoder__max_iter`` and so on.
     Log-likelihoods are in nats per row. Cross-validate as described for M2Classifier.
 
     ``fit`` gives a UserWarning if numbers given as ``class_prior`` contradict the unlabeled rows. The encoder gives the
@@ -370,10 +370,17 @@ class M1M2Classifier(BaseSemiSupervised):
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
+    def _nested_defaults(self) -> dict[str, Any]:
+        return {"encoder": VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)}
+
+    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        check_frozen_names(self.encoder, X)
+        return super()._read_labeled(X, y)
+
     def _training_source(
         self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> tuple[Source, int, Any]:
-        default = VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)
+        default = self._nested_defaults()["encoder"]
         is_warm_start = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
         if is_warm_start:
             self._check_same_width(rows.shape[1])
