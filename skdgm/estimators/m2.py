@@ -132,7 +132,7 @@ class M2Classifier(BaseSemiSupervised):
 
     kl_warmup : int or float, default=0
         Number of epochs over which the weight of the KL term rises linearly to 1. A float in [0, 1] is a share of
-        ``max_iter``; 0 is no warm-up.
+        the planned epochs; 0 is no warm-up.
 
         A warm-up lets the latent code explain what the class should explain, so the default is none.
 
@@ -155,22 +155,27 @@ class M2Classifier(BaseSemiSupervised):
         The number counts unlabeled rows. An epoch has as many steps as a pass over all rows, labeled and unlabeled,
         takes.
 
-    max_iter : int, default=70
-        Maximum number of epochs, at least 1. Reaching it is a normal end of training.
+    max_iter : int or None, default=None
+        Maximum number of epochs, at least 1.
+
+        None plans BUDGET steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
+        rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
         Smallest rise of the validation score, in nats per row, that counts as progress.
 
-    n_iter_no_change : int, default=20
+    n_iter_no_change : int or None, default=None
         Number of epochs without such progress after which ``early_stopping`` takes effect.
+
+        None is the number of epochs that 1,500 steps take, but at least 5 and at most 40.
 
     early_stopping : bool or "auto", default="auto"
         Whether to hold out ``validation_fraction`` of the rows and judge training by their bound. "auto" holds rows out
         if there are at least 50. When their bound stops rising, training returns to the best weights and continues at
-        0.3 times the learning rate; after three such cuts it ends. With fewer than 50 rows, no row is held out, and the
+        0.3 times the learning rate; the second time, it ends. With fewer than 50 rows, no row is held out, and the
         learned variances of Gaussian columns get a prior that counts as one row. True holds rows out of a table of any
         size, and training ends with the best weights the first time that the bound stops rising. False holds no rows
-        out and trains for ``max_iter`` epochs.
+        out and trains for all planned epochs. What is judged and kept are the weights averaged over about 300 steps.
 
         The 50 rows are labeled and unlabeled together. With "auto", rows are held out from the larger of the two
         groups, labeled or unlabeled; with True, from the unlabeled rows if there are any. They are held out of the
