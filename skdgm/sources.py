@@ -171,17 +171,36 @@ class EncodedSource(SourceWrapper):
 
 
 class GaussianCodeSource(SourceWrapper):
-    """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again whenever they are read."""
+    """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again whenever they are read.
 
-    def __init__(self, mean: Tensor, sd: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
+    Columns ``side`` of the rows follow the codes.
+    """
+
+    def __init__(
+        self,
+        mean: Tensor,
+        sd: Tensor,
+        y: Tensor | None = None,
+        weight: Tensor | None = None,
+        side: Tensor | None = None,
+    ) -> None:
         super().__init__(ResidentSource(mean, None, y, weight))
-        self.sd = sd
+        self.sd, self.side = sd, side
+
+    def means(self, indices: Tensor) -> Batch:
+        """The means of the codes instead of draws."""
+        batch = self.source.rows(indices, None)
+        return batch._replace(x=self.with_side(batch.x, indices))
+
+    def with_side(self, codes: Tensor, indices: Tensor) -> Tensor:
+        """The codes of these rows and the columns beside them."""
+        return codes if self.side is None else torch.cat([codes, self.side[indices]], -1)
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw the codes."""
         batch = self.source.rows(indices, rng)
         noise = torch.randn(batch.x.shape, generator=rng, device=batch.x.device)
-        return batch._replace(x=batch.x + self.sd[indices] * noise)
+        return batch._replace(x=self.with_side(batch.x + self.sd[indices] * noise, indices))
 
 
 class CorruptedSource(SourceWrapper):

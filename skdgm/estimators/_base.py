@@ -112,7 +112,8 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
     _missing_cells_allowed: ClassVar[bool] = False
     _owner_feature_names: Any = None  # column names, if a classifier passes rows on without them
     _may_mix_likelihoods: ClassVar[bool] = True
-    _n_steps: ClassVar[int] = 20_000  # of a fit with max_iter=None that does not stop earlier
+    # With max_iter=None, a fit has this many epochs, but a number of steps within these limits.
+    _n_epochs, _min_steps, _max_steps = 0, 20_000, 20_000
 
     module_: Any
     likelihood_: str
@@ -239,7 +240,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Resolve ``max_iter``: None is the epochs of ``n_steps`` steps that the number of steps of a fit amounts to."""
         if self.max_iter is not None:
             return int(self.max_iter)
-        planned = math.ceil(self._n_steps / n_steps)
+        planned = math.ceil(np.clip(self._n_epochs * n_steps, self._min_steps, self._max_steps) / n_steps)
         return planned if self._holds_out(n_rows) else min(planned, MAX_EPOCHS_WITHOUT_VALIDATION)
 
     @property

@@ -24,7 +24,7 @@ from skdgm.estimators._kernel_start import MAX_ROWS, KernelStart, Strengths, ker
 from skdgm.estimators._options import check_n_samples, layer_sizes
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
-from skdgm.sources import Source, Subset
+from skdgm.sources import Batch, Source, Subset
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
@@ -57,8 +57,8 @@ class BaseSemiSupervised(
 
     classes_: np.ndarray
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
-    _inits_linear: ClassVar[bool] = True  # q(y | x) starts as logistic regression
-    _has_kernel: ClassVar[bool] = True
+    _n_epochs, _min_steps, _max_steps = 70, 1_000, 20_000
+    _n_side: int = 0  # number of columns that only q(y | x) reads
     _strengths: Strengths = Strengths(1.0, 0.0)  # of the start of q(y | x)
 
     # --- abstract -----------------------------------------------------------------------------------------------
@@ -199,6 +199,7 @@ class BaseSemiSupervised(
     def _architecture_args(self, targets: np.ndarray, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
             "n_centers": self._n_centers(targets),
+            "n_side": self._n_side,
             "n_columns": n_columns,
             "n_latent": int(self.n_components),
             "hidden": layer_sizes(self.hidden_layer_sizes),
@@ -213,7 +214,7 @@ class BaseSemiSupervised(
         """Number of centers of the classifier's kernel; a warm start keeps them."""
         if self._is_warm_start:
             return int(self._architecture["n_centers"])
-        return n_centers(int((targets >= 0).sum())) if self.alpha == "auto" and self._has_kernel else 0
+        return n_centers(int((targets >= 0).sum())) if self.alpha == "auto" else 0
 
     def _check_same_classes(self, previous: Any) -> None:
         """Raise an error if a warm start gets other classes than the previous fit."""
@@ -248,18 +249,17 @@ class BaseSemiSupervised(
         """Start q(y | x) as logistic regression on columns and kernel features; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled[:: max(1, len(labeled) // MAX_ROWS)]
-        rng = Generator(self.device_).manual_seed(self._noise_seed)
-        batch = source.rows(self._tensor(labeled), rng)
+        batch = self._rows_at_prediction(source, self._tensor(labeled))
         classifier = self.module_.classifier
         x = classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
         is_warm_start = self.warm_start and hasattr(self, "class_prior_")
         if not is_warm_start:
             self._strengths = BaseSemiSupervised._strengths
-        if self._inits_linear and len(np.unique(targets[labeled])) > 1 and not is_warm_start:
+        if len(np.unique(targets[labeled])) > 1 and not is_warm_start:
             weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
             weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
             every = random.permutation(len(targets))[:ROWS_FOR_SPREAD]
-            rows = source.rows(self._tensor(np.sort(every)), rng)
+            rows = self._rows_at_prediction(source, self._tensor(np.sort(every)))
             variance = float(classifier.mlp.read(rows.x, rows.observed).var())
             gamma = 1 / (x.shape[1] * max(variance, 1e-9))
             start = kernel_start(x, targets[labeled], weight, gamma, len(self.classes_), random)
@@ -268,6 +268,10 @@ class BaseSemiSupervised(
         if classifier.features is not None:
             features = classifier.features(self._tensor(x)).cpu().numpy()
         return rates_of_classifier(x, len(layer_sizes(self.hidden_layer_sizes)), features)
+
+    def _rows_at_prediction(self, source: Source, indices: Tensor) -> Batch:
+        """Rows as q(y | x) will read them in ``predict``."""
+        return source.rows(indices, Generator(self.device_).manual_seed(self._noise_seed))
 
     def _place(self, classifier: Any, start: KernelStart) -> None:
         """Set the weights of the classifier."""

@@ -134,7 +134,7 @@ class DLGM(BaseLatentDensity):
     max_iter : int or None, default=None
         Maximum number of epochs, at least 1.
 
-        None plans BUDGET steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
+        None plans 20,000 steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
         rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4

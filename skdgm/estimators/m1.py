@@ -74,13 +74,17 @@ class M1Classifier(
         VAE that encodes the rows. It is cloned and fitted on all rows, labeled and unlabeled. A ``FrozenEstimator`` of
         a fitted VAE is used as it is, so a search does not fit it again.
 
-        None is ``VAE(kl_warmup=1.0, max_iter=100)``, seeded from ``random_state``. Its KL term warms up until the last
-        epoch, which keeps more latent dimensions active, and the classes further apart, than the best density does.
+        None is ``VAE()``, seeded from ``random_state``.
 
     n_draws : int or None, default=None
         Number of draws from q(z | x) per labeled row on which to train the inner estimator. None trains it on the
         posterior means. About 20 draws help if labels are few and the posterior is wide; training takes as many times
         longer. Prediction always uses the means.
+
+    passthrough : bool, default=True
+        Whether the classifier reads the columns of X beside the latent codes, standardized as the encoder reads them.
+
+        With False it is the paper's model. On small tables, the codes alone lose some of what labels depend on.
 
     active_threshold : float, default=0.1
         Standard deviation above which a latent dimension of the encoder is active, in [0, inf); it is that of the
@@ -157,6 +161,7 @@ class M1Classifier(
         "estimator": [HasMethods("fit"), None],  # not predict: a StackingClassifier has it only once it is fitted
         "encoder": [VAE, FrozenEstimator, None],
         "n_draws": [Interval(Integral, 1, None, closed="left"), None],
+        "passthrough": ["boolean"],
         "active_threshold": [Interval(Real, 0, None, closed="left")],
         "fit_on": [StrOptions({"auto", "labeled", "all"})],
         "unlabeled_value": [Integral, Real, str, None],
@@ -169,6 +174,7 @@ class M1Classifier(
         *,
         encoder=None,
         n_draws=None,
+        passthrough=True,
         active_threshold=0.1,
         fit_on="auto",
         unlabeled_value=-1,
@@ -177,6 +183,7 @@ class M1Classifier(
         self.estimator = estimator
         self.encoder = encoder
         self.n_draws = n_draws
+        self.passthrough = passthrough
         self.active_threshold = active_threshold
         self.fit_on = fit_on
         self.unlabeled_value = unlabeled_value
@@ -251,13 +258,13 @@ class M1Classifier(
         """
         mean, sd = self.encoder_._posterior(rows)
         self.active_ = active_dimensions(mean, self.active_threshold)
-        means: np.ndarray = mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
+        means = self._features(rows)
         indices = np.arange(len(rows)) if self._inner_uses_indices else np.flatnonzero(targets >= 0)
         if self.n_draws is None:
             return indices, means[indices], means[targets < 0]
         drawn, read = np.repeat(indices[targets[indices] >= 0], self.n_draws), indices[targets[indices] < 0]
-        sd = sd[drawn][:, self.active_]
-        Z = (means[drawn] + sd * random.standard_normal(sd.shape)).astype(means.dtype)
+        sd, Z = sd[drawn][:, self.active_], means[drawn]
+        Z[:, : len(self.active_)] += (sd * random.standard_normal(sd.shape)).astype(means.dtype)
         return np.concatenate([drawn, read]), np.concatenate([Z, means[read]]), means[targets < 0]
 
     def _fits_on_indices(self) -> bool:
@@ -273,14 +280,14 @@ class M1Classifier(
         return estimator if self.fit_on == "labeled" else with_unlabeled_rows(estimator, unlabeled)
 
     def _nested_defaults(self) -> dict[str, Any]:
-        return {"encoder": VAE(kl_warmup=1.0, max_iter=100), "estimator": SVC(break_ties=True)}
+        return {"encoder": VAE(), "estimator": SVC(break_ties=True)}
 
     def _inner_labels(self, targets: np.ndarray) -> np.ndarray:
         return targets if self._inner_uses_indices else self.classes_[targets]
 
     @tensor_in_tensor_out
     def transform(self, X):
-        """Encode rows as posterior means E_q[z | x] of the active dimensions, the features of the inner estimator.
+        """Encode rows as posterior means E_q[z | x] of the active dimensions.
 
         Parameters
         ----------
@@ -290,13 +297,21 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_active)
         """
-        return self._codes(X)
+        return self._codes(self._read(X))
 
-    def _codes(self, X: Any) -> np.ndarray:
+    def _read(self, X: Any) -> np.ndarray:
+        """Validate X."""
         check_is_fitted(self, "estimator_")
-        rows = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        return validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+
+    def _codes(self, rows: np.ndarray) -> np.ndarray:
         mean, _ = self.encoder_._posterior(rows)
         return mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
+
+    def _features(self, rows: np.ndarray) -> np.ndarray:
+        """What the inner estimator reads: codes and, with ``passthrough``, the columns of X, standardized."""
+        codes = self._codes(rows)
+        return np.hstack([codes, self.encoder_._encoder_inputs(rows)]).astype(codes.dtype) if self.passthrough else codes
 
     @tensor_in_tensor_out
     def predict(self, X):
@@ -311,8 +326,8 @@ class M1Classifier(
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        codes = self._codes(X)  # first, because it raises NotFittedError
-        predicted = in_padded_chunks(self.estimator_.predict, codes)
+        features = self._features(self._read(X))  # first, because it raises NotFittedError
+        predicted = in_padded_chunks(self.estimator_.predict, features)
         return self.classes_[predicted] if self._inner_uses_indices else predicted
 
     @available_if(inner_has("predict_proba"))
@@ -328,8 +343,8 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        codes = self._codes(X)
-        return in_padded_chunks(self.estimator_.predict_proba, codes)
+        features = self._features(self._read(X))
+        return in_padded_chunks(self.estimator_.predict_proba, features)
 
     @available_if(inner_has("predict_log_proba"))
     @tensor_in_tensor_out
@@ -344,8 +359,8 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        codes = self._codes(X)
-        return in_padded_chunks(self.estimator_.predict_log_proba, codes)
+        features = self._features(self._read(X))
+        return in_padded_chunks(self.estimator_.predict_log_proba, features)
 
     @available_if(inner_has("decision_function"))
     @tensor_in_tensor_out
@@ -360,8 +375,8 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        codes = self._codes(X)
-        return in_padded_chunks(self.estimator_.decision_function, codes)
+        features = self._features(self._read(X))
+        return in_padded_chunks(self.estimator_.decision_function, features)
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy over the labeled rows of y.

@@ -16,7 +16,7 @@ from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_f
 from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
-from skdgm.sources import GaussianCodeSource, Source
+from skdgm.sources import Batch, GaussianCodeSource, Source
 
 
 class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
@@ -40,8 +40,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         VAE that encodes the rows. It is cloned and fitted on all rows, labeled and unlabeled. A ``FrozenEstimator`` of
         a fitted VAE is used as it is, so a search does not fit it again.
 
-        None is ``VAE(n_components=50, kl_warmup=1.0, max_iter=100)`` on the same device, seeded from ``random_state``.
-        Its long warm-up keeps more latent dimensions active than the best density does.
+        None is ``VAE()`` on the same device, seeded from ``random_state``.
 
     hidden_layer_sizes : int or sequence of int, default=(200,)
         Sizes of the hidden layers of each encoder network, from its input upward. Larger layers fit finer structure and
@@ -58,6 +57,11 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         Distribution p(z1 | y, z2) of each latent dimension of the encoder. "gaussian_heteroscedastic" lets the upper
         decoder predict its variance, "gaussian" learns one number. (The likelihood of the columns of X is the parameter
         of ``encoder``.)
+
+    passthrough : bool, default=True
+        Whether the classifier reads the columns of X beside the latent codes, standardized as the encoder reads them.
+
+        With False it is the paper's model. On small tables, the codes alone lose some of what labels depend on.
 
     active_threshold : float, default=0.1
         Standard deviation above which a latent dimension of the encoder is active, in [0, inf); it is that of the
@@ -169,8 +173,8 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     max_iter : int or None, default=None
         Maximum number of epochs, at least 1.
 
-        None plans BUDGET steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
-        rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
+        None plans 70 epochs, but at least 1,000 and at most 20,000 steps; early stopping may end the fit sooner. Without
+        held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
         Smallest rise of the validation score, in nats per row, that counts as progress.
@@ -304,6 +308,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         **BaseSemiSupervised._parameter_constraints,
         "encoder": [VAE, FrozenEstimator, None],
         "likelihood": [StrOptions({"gaussian", "gaussian_heteroscedastic"})],
+        "passthrough": ["boolean"],
         "active_threshold": [Interval(Real, 0, None, closed="left")],
         "resample_codes": ["boolean"],
     }
@@ -316,6 +321,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="gaussian_heteroscedastic",
+        passthrough=True,
         active_threshold=0.1,
         resample_codes=True,
         alpha="auto",
@@ -348,6 +354,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.passthrough = passthrough
         self.active_threshold = active_threshold
         self.resample_codes = resample_codes
         self.alpha = alpha
@@ -376,7 +383,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         self.n_importance_samples = n_importance_samples
 
     def _nested_defaults(self) -> dict[str, Any]:
-        return {"encoder": VAE(n_components=50, kl_warmup=1.0, max_iter=100, device=self.device)}
+        return {"encoder": VAE(device=self.device)}
 
     def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
         check_frozen_names(self.encoder, X)
@@ -397,12 +404,15 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         if not is_warm_start:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
-        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, weight)
+        side = self._tensor(self.encoder_._encoder_inputs(rows)) if self.passthrough else None
+        self._n_side = 0 if side is None else side.shape[1]
+        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, weight, side)
         return source, mean.shape[1], self.likelihood
 
     _max_gradient_scale = 0.3  # there are few latent dimensions
-    _inits_linear = False  # on a few draws, logistic regression is worse than the fit
-    _has_kernel = False
+
+    def _rows_at_prediction(self, source: Any, indices: Tensor) -> Batch:
+        return source.means(indices)
 
     def _independent_log_density(self, X: np.ndarray) -> float:
         mean, sd = self.encoder_._posterior(X)

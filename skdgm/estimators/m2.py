@@ -158,8 +158,8 @@ class M2Classifier(BaseSemiSupervised):
     max_iter : int or None, default=None
         Maximum number of epochs, at least 1.
 
-        None plans BUDGET steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
-        rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
+        None plans 70 epochs, but at least 1,000 and at most 20,000 steps; early stopping may end the fit sooner. Without
+        held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
         Smallest rise of the validation score, in nats per row, that counts as progress.

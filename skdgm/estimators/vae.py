@@ -108,7 +108,7 @@ class VAE(BaseLatentDensity):
     max_iter : int or None, default=None
         Maximum number of epochs, at least 1.
 
-        None plans BUDGET steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
+        None plans 20,000 steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
         rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
@@ -316,3 +316,7 @@ class VAE(BaseLatentDensity):
         both = self._apply(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], 1), rows)
         mean, sd = np.split(both, 2, axis=1)
         return mean, sd
+
+    def _encoder_inputs(self, rows: np.ndarray) -> np.ndarray:
+        """The rows as the encoder reads them: standardized, and clipped far from the others; float32."""
+        return self._apply(self.module_.encoder.mlp.read, rows)

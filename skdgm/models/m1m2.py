@@ -43,12 +43,16 @@ class M1M2Module(nn.Module):
         return Normal(q_z.mean[..., self.active], q_z.log_var[..., self.active])
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
-        """q(y | E_q[z1 | x]); (n, n_classes)."""
-        return self.upper.q_y(self.q_z1(x, observed).mean)
+        """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
+        return self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
 
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z2 | E_q[z1 | x]]; (n, n_latent)."""
-        return self.upper.code(self.q_z1(x, observed).mean)
+        return self.upper.code(self.with_side(self.q_z1(x, observed).mean, x, observed))
+
+    def with_side(self, z1: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
+        """The code, followed by the row as the encoder reads it if the upper classifier has side columns."""
+        return torch.cat([z1, self.lower.encoder.mlp.read(x, observed)], -1) if self.upper.n_side else z1
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | z1] at z1 = E[z1 | y, z2], averaged over p(y) if y is None; (n, n_columns)."""
@@ -84,7 +88,8 @@ class M1M2Module(nn.Module):
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """The bound on log p(x) from one draw; (n,)."""
         q_z, z = self.draw_z1(x, rng, observed)
-        above = self.upper.unlabeled_bound(z[..., self.active], rng).total() + self.log_p_inactive(z)
+        z1 = self.with_side(z[..., self.active], x, observed)
+        above = self.upper.unlabeled_bound(z1, rng).total() + self.log_p_inactive(z)
         return self.lower.p_x(z, observed).log_prob(x) + above - q_z.log_prob(z)
 
     def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Normal, Tensor]:

@@ -35,6 +35,9 @@ class M2Module(nn.Module):
     Classes may have other shares among the labeled rows, pi_labeled(y), than among all rows, p(y). The classifier
     network is q_labeled(y | x), for rows drawn like the labeled ones; q(y | x) is proportional to
     q_labeled(y | x) p(y) / pi_labeled(y).
+
+    Rows may end in ``n_side`` columns that are not modeled: only q(y | x) reads them. It has ``n_centers`` kernel
+    features.
     """
 
     log_p_y: Tensor
@@ -52,15 +55,18 @@ class M2Module(nn.Module):
         linear_skip: bool = False,
         clip_inputs: bool = False,
         n_centers: int = 0,
+        n_side: int = 0,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
-        self.n_latent, self.n_classes = n_latent, n_classes
+        self.n_latent, self.n_classes, self.n_columns, self.n_side = n_latent, n_classes, n_columns, n_side
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
         input_options: Any = {"linear_skip": linear_skip, "clip_inputs": clip_inputs}
-        self.classifier = CategoricalNetwork(n_columns, n_classes, upward, activation, rng, **input_options, n_centers=n_centers)
+        self.classifier = CategoricalNetwork(
+            n_columns + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
+        )
         self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **input_options)
         self.decoder = DecoderNetwork(
             n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_skip
@@ -81,6 +87,10 @@ class M2Module(nn.Module):
         p_labeled = torch.exp(self.log_p_labeled)
         p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
         self.log_p_y.copy_(torch.log((p_all + PRIOR_SHRINKAGE * p_labeled) / (1 + PRIOR_SHRINKAGE)))
+
+    def modeled(self, x: Tensor) -> Tensor:
+        """The columns that the model generates, without the side columns."""
+        return x[..., : self.n_columns] if self.n_side else x
 
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """The classifier for rows drawn like the labeled ones, (n, n_classes)."""
@@ -106,6 +116,7 @@ class M2Module(nn.Module):
 
     def labeled_bound(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> LabelBound:
         """-L(x, y), eq. (6), from one draw of z: a bound on log p(x, y), of y's shape broadcast against the rows."""
+        x = self.modeled(x)
         q_z = self.q_z(x, y, observed)
         z = q_z.rsample(rng)
         kl = q_z.kl_standard_normal()
@@ -145,7 +156,7 @@ class M2Module(nn.Module):
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
-        y = self.every_class
+        x, y = self.modeled(x), self.every_class
         z, log_q_z = self.q_z(x, y, observed).expand(n_draws).rsample_and_log_prob(rng)
         log_w = self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
@@ -156,7 +167,7 @@ class M2Module(nn.Module):
 
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z | x] = sum_y q(y | x) E_q[z | x, y]; (n, n_latent)."""
-        means = self.q_z(x, self.every_class, observed).mean
+        means = self.q_z(self.modeled(x), self.every_class, observed).mean
         return torch.einsum("ny,ynd->nd", self.q_y(x, observed).probs, means)
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
