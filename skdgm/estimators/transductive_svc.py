@@ -53,11 +53,11 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    C : float, default=10
+    C : float, default=3
         Cost of a labeled row within the margin, positive. Larger values misclassify fewer labeled rows and bend the
         boundary more.
 
-    C_unlabeled : float, default=1
+    C_unlabeled : float, default=0.3
         Cost of an unlabeled row within the margin at the end of annealing, positive. Larger values make the boundary
         avoid dense regions more strictly and give the labeled rows less weight. Near 0, the result is the SVM of the
         labeled rows. It is usually below `C`, because unlabeled rows are many.
@@ -186,7 +186,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     >>> labeled = [np.linalg.norm(X - rim, axis=1).argmin() for rim in ((-1.5, 2), (1.5, -2))]
     >>> y = np.full(200, -1)
     >>> y[labeled] = y_true[labeled]
-    >>> SVC(C=10).fit(X[labeled], y[labeled]).score(X, y_true)
+    >>> SVC(C=3).fit(X[labeled], y[labeled]).score(X, y_true)
     0.94
     >>> model = TransductiveSVC().fit(X, y)
     >>> model.score(X, y_true)
@@ -214,8 +214,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         *,
-        C=10.0,
-        C_unlabeled=1.0,
+        C=3.0,
+        C_unlabeled=0.3,
         kernel="rbf",
         gamma="scale",
         class_ratio="estimated",

@@ -23,8 +23,9 @@ from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 from skdgm.noise import Rng, standard_normal
 
-# Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows.
-PRIOR_SHRINKAGE = 0.3
+# Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows: this
+# number divided by that of the labels, because q(y | x) from few labels is uncertain, but at least the second one.
+SHRINKAGE_LABELS, MIN_SHRINKAGE = 10.0, 0.3
 
 
 class M2Module(nn.Module):
@@ -82,11 +83,12 @@ class M2Module(nn.Module):
         """Set p(y) from the mean of q(y | x) over the unlabeled rows, shrunk toward the labels' shares.
 
         A step of expectation-maximization in closed form (Saerens et al. 2002). With p_all, the shares among all rows,
-        p(y) = (p_all + s p_labeled) / (1 + s), s = ``PRIOR_SHRINKAGE``. No class that has labels can vanish.
+        p(y) = (p_all + s p_labeled) / (1 + s), s = max(0.3, 10 / n_labeled). No class that has labels can vanish.
         """
+        shrinkage = max(MIN_SHRINKAGE, SHRINKAGE_LABELS / n_labeled)
         p_labeled = torch.exp(self.log_p_labeled)
         p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
-        self.log_p_y.copy_(torch.log((p_all + PRIOR_SHRINKAGE * p_labeled) / (1 + PRIOR_SHRINKAGE)))
+        self.log_p_y.copy_(torch.log((p_all + shrinkage * p_labeled) / (1 + shrinkage)))
 
     def modeled(self, x: Tensor) -> Tensor:
         """The columns that the model generates, without the side columns."""
