@@ -46,7 +46,7 @@ M1 = OLD_DEFAULTS | {
 LONG_M1 = M1 | {"max_iter": 400}  # an SVM depends on every nat; the upper layer of M1+M2 does not
 M1_SVM = {"C": 0.3}
 M1_N_DRAWS = 20
-M1_TSVM: dict[str, Any] = {"class_ratio": "labeled"}
+M1_TSVM: dict[str, Any] = {"class_ratio": "labeled", "C": 10.0, "C_unlabeled": 1.0}
 M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "activation": "relu",
     "n_components": 50,
@@ -61,6 +61,7 @@ M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "max_iter": 40,
 }
 M1M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
+    "passthrough": False,
     "alpha": 0.1,
     "alpha_normalization": "paper",
     "activation": "relu",
@@ -115,7 +116,7 @@ def make(method: str, estimator: str | None, seed: int, vae: VAE | None) -> Any:
         return M1M2Classifier(encoder=FrozenEstimator(vae), **M1M2, random_state=seed)
     inner = SVC(**M1_SVM) if estimator == "SVC" else TransductiveSVC(**M1_TSVM, random_state=seed)
     draws = {"n_draws": M1_N_DRAWS} if estimator == "SVC" else {}
-    return M1Classifier(inner, encoder=FrozenEstimator(vae), **draws, random_state=seed)
+    return M1Classifier(inner, encoder=FrozenEstimator(vae), passthrough=False, **draws, random_state=seed)
 
 
 def error_percent(model: Any, X: np.ndarray, y: np.ndarray) -> float:
