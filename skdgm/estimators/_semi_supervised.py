@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import log_softmax
-from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from torch import Generator, Tensor
 
@@ -22,12 +22,14 @@ from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is
 from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
 from skdgm.estimators._kernel_start import MAX_ROWS, KernelStart, Strengths, kernel_start, n_centers
 from skdgm.estimators._options import check_n_samples, layer_sizes
+from skdgm.estimators._temperature import temperatures, with_temperature
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
 from skdgm.sources import Batch, Source, Subset
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
+PROBA_METHODS = ["classifier", "bayes"]
 # Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
 NEGLIGIBLE = 1e-9
 # Maximum number of rows from which the width of the classifier's kernel is computed.
@@ -51,7 +53,8 @@ class BaseSemiSupervised(
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "labeled_batch_size": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "n_enumerated": [Interval(Integral, 1, None, closed="left"), None],
-        "proba_method": [StrOptions({"classifier", "bayes"})],
+        "proba_method": [StrOptions(set(PROBA_METHODS))],
+        "calibration_cv": [Interval(Integral, 2, None, closed="left"), None],
         "unlabeled_value": [Integral, Real, str, None],
     }
 
@@ -127,6 +130,7 @@ class BaseSemiSupervised(
         random, is_warm_start = self._start(), self._is_warm_start
         labels, weight = self._label_tensors(targets)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
+        self._temperatures = self._fitted_temperatures(rows, targets, prior, random)
         self.module_ = self._new_module(self._architecture_args(targets, n_columns, likelihood), random)
         self._set_prior(prior, shares(targets, len(self.classes_)))
         prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
@@ -156,6 +160,40 @@ class BaseSemiSupervised(
             epochs.call_on_fit_task_end(estimator=self)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
+
+    def _fitted_temperatures(
+        self, rows: np.ndarray, targets: np.ndarray, prior: np.ndarray, random: np.random.RandomState
+    ) -> dict[str, float]:
+        """Return a temperature for each ``proba_method``, fitted to held-out labels if ``calibration_cv`` asks for it."""
+        if self.calibration_cv is None:
+            return dict.fromkeys(PROBA_METHODS, 1.0)
+
+        def fitted(y: np.ndarray) -> Any:
+            model = clone(self).set_params(**self._params_of_folds(prior, random))
+            return model.fit(rows, y)
+
+        return temperatures(fitted, rows, targets, self.calibration_cv, PROBA_METHODS, random)
+
+    def _params_of_folds(self, prior: np.ndarray, random: np.random.RandomState) -> dict[str, Any]:
+        """Return what the models of the folds, which get class indices as labels, have other parameters for."""
+        weight = self.class_weight
+        return {
+            "calibration_cv": None,
+            "unlabeled_value": -1,
+            "class_prior": self.class_prior if isinstance(self.class_prior, str) else dict(enumerate(prior)),
+            "class_weight": {k: weight.get(c, 1) for k, c in enumerate(self.classes_.tolist())}
+            if isinstance(weight, dict)
+            else weight,
+            "random_state": int(random.randint(np.iinfo(np.int32).max)),
+            "warm_start": False,
+            "verbose": False,
+        }
+
+    @property
+    def temperature_(self) -> float:
+        """Temperature of ``predict_proba`` under the present ``proba_method``."""
+        self._check_fitted()
+        return self._temperatures[self.proba_method]
 
     # --- the class prior ----------------------------------------------------------------------------------------
 
@@ -417,8 +455,12 @@ class BaseSemiSupervised(
             log_joint = self._apply_with_noise(
                 lambda x, noise, observed: model.log_joint(x, noise, draws, observed), rows, self._draws_per_row
             )
-            return log_softmax(log_joint.astype(np.float64), axis=1)
-        return self._apply(lambda x, observed: Categorical(model.q_y(x, observed).log_probs.double()).log_probs, rows)
+            log_proba = log_softmax(log_joint.astype(np.float64), axis=1)
+        else:
+            log_proba = self._apply(
+                lambda x, observed: Categorical(model.q_y(x, observed).log_probs.double()).log_probs, rows
+            )
+        return with_temperature(log_proba, self.temperature_)
 
     @property
     def _draws_per_row(self) -> int:

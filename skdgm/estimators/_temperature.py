@@ -1,0 +1,93 @@
+"""The temperature of class probabilities, fitted to labels that were held out of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+from skdgm.estimators._interrupt import interrupts_raise
+
+# Prior sd of the logarithm of a temperature: a few labels say little, and draw it only a little way from 1.
+LOG_TEMPERATURE_SD = 0.5
+LARGEST_LOG_TEMPERATURE = 4.0
+# Probability of a class that had no labels in a fold.
+SMALLEST_PROBABILITY = 1e-12
+
+
+def with_temperature(log_proba: np.ndarray, temperature: float) -> np.ndarray:
+    """Divide logits by the temperature and normalize them; a temperature of 1 changes nothing."""
+    return log_proba if temperature == 1 else log_softmax(log_proba / temperature, axis=1)
+
+
+def fit_temperature(log_proba: np.ndarray, targets: np.ndarray) -> float:
+    """Fit the temperature at which held-out labels are most probable, under a log-normal prior around 1.
+
+    Parameters
+    ----------
+    log_proba : ndarray of shape (n_labeled, n_classes)
+        Log-probabilities from models that did not see these labels.
+    targets : ndarray of shape (n_labeled,)
+        Class indices.
+
+    Returns
+    -------
+    float
+        Above 1 if the probabilities were too close to 0 and 1.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = with_temperature(log_proba, np.exp(log_temperature))
+        return -scaled[np.arange(len(targets)), targets].sum() + 0.5 * (log_temperature / LOG_TEMPERATURE_SD) ** 2
+
+    limits = (-LARGEST_LOG_TEMPERATURE, LARGEST_LOG_TEMPERATURE)
+    return float(np.exp(minimize_scalar(loss, bounds=limits, method="bounded").x))
+
+
+def folds(targets: np.ndarray, n_folds: int, random: np.random.RandomState) -> list[np.ndarray]:
+    """Split the indices of the labeled rows into folds over which each class is spread evenly."""
+    shuffled = random.permutation(np.flatnonzero(targets >= 0))
+    by_class = shuffled[np.argsort(targets[shuffled], kind="stable")]
+    return [by_class[start::n_folds] for start in range(min(n_folds, len(by_class)))]
+
+
+def temperatures(
+    fitted: Callable[[np.ndarray], Any],
+    rows: np.ndarray,
+    targets: np.ndarray,
+    n_folds: int,
+    methods: list[str],
+    random: np.random.RandomState,
+) -> dict[str, float]:
+    """Fit a temperature for each ``proba_method`` by cross-validation over the labels.
+
+    Parameters
+    ----------
+    fitted : callable
+        Takes class indices, -1 for unlabeled rows, and returns a classifier fitted to all rows.
+    rows : ndarray of shape (n_samples, n_features)
+    targets : ndarray of shape (n_samples,)
+        Class indices, -1 for unlabeled rows. The held-out rows of a fold stay among the rows, as unlabeled ones.
+    n_folds : int
+    methods : list of str
+        Values of ``proba_method``.
+    random : RandomState
+        Draws the folds.
+    """
+    n_classes = targets.max() + 1
+    log_proba: dict[str, list[np.ndarray]] = {method: [] for method in methods}
+    held_out = folds(targets, n_folds, random)
+    for fold in held_out:
+        y = targets.copy()
+        y[fold] = -1
+        with interrupts_raise():  # there is no model yet that could be kept
+            model = fitted(y)
+        for method in methods:
+            found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
+            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows[fold])
+            log_proba[method].append(found)
+    of_held_out = targets[np.concatenate(held_out)]
+    return {method: fit_temperature(np.concatenate(parts), of_held_out) for method, parts in log_proba.items()}
