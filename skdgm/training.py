@@ -461,9 +461,7 @@ class WeightAverage:
         """Take in the present weights."""
         self.n_seen += 1
         if self.weights:
-            torch._foreach_lerp_(
-                self.values, self.weights, 1 / min(self.n_steps, 1 + SHARE_AVERAGED * self.n_seen)
-            )
+            torch._foreach_lerp_(self.values, self.weights, 1 / min(self.n_steps, 1 + SHARE_AVERAGED * self.n_seen))
 
     def load(self) -> None:
         """Set the module's weights to the average."""

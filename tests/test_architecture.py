@@ -42,7 +42,7 @@ OUTSIDE = {
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
 HELPERS = "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha _kernel_start _classifier".split()
-HELPERS += "_unlabeled _class_prior _temperature _layerwise".split()
+HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {"__init__": "bernoulli gaussian", "columns": "__init__"},

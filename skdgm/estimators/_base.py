@@ -72,8 +72,8 @@ N_AVERAGED = 300
 MIN_EPOCHS_FOR_WARNING = 30
 # by more than this slack, in nats per column,
 BASELINE_SLACK = 0.3
-# over at most about this many rows.
-MAX_ROWS_FOR_BASELINE = 5000
+# over some of the rows.
+MAX_ROWS_TO_LOOK_AT = 5000
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
@@ -237,7 +237,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         )
 
     def _planned_epochs(self, n_rows: int, n_steps: int) -> int:
-        """Resolve ``max_iter``: None is the epochs of ``n_steps`` steps that the number of steps of a fit amounts to."""
+        """Resolve ``max_iter``: None is a number of epochs of ``n_steps`` steps, within limits on all steps."""
         if self.max_iter is not None:
             return int(self.max_iter)
         planned = math.ceil(np.clip(self._n_epochs * n_steps, self._min_steps, self._max_steps) / n_steps)
@@ -297,10 +297,9 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Warn if training ended at its limit while the bound still rose by ``rise`` nats per row."""
         if rise:
             warn(
-                f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within a "
-                f"fifth of the epochs at full learning rate. Raise max_iter={self.max_iter}"
-                f"{'' if self.max_iter is None else ' (None is a number of steps that mostly suffices)'} or "
-                f"learning_rate_init={self.learning_rate_init:g}.",
+                f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within "
+                f"a fifth of the epochs at full learning rate. Raise max_iter above {n_epochs} (None chooses a number "
+                f"that mostly suffices), or learning_rate_init={self.learning_rate_init:g}.",
                 ConvergenceWarning,
                 stacklevel=6,
             )
@@ -352,8 +351,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Warn if independent columns, each with its mean and variance, model the training rows better."""
         if self.n_iter_ < MIN_EPOCHS_FOR_WARNING or len(X) < MIN_ROWS_TO_HOLD_OUT:
             return
-        step = max(1, len(X) // MAX_ROWS_FOR_BASELINE)
-        baseline = self._independent_log_density(X[::step]) - math.log(n_classes)
+        baseline = self._independent_log_density(some(X)) - math.log(n_classes)
         bound = max(self.validation_scores_ or self.history_["bound"][-1:])
         if bound < baseline - BASELINE_SLACK * X.shape[1]:
             warn(
@@ -361,7 +359,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
                 f"{baseline:.4g}: the fit is worse than a model with independent columns. Lower "
                 f"learning_rate_init={self.learning_rate_init:g}, or raise max_iter (this fit had {self.n_iter_}).",
                 ConvergenceWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
     def _independent_log_density(self, X: np.ndarray) -> float:
@@ -463,6 +461,11 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
 
     def _check_fitted(self) -> None:
         check_is_fitted(self)
+
+
+def some(rows: np.ndarray) -> np.ndarray:
+    """Enough rows, evenly spread, for a look at all of them."""
+    return rows[:: max(1, len(rows) // MAX_ROWS_TO_LOOK_AT)]
 
 
 def patience(n_steps: int) -> int:

@@ -69,6 +69,8 @@ class EpochTasks:
         """Tell the callbacks that the epoch ended; return whether one of them asks to stop."""
         if self.estimator.verbose:
             validation = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
-            parts = [f"{name} {history.terms[name][-1]:.4f}" for name in ("bound", "objective") if name in history.terms]
+            parts = [
+                f"{name} {history.terms[name][-1]:.4f}" for name in ("bound", "objective") if name in history.terms
+            ]
             print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: {', '.join(parts)}{validation}")
         return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)

@@ -6,9 +6,10 @@ Cross-validation over the labels chooses how much of both.
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
@@ -29,10 +30,10 @@ class Strengths(NamedTuple):
     kernel: float
 
 
-DEFAULT = Strengths(0.1, 10.0)
+DEFAULT, LINEAR_ONLY = Strengths(0.1, 10.0), Strengths(1.0, 0.0)
 CANDIDATES = (
     DEFAULT,
-    Strengths(1.0, 0.0),
+    LINEAR_ONLY,
     Strengths(1.0, 10.0),
     Strengths(0.1, 3.0),
     Strengths(0.1, 30.0),
@@ -164,3 +165,13 @@ def coefficients(model: LogisticRegression, n_classes: int) -> tuple[np.ndarray,
     weights[model.classes_] = coef
     biases[model.classes_] = bias
     return weights, biases
+
+
+def place(classifier: Any, start: KernelStart) -> None:
+    """Set the weights of a classifier network to the start."""
+    weight, bias, kernel_weight, centers, whitening = (
+        torch.from_numpy(part.astype(np.float32))
+        for part in (start.weight, start.bias, start.kernel_weight, start.centers, start.whitening)
+    )
+    classifier.mlp.init_linear(weight, bias)
+    classifier.init_kernel(kernel_weight, centers, start.gamma, whitening)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -17,10 +18,11 @@ from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
-from skdgm.estimators._arrays import PreservesFloatDtype, chunk_size, tensor_in_tensor_out
-from skdgm.estimators._base import BaseDeepGenerative
+from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, chunk_size, map_chunks, pad_rows, tensor_in_tensor_out
+from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
+from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._options import layer_sizes, with_input_noise
 from skdgm.likelihoods.columns import Groups
@@ -133,7 +135,9 @@ class BaseLatentDensity(
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
         self.active_units_ = self._count_active(trained_rows)
+        self.reconstruction_r2_ = self._reconstruction_r2(trained_rows)
         self._warn_if_worse_than_baseline(trained_rows)
+        self._warn_if_collapsed(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
@@ -196,6 +200,36 @@ class BaseLatentDensity(
         """Count the active units per layer: their posterior mean has a variance above 0.01 (Burda et al. 2016)."""
         active = self._means(rows).var(0) > ACTIVE_VARIANCE
         return np.array([layer.sum() for layer in np.split(active, np.cumsum(self.module_.n_latents)[:-1])])
+
+    def _reconstruction_r2(self, rows: np.ndarray) -> np.ndarray:
+        """Share of each column's variance that the reconstruction from the posterior mean explains."""
+        rows = some(rows)
+        codes, x = self._means(rows), self._columns.transform(rows)
+        mean = self._apply_to_codes(codes)
+        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a column that is missing in all of these rows
+            return 1 - np.nanmean((x - mean) ** 2, 0) / np.nanvar(x, 0)
+
+    def _apply_to_codes(self, codes: np.ndarray) -> np.ndarray:
+        """Decode codes of all latent dimensions to the scale of the module."""
+        return map_chunks(lambda z: self.module_.p_x(pad_rows(self._tensor(z), CHUNK)).mean, CHUNK, codes)
+
+    def _warn_if_collapsed(self, rows: np.ndarray) -> None:
+        """Warn if a layer has no active units although the columns depend on each other."""
+        if (
+            self.n_iter_ < MIN_EPOCHS_FOR_WARNING
+            or self.active_units_.all()
+            or not are_dependent(self._columns.transform(some(rows)))
+        ):
+            return
+        layers = ", ".join(str(layer + 1) for layer in np.flatnonzero(self.active_units_ == 0))
+        warn(
+            f"{type(self).__name__} has no active units in layer {layers} of {len(self.active_units_)} (from X "
+            "upward): its codes carry nothing, although columns are correlated. Use fewer layers, a longer warm-up "
+            "(kl_warmup=0.5), or a smaller learning_rate_init.",
+            UserWarning,
+            stacklevel=5,
+        )
 
     # --- transformer and density --------------------------------------------------------------------------------
 

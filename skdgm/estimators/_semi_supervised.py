@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar
+from warnings import warn
 
 import numpy as np
 from scipy.special import log_softmax
@@ -16,13 +17,14 @@ from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha, rates_of_classifier
-from skdgm.estimators._base import BaseDeepGenerative
+from skdgm.estimators._base import BaseDeepGenerative, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
 from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
-from skdgm.estimators._kernel_start import MAX_ROWS, KernelStart, Strengths, kernel_start, n_centers
+from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, share_unlike
+from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, Strengths, kernel_start, n_centers, place
 from skdgm.estimators._options import check_n_samples, layer_sizes
-from skdgm.estimators._temperature import temperatures, with_temperature
+from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
 from skdgm.sources import Batch, Source, Subset
@@ -32,8 +34,8 @@ AUTO_LABELED_BATCH = 100
 PROBA_METHODS = ["classifier", "bayes"]
 # Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
 NEGLIGIBLE = 1e-9
-# Maximum number of rows from which the width of the classifier's kernel is computed.
-ROWS_FOR_SPREAD = 1_000
+# Maximum number of rows from which the width of the classifier's kernel is computed, and their smallest variance.
+ROWS_FOR_SPREAD, SMALLEST_VARIANCE = 1_000, 1e-9
 
 
 class BaseSemiSupervised(
@@ -62,7 +64,7 @@ class BaseSemiSupervised(
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
     _n_epochs, _min_steps, _max_steps = 70, 1_000, 20_000
     _n_side: int = 0  # number of columns that only q(y | x) reads
-    _strengths: Strengths = Strengths(1.0, 0.0)  # of the start of q(y | x)
+    _strengths: Strengths = LINEAR_ONLY  # of the start of q(y | x)
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
@@ -136,7 +138,7 @@ class BaseSemiSupervised(
         prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
         if not is_warm_start:
             self.module_.classifier.init_shares(prior_estimator.label_shares)
-        rates = self._init_classifier(source, targets, random) if self.alpha == "auto" else {}
+        rates = self._init_classifier(source, targets, weight, random) if self.alpha == "auto" else {}
         choice = self._alpha_choice(n_columns, targets)
         self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
         terms, validation = self._terms(source, targets, choice.gradient_scale, random)
@@ -154,6 +156,7 @@ class BaseSemiSupervised(
         )
         self.class_prior_ = prior_estimator.estimated() if is_estimated(self.class_prior) else prior
         prior_estimator.check(self.classes_, self.class_prior_)
+        self._warn_if_unlike_labeled(source, targets)
         if self.alpha == "auto" and self.class_weight is None:  # otherwise the bound is J^alpha, or weighted
             self._warn_if_worse_than_baseline(rows, len(self.classes_))
         if epochs is not context:
@@ -161,32 +164,44 @@ class BaseSemiSupervised(
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
+    def _warn_if_unlike_labeled(self, source: Source, targets: np.ndarray) -> None:
+        """Warn if many unlabeled rows are far from all labeled ones: a class may have no labels."""
+        labeled, unlabeled = (
+            self._classifier_inputs(source, some(np.flatnonzero(rows))) for rows in (targets >= 0, targets < 0)
+        )
+        share = share_unlike(labeled, unlabeled)
+        if share > MAX_SHARE_UNLIKE:
+            warn(
+                f"{100 * share:.0f} % of the unlabeled rows are far from all labeled rows, {FACTOR_OF_DISTANCE:g} "
+                "times farther than any labeled row is from its nearest one. Their class may have no labels, and their "
+                "predictions mean little. Label some of them, or leave them out.",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    def _classifier_inputs(self, source: Source, indices: np.ndarray) -> np.ndarray:
+        """Rows as q(y | x) reads them in ``predict``."""
+        batch = self._rows_at_prediction(source, self._tensor(indices))
+        return self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
+
     def _fitted_temperatures(
         self, rows: np.ndarray, targets: np.ndarray, prior: np.ndarray, random: np.random.RandomState
     ) -> dict[str, float]:
-        """Return a temperature for each ``proba_method``, fitted to held-out labels if ``calibration_cv`` asks for it."""
+        """Return a temperature for each ``proba_method``: 1, or fitted to labels that ``calibration_cv`` holds out."""
         if self.calibration_cv is None:
             return dict.fromkeys(PROBA_METHODS, 1.0)
 
         def fitted(y: np.ndarray) -> Any:
-            model = clone(self).set_params(**self._params_of_folds(prior, random))
-            return model.fit(rows, y)
+            return clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random)).fit(rows, y)
 
         return temperatures(fitted, rows, targets, self.calibration_cv, PROBA_METHODS, random)
 
     def _params_of_folds(self, prior: np.ndarray, random: np.random.RandomState) -> dict[str, Any]:
-        """Return what the models of the folds, which get class indices as labels, have other parameters for."""
-        weight = self.class_weight
+        """Return parameters in which the models of the folds differ: their labels are class indices."""
         return {
-            "calibration_cv": None,
-            "unlabeled_value": -1,
             "class_prior": self.class_prior if isinstance(self.class_prior, str) else dict(enumerate(prior)),
-            "class_weight": {k: weight.get(c, 1) for k, c in enumerate(self.classes_.tolist())}
-            if isinstance(weight, dict)
-            else weight,
+            "class_weight": by_class_index(self.class_weight, self.classes_),
             "random_state": int(random.randint(np.iinfo(np.int32).max)),
-            "warm_start": False,
-            "verbose": False,
         }
 
     @property
@@ -282,44 +297,28 @@ class BaseSemiSupervised(
         )
 
     def _init_classifier(
-        self, source: Source, targets: np.ndarray, random: np.random.RandomState
+        self, source: Source, targets: np.ndarray, weight: Tensor | None, random: np.random.RandomState
     ) -> dict[str, float]:
         """Start q(y | x) as logistic regression on columns and kernel features; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled[:: max(1, len(labeled) // MAX_ROWS)]
-        batch = self._rows_at_prediction(source, self._tensor(labeled))
-        classifier = self.module_.classifier
-        x = classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
-        is_warm_start = self.warm_start and hasattr(self, "class_prior_")
-        if not is_warm_start:
-            self._strengths = BaseSemiSupervised._strengths
-        if len(np.unique(targets[labeled])) > 1 and not is_warm_start:
-            weight = np.ones(len(x)) if batch.weight is None else batch.weight.cpu().numpy()
-            weight = weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
-            every = random.permutation(len(targets))[:ROWS_FOR_SPREAD]
-            rows = self._rows_at_prediction(source, self._tensor(np.sort(every)))
-            variance = float(classifier.mlp.read(rows.x, rows.observed).var())
-            gamma = 1 / (x.shape[1] * max(variance, 1e-9))
-            start = kernel_start(x, targets[labeled], weight, gamma, len(self.classes_), random)
-            self._place(classifier, start)
-        features = None
-        if classifier.features is not None:
-            features = classifier.features(self._tensor(x)).cpu().numpy()
+        classifier, x = self.module_.classifier, self._classifier_inputs(source, labeled)
+        if not (self.warm_start and hasattr(self, "class_prior_")):
+            self._strengths = LINEAR_ONLY
+            if len(np.unique(targets[labeled])) > 1:
+                row_weight = np.ones(len(x)) if weight is None else weight.cpu().numpy()[labeled]
+                row_weight = row_weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
+                every = np.sort(random.permutation(len(targets))[:ROWS_FOR_SPREAD])
+                gamma = 1 / (x.shape[1] * max(float(self._classifier_inputs(source, every).var()), SMALLEST_VARIANCE))
+                start = kernel_start(x, targets[labeled], row_weight, gamma, len(self.classes_), random)
+                place(classifier, start)
+                self._strengths = start.strengths
+        features = None if classifier.features is None else classifier.features(self._tensor(x)).cpu().numpy()
         return rates_of_classifier(x, len(layer_sizes(self.hidden_layer_sizes)), features)
 
     def _rows_at_prediction(self, source: Source, indices: Tensor) -> Batch:
         """Rows as q(y | x) will read them in ``predict``."""
         return source.rows(indices, Generator(self.device_).manual_seed(self._noise_seed))
-
-    def _place(self, classifier: Any, start: KernelStart) -> None:
-        """Set the weights of the classifier."""
-        self._strengths = start.strengths
-
-        def tensor(part: np.ndarray) -> Tensor:
-            return self._tensor(part.astype(np.float32))
-
-        classifier.mlp.init_linear(tensor(start.weight), tensor(start.bias))
-        classifier.init_kernel(tensor(start.kernel_weight), tensor(start.centers), start.gamma, tensor(start.whitening))
 
     def _terms(
         self, source: Source, targets: np.ndarray, gradient_scale: float, random: np.random.RandomState

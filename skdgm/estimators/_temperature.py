@@ -17,6 +17,16 @@ LARGEST_LOG_TEMPERATURE = 4.0
 # Probability of a class that had no labels in a fold.
 SMALLEST_PROBABILITY = 1e-12
 
+# Parameters in which the models of the folds differ from the classifier.
+PARAMS_OF_FOLDS = {"calibration_cv": None, "unlabeled_value": -1, "warm_start": False, "verbose": False}
+
+
+def by_class_index(class_weight: Any, classes: np.ndarray) -> Any:
+    """A dict of weights by label as one by class index; anything else unchanged."""
+    if not isinstance(class_weight, dict):
+        return class_weight
+    return {index: class_weight.get(label, 1) for index, label in enumerate(classes.tolist())}
+
 
 def with_temperature(log_proba: np.ndarray, temperature: float) -> np.ndarray:
     """Divide logits by the temperature and normalize them; a temperature of 1 changes nothing."""

@@ -134,8 +134,8 @@ class DLGM(BaseLatentDensity):
     max_iter : int or None, default=None
         Maximum number of epochs, at least 1.
 
-        None plans 20,000 steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without held-out
-        rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
+        None plans 20,000 steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without
+        held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
         Smallest rise of the validation score, in nats per row, that counts as progress.
@@ -207,6 +207,9 @@ class DLGM(BaseLatentDensity):
         Negative bound per epoch.
     validation_scores_ : list of float or None
         Bound of the held-out rows per epoch, in nats per row; None if no rows were held out.
+    reconstruction_r2_ : ndarray of shape (n_features,)
+        Share of each column's variance that its reconstruction from the posterior mean explains, at most 1, over at
+        most 5,000 training rows. It is near 0 for a column that is independent of the others or that the model ignores.
     active_units_ : ndarray of shape (n_layers,)
         Number of active latent dimensions per layer: those whose posterior mean varies over the training rows with a
         variance above 0.01.

@@ -311,7 +311,9 @@ class M1Classifier(
     def _features(self, rows: np.ndarray) -> np.ndarray:
         """What the inner estimator reads: codes and, with ``passthrough``, the columns of X, standardized."""
         codes = self._codes(rows)
-        return np.hstack([codes, self.encoder_._encoder_inputs(rows)]).astype(codes.dtype) if self.passthrough else codes
+        return (
+            np.hstack([codes, self.encoder_._encoder_inputs(rows)]).astype(codes.dtype) if self.passthrough else codes
+        )
 
     @tensor_in_tensor_out
     def predict(self, X):

@@ -136,10 +136,10 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         often better calibrated.
 
     calibration_cv : int or None, default=None
-        Number of folds over the labels, at least 2, that calibrate ``predict_proba``. Each fold trains a model that reads
-        the held-out rows without their labels; the temperature that makes these labels most probable divides the
-        logits. A few labels draw it only a little way from 1. ``fit`` takes as many times longer, and ``predict`` is not
-        changed. None leaves the probabilities as they are.
+        Number of folds over the labels, at least 2, that calibrate ``predict_proba``. Each fold trains a model that
+        reads the held-out rows without their labels. Then the logits are divided by the temperature that makes these
+        labels most probable; a few labels draw it only a little way from 1. ``fit`` takes as many times longer.
+        ``predict`` is not changed. None leaves the probabilities as they are.
 
         With the defaults, they are close to calibrated on average; ``proba_method="bayes"`` is mostly too certain.
 
@@ -181,8 +181,8 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     max_iter : int or None, default=None
         Maximum number of epochs, at least 1.
 
-        None plans 70 epochs, but at least 1,000 and at most 20,000 steps; early stopping may end the fit sooner. Without
-        held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
+        None plans 70 epochs, but at least 1,000 and at most 20,000 steps; early stopping may end the fit sooner.
+        Without held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
         Smallest rise of the validation score, in nats per row, that counts as progress.
