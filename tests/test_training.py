@@ -154,18 +154,45 @@ def test_the_optimizer_obeys_the_schedule():
     np.testing.assert_allclose(moves, [plan.rate(e) for e in range(20)], rtol=1e-3)
 
 
-def test_warmup_rises_linearly_to_one_and_weights_the_kl():
-    """1/w, 2/w, ..., 1, 1; without warm-up always 1; the loss has the KL with this weight."""
-    assert [settings(kl_warmup=4).kl_weight(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert settings().kl_weight(0) == 1.0
+def test_the_rate_changes_with_every_step():
+    """Step i of n in epoch e has the rate of e + i / n epochs."""
+    module, positions = Line(), []
+
+    def objective(batch, rng):
+        positions.append(module.bias.item())
+        return 1e-3 * module.bias.expand(len(batch.x))
+
+    plan = settings(max_iter=6, learning_rate_init=0.01)
+    train(module, [term_of(objective)], plan, generator())
+    moves = np.diff([*positions, module.bias.item()])
+    np.testing.assert_allclose(moves, [plan.rate(e + i / 3) for e in range(6) for i in range(3)], rtol=1e-3)
+    assert len(set(np.round(moves[9:], 5))) == 9  # from the middle on, no two steps have the same
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("warmup", [4, 2.5, 0])
+def test_warmup_rises_linearly_to_one_and_weights_the_kl(warmup, n_steps):
+    """The KL of step i of n in epoch e has the weight min(1, (e + (i + 1) / n) / w); the bound has the whole KL."""
     module, ones = Line(), torch.ones(60)
-    term = term_of(
-        lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
+
+    def objective(batch, rng):
+        return LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
+
+    term = term_of(objective, batch_size=60 // n_steps)
+    history = train(module, [term], settings(kl_warmup=warmup), generator())
+    steps = np.arange(1, 5 * n_steps + 1) / n_steps
+    weight = np.minimum(1, steps / warmup) if warmup else np.ones(5 * n_steps)
+    np.testing.assert_allclose(
+        history.terms["objective" if warmup else "bound"], 5.5 - 2 * weight.reshape(5, -1).mean(1)
     )
-    history = train(module, [term], settings(kl_warmup=4), generator())
-    np.testing.assert_allclose(history.terms["objective"], [5, 4.5, 4, 3.5, 3.5])
     np.testing.assert_allclose(history.terms["bound"], 3.5)
     assert total_bound(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
+
+
+def test_the_weight_of_the_kl_at_the_ends_of_epochs():
+    """1/w, 2/w, ..., 1, 1; without warm-up always 1."""
+    assert [settings(kl_warmup=4).kl_weight(e + 1) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert settings(kl_warmup=4).kl_weight(0) == 0.0 and settings().kl_weight(0) == 1.0
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
