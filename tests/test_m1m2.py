@@ -125,7 +125,7 @@ def test_codes_are_drawn_again_at_each_visit(passthrough, data, vae, monkeypatch
 
 @pytest.mark.parametrize("passthrough", [True, False])
 def test_prediction_reads_posterior_means(passthrough, data, vae):
-    """q(y | E[z1 | x]) and E[z2 | E[z1 | x]]: the upper layer at the mean code, followed by the columns if it has any."""
+    """q(y | E[z1 | x]) and E[z2 | E[z1 | x]]: the upper layer at the mean code, and the columns if it reads them."""
     X = data[0]
     model = m1m2(vae, passthrough=passthrough).fit(X, data[1])
     parts = [vae.transform(X)[:, :2], standardized(vae, X)]
