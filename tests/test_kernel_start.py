@@ -1,13 +1,19 @@
 """How q(y | x) starts under alpha="auto": as logistic regression on columns and on features of a Gaussian kernel."""
 
+import pickle
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import expit, softmax
+from sklearn.base import clone
 from sklearn.datasets import make_moons
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
+from skdgm import VAE, M1M2Classifier, M2Classifier
 from skdgm.estimators._auto_alpha import auto_alpha
 from skdgm.estimators._kernel_start import CANDIDATES, Strengths, kernel_start
 from skdgm.models.m2 import M2Module
@@ -30,12 +36,12 @@ def started(x, targets, strengths, n_classes=None, weight=None, gamma=GAMMA, see
     return kernel_start(x, targets, weight, gamma, n_classes, np.random.RandomState(seed), strengths)
 
 
-def features(start, x):
+def basis(start, x):
     return rbf_kernel(x, start.centers, gamma=start.gamma) @ start.whitening
 
 
 def logits(start, x):
-    return x @ start.weight.T + start.bias + features(start, x) @ start.kernel_weight.T
+    return x @ start.weight.T + start.bias + basis(start, x) @ start.kernel_weight.T
 
 
 def differences(scores):
@@ -53,7 +59,7 @@ def test_inner_products_of_features_are_the_kernel_on_the_centers_and_never_more
     start = started(x, targets, Strengths(1.0, strength), gamma=1.0)
     assert np.linalg.eigvalsh(rbf_kernel(x, gamma=1.0)).min() > 1e-3  # the centers are distinct
     everywhere = np.vstack([x, rows(2, n=40, seed=1)[0], 100 + x])
-    gram = features(start, everywhere) @ features(start, everywhere).T
+    gram = basis(start, everywhere) @ basis(start, everywhere).T
     kernel = strength * rbf_kernel(everywhere, gamma=1.0)
     np.testing.assert_allclose(gram[:12], kernel[:12], atol=1e-8)  # also between a center and any row
     missing = np.linalg.eigvalsh(kernel - gram)
@@ -66,7 +72,7 @@ def test_repeated_centers_do_no_harm():
     x, targets = rows(2, n=12)
     x, targets = np.vstack([x, x, x[:1] + 1e-9]), np.concatenate([targets, targets, targets[:1]])
     start = started(x, targets, Strengths(1.0, 1.0))
-    gram, kernel = features(start, x) @ features(start, x).T, rbf_kernel(x, gamma=GAMMA)
+    gram, kernel = basis(start, x) @ basis(start, x).T, rbf_kernel(x, gamma=GAMMA)
     assert np.linalg.eigvalsh(kernel - gram).min() > -1e-8
     np.testing.assert_allclose(gram, kernel, atol=1e-3)
 
@@ -79,9 +85,9 @@ def test_at_most_200_centers():
     chosen = [np.flatnonzero((x == center).all(1)).item() for center in start.centers]
     assert len(set(chosen)) == 200 and chosen == sorted(chosen) and max(chosen) > 300
     assert not np.array_equal(started(x, targets, BOTH, seed=1).centers, start.centers)
-    by_hand = LogisticRegression(max_iter=200).fit(np.hstack([np.sqrt(0.3) * x, features(start, x)]), targets)
+    by_hand = LogisticRegression(max_iter=200).fit(np.hstack([np.sqrt(0.3) * x, basis(start, x)]), targets)
     np.testing.assert_allclose(
-        differences(logits(start, x)), by_hand.decision_function(np.hstack([np.sqrt(0.3) * x, features(start, x)]))
+        differences(logits(start, x)), by_hand.decision_function(np.hstack([np.sqrt(0.3) * x, basis(start, x)]))
     )
 
 
@@ -103,7 +109,7 @@ def test_it_is_logistic_regression_on_columns_beside_kernel_features(n_classes):
     x, targets = rows(n_classes)
     start, new = started(x, targets, BOTH), rows(n_classes, seed=1)[0]
     unscaled = started(x, targets, Strengths(1.0, 1.0))
-    wide = [np.hstack([np.sqrt(0.3) * z, np.sqrt(10) * features(unscaled, z)]) for z in (x, new)]
+    wide = [np.hstack([np.sqrt(0.3) * z, np.sqrt(10) * basis(unscaled, z)]) for z in (x, new)]
     by_hand = LogisticRegression(max_iter=200).fit(wide[0], targets)
     found = differences(logits(start, new))
     expected = by_hand.decision_function(wide[1])
@@ -236,7 +242,7 @@ def test_q_y_starts_as_that_logistic_regression(n_classes, hidden):
         if hidden:
             module.classifier.mlp.layers[-1].weight.zero_()
         found = module.q_y(torch.from_numpy(new)).probs.numpy()
-    wide = [np.hstack([np.sqrt(BOTH.linear) * z, features(start, z)]) for z in (x, new)]
+    wide = [np.hstack([np.sqrt(BOTH.linear) * z, basis(start, z)]) for z in (x, new)]
     expected = LogisticRegression(max_iter=200).fit(wide[0], targets).predict_proba(wide[1])
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(near, found, atol=0.01)
@@ -283,3 +289,123 @@ def test_with_two_classes_the_two_logits_share_the_difference():
     for name in two:
         assert 0.5 * two[name] * (start.weight**2).sum() == pytest.approx(0.5 * (coef**2).sum() / 30, rel=1e-3)
         assert two[name] == 2 * three[name]
+
+
+# --- in the estimators ------------------------------------------------------------------------------------------------
+
+STILL = {"learning_rate_init": 1e-12, "max_iter": 1, "early_stopping": False}
+SHORT = {"max_iter": 3, "hidden_layer_sizes": (8,), "class_prior": "empirical", "random_state": 0}
+
+
+@cache
+def vae():
+    """An encoder of the rows of `data`, with both dimensions active."""
+    return VAE(2, hidden_layer_sizes=(8,), max_iter=10, random_state=0).fit(data(3)[0])
+
+
+MAKERS = {
+    "M2": lambda **params: M2Classifier(2, **{**SHORT, **params}),
+    "M1M2": lambda **params: M1M2Classifier(2, encoder=FrozenEstimator(vae()), **{**SHORT, **params}),
+    "M1M2 on codes": lambda **params: MAKERS["M1M2"](passthrough=False, **params),
+}
+
+
+@cache
+def data(n_classes):
+    """150 rows with two interwoven clusters per class and unequal units, and 30 labels."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(150) % n_classes
+    cluster = rng.integers(2, size=150)
+    centers = 2 * rng.standard_normal((2, n_classes, 3))
+    X = (centers[cluster, truth] + 0.7 * rng.standard_normal((150, 3))) * [1, 10, 0.1]
+    return X, np.where(np.arange(150) < 30, truth, -1)
+
+
+def inputs(name, model, X):
+    """What q(y | x) reads of rows, of which none has outlying cells: standardized columns, codes, or both."""
+    columns = (X - model._columns.center) / model._columns.scale
+    assert np.abs(columns).max() < 5
+    if name == "M2":
+        return columns
+    codes = vae().transform(X)[:, model.active_]
+    return codes if name == "M1M2 on codes" else np.hstack([codes, columns])
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_before_its_first_step_a_classifier_is_that_logistic_regression(name, n_classes):
+    """predict_proba is scikit-learn's on the labeled rows, of kernel width 1 / (n_columns variance)."""
+    X, y = data(n_classes)
+    model = MAKERS[name](**STILL, hidden_layer_sizes=()).fit(X, y)
+    Z = inputs(name, model, X)
+    gamma, strengths = 1 / (Z.shape[1] * Z.var(ddof=1)), model._strengths
+    features = model.module_.classifier.features
+    assert features.gamma.item() == pytest.approx(gamma, rel=1e-5)
+    np.testing.assert_allclose(features.centers, Z[y >= 0], atol=1e-5)
+    start = started(Z[y >= 0], y[y >= 0], strengths, gamma=gamma)
+    wide = [np.hstack([np.sqrt(strengths.linear) * z, basis(start, z)]) for z in (Z[y >= 0], Z)]
+    expected = LogisticRegression(max_iter=200).fit(wide[0], y[y >= 0]).predict_proba(wide[1])
+    np.testing.assert_allclose(model.predict_proba(X), expected, atol=2e-5)
+    np.testing.assert_allclose(model.predict_proba(X), softmax(logits(start, Z), 1), atol=2e-5)
+    assert strengths.kernel > 0 and np.abs(expected - 1 / n_classes).max() > 0.4
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_copies_have_the_kernel(name):
+    """A pickle predicts, and a clone fits, the same to the bit."""
+    X, y = data(3)
+    model = MAKERS[name]().fit(X, y)
+    expected = model.predict_proba(X)
+    assert model.module_.classifier.kernel_weight.any()
+    assert np.array_equal(pickle.loads(pickle.dumps(model)).predict_proba(X), expected)
+    assert np.array_equal(clone(model).fit(X, y).predict_proba(X), expected)
+    assert np.array_equal(model.fit(X, y).predict_proba(X), expected)  # a cold start chooses everything anew
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("pickled", [False, True])
+def test_a_warm_start_keeps_kernel_and_weights(name, pickled):
+    """With other labels, also more of them, the centers, the strengths and all weights stay; training goes on."""
+    X, y = data(3)
+    other = np.where(np.arange(150) >= 80, np.arange(150) % 3, -1)
+    model = MAKERS[name](hidden_layer_sizes=()).fit(X, y)
+    before, strengths = model.module_.state_dict(), model._strengths
+    before = {key: value.clone() for key, value in before.items() if key.startswith("classifier")}
+    model = pickle.loads(pickle.dumps(model)) if pickled else model
+    model.set_params(warm_start=True, **STILL).fit(X, other)
+    after = model.module_.state_dict()
+    assert {key.rpartition(".")[2] for key in before} >= {"centers", "gamma", "whitening", "kernel_weight"}
+    for key, value in before.items():
+        torch.testing.assert_close(after[key], value, atol=1e-6, rtol=0)
+    assert model._strengths == strengths
+    model.set_params(learning_rate_init=0.01, max_iter=3).fit(X, other)
+    assert torch.equal(after["classifier.features.centers"], model.module_.classifier.features.centers)
+    assert not torch.equal(before["classifier.kernel_weight"], model.module_.classifier.kernel_weight)
+    cold = model.set_params(warm_start=False, **STILL).fit(X, other)
+    assert len(cold.module_.classifier.features.centers) == 70
+
+
+def test_a_warm_start_refuses_other_inputs_of_the_classifier():
+    """passthrough cannot change."""
+    X, y = data(3)
+    model = MAKERS["M1M2"]().fit(X, y)
+    expected = model.predict_proba(X)
+    with pytest.raises(ValueError, match="warm_start=True continues from the last fit"):
+        model.set_params(warm_start=True, passthrough=False).fit(X, y)
+    assert np.array_equal(model.predict_proba(X), expected)
+
+
+def test_a_number_for_alpha_has_no_kernel():
+    """The paper's classifier: hidden layers and a linear path."""
+    X, y = data(3)
+    classifier = MAKERS["M2"](alpha=1.0).fit(X, y).module_.classifier
+    assert classifier.features is None and classifier.kernel_weight is None
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_labels_of_one_class_start_without_a_kernel(name):
+    """There is nothing to regress on: the features are 0, and the only class is predicted."""
+    X, y = data(3)
+    model = MAKERS[name]().fit(X, np.where(y == 1, 1, -1))
+    assert model.predict_proba(X).tolist() == [[1.0]] * 150
+    assert not model.module_.classifier.features.whitening.any()
