@@ -199,7 +199,7 @@ def train(
     before_epoch : callable
         Called before each epoch.
     on_epoch : callable
-        Called after each epoch; training stops when it returns True.
+        Called after each epoch, with the averaged weights; training stops when it returns True.
     interrupted : callable
         Called before each step; training stops when it returns True, and discards the epoch that is not complete.
 
@@ -235,11 +235,12 @@ def train(
             rollback.discard_epoch(epoch)
             break
         history.add(record)
-        if validation is not None:
-            with average.applied():
+        with average.applied():
+            if validation is not None:
                 history.validation.append(validation_bound(module, validation, rng))
                 stopping.update(epoch, history.validation[-1])
-        if on_epoch(epoch, history) or interrupted():
+            is_stopped = on_epoch(epoch, history)
+        if is_stopped or interrupted():
             break
         epoch += 1
         if validation is not None and stopping.is_stale(epoch - 1):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
@@ -332,6 +333,11 @@ def test_one_bad_row_leaves_the_accuracy(value):
     assert np.mean(model.predict(X) == truth) > max(0.93, clean - 0.015)
 
 
+def of_the_columns(record):
+    """The messages of all warnings but those of short fits, that the bound still rose."""
+    return [str(warning.message) for warning in record if warning.category is not ConvergenceWarning]
+
+
 @EVERY_DENSITY
 @pytest.mark.parametrize("value", [-9999, 99999])
 def test_a_bad_cell_warns_once_naming_column_and_value(estimator, value):
@@ -339,8 +345,9 @@ def test_a_bad_cell_warns_once_naming_column_and_value(estimator, value):
     frame = pd.DataFrame(spoiled(mixed()[:, :3], value, column=1, row=30), columns=["age", "weight", "height"])
     with pytest.warns(UserWarning) as record:
         model = fitted(estimator, frame)
-    named = [str(warning.message) for warning in record if "weight" in str(warning.message)]
-    assert len(record) == len(named) == 1
+    messages = of_the_columns(record)
+    named = [message for message in messages if "weight" in message]
+    assert len(messages) == len(named) == 1
     assert f"{value}" in named[0].replace(",", "").replace("−", "-")
     assert "'age'" not in named[0] and "height" not in named[0]
     assert np.all(np.isfinite(model.score_samples(frame))) and np.all(np.isfinite(model.transform(frame)))
@@ -350,7 +357,8 @@ def test_without_names_the_columns_number_is_given():
     """Columns of an array are counted from 0, or named x0, x1 as in get_feature_names_out."""
     with pytest.warns(UserWarning, match=r"-9999") as record:
         fitted(VAE, spoiled(mixed()[:, :3], -9999, column=1, row=30))
-    assert len(record) == 1 and "1" in str(record[0].message).replace("-9999", "").replace("1000", "")
+    (message,) = of_the_columns(record)
+    assert "1" in message.replace("-9999", "").replace("1000", "")
 
 
 @pytest.mark.parametrize(("n_rows", "n_bad", "warns"), [(300, 1, True), (4000, 3, True), (1000, 5, False)])

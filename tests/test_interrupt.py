@@ -118,6 +118,14 @@ def state(model, X):
     return found
 
 
+def of_interrupts(caught):
+    """The messages of interrupted fits; short fits that came to their end may warn that the bound still rose."""
+    messages = [str(warning.message) for warning in caught]
+    found = [message for message in messages if message.startswith("Training interrupted by user")]
+    assert all(message in found or message.startswith("VAE reached its ") for message in messages)
+    return found
+
+
 def assert_same(one, other):
     assert one.keys() == other.keys()
     for name, value in one.items():
@@ -139,7 +147,7 @@ def test_it_ends_the_fit_after_the_last_complete_epoch(name, early_stopping, at_
     model = MODELS[name](**params)
     with pytest.warns(UserWarning, match=f"interrupted by user: {name} ended after epoch 2. The estimator") as caught:
         model.fit(X, y)
-    assert len(steps) == last_step and len(caught) == 1
+    assert len(steps) == last_step and len(of_interrupts(caught)) == 1
     assert {len(values) for values in model.history_.values()} == {2}
     assert_same(state(model, X), expected)
 
@@ -298,7 +306,7 @@ def test_later_ones_end_one_fit_each(at_steps, clock, data):
     steps = at_steps({4: press_at(clock, 100.0), 4 + 4: press_at(clock, 102.1), 4 + 4 + 3: press_at(clock, 104.3)})
     with pytest.warns(UserWarning, match="interrupted by user") as caught:
         search = search_over(X)
-    assert [str(warning.message).split("ended after ")[1][:7] for warning in caught] == ["epoch 2"] * 2 + ["epoch 1"]
+    assert [message.split("ended after ")[1][:7] for message in of_interrupts(caught)] == ["epoch 2"] * 2 + ["epoch 1"]
     assert len(steps) == 4 + 4 + 3 + 6 and np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
@@ -434,7 +442,7 @@ def test_a_fit_within_a_fit_leaves_the_handler_to_the_outer_one(data, monkeypatc
     monkeypatch.setattr(EpochTasks, "end", fit_another)
     with pytest.warns(UserWarning, match="after epoch 2") as caught:
         assert small_vae().fit(X).n_iter_ == 2
-    assert inner == [2] and len(caught) == 1
+    assert inner == [2] and len(of_interrupts(caught)) == 1
 
 
 @pytest.mark.parametrize("ignored", [True, False])

@@ -1,4 +1,9 @@
-"""Tests of M1Classifier: what the inner estimator is trained on, and which of its methods are available."""
+"""Tests of M1Classifier: what the inner estimator is trained on, and which of its methods are available.
+
+Most are about the paper's model, whose inner estimator reads the codes only.
+"""
+
+import pickle
 
 import numpy as np
 import pytest
@@ -65,7 +70,21 @@ def vae(data):
 
 
 def m1(inner, vae, **params):
-    return M1Classifier(inner, encoder=FrozenEstimator(vae), random_state=0, **params)
+    return M1Classifier(inner, encoder=FrozenEstimator(vae), random_state=0, **{"passthrough": False, **params})
+
+
+def standardized(vae, X):
+    """The columns as the encoder reads them: no cell is far enough from the others to be clipped."""
+    columns = (X - vae._columns.center) / vae._columns.scale
+    assert np.abs(columns).max() < 5
+    return columns.astype(np.float32)
+
+
+@pytest.fixture
+def short_vae(monkeypatch):
+    """A VAE plans 30 steps by default."""
+    monkeypatch.setattr(VAE, "_min_steps", 30)
+    monkeypatch.setattr(VAE, "_max_steps", 30)
 
 
 def test_the_inner_estimator_learns_from_the_codes_of_labeled_rows(data, vae):
@@ -91,6 +110,53 @@ def test_it_is_the_inner_estimator_on_the_codes(data, vae):
             if hasattr(model, method):
                 assert np.array_equal(getattr(model, method)(X), getattr(by_hand, method)(Z))
         assert model.score(X, truth) == by_hand.score(Z, truth) > 0.9
+
+
+@pytest.mark.parametrize("fit_on", ["labeled", "all"])
+def test_with_passthrough_it_reads_the_codes_and_the_columns(fit_on, data, vae):
+    """By default it sees hstack([codes, standardized columns]), in fit and in predict; transform is the codes."""
+    X, y, _ = data
+    model = M1Classifier(Recorder(), encoder=FrozenEstimator(vae), fit_on=fit_on).fit(X, y)
+    Z = vae.transform(X)[:, model.active_]
+    assert np.array_equal(model.transform(X), Z)
+    expected = np.hstack([Z, standardized(vae, X)])
+    rows = y >= 0 if fit_on == "labeled" else slice(None)
+    assert np.array_equal(model.estimator_.X_, expected[rows]) and model.estimator_.X_.dtype == np.float64
+    model.predict(X)
+    assert np.array_equal(model.estimator_.asked_[: len(X)], expected)
+    assert model.fit(X.astype(np.float32), y).estimator_.X_.dtype == np.float32
+
+
+def test_with_passthrough_draws_change_the_codes_only(data, vae):
+    """The codes of a row's draws are those without passthrough; its columns are repeated."""
+    X, y, _ = data
+    both, codes = (m1(Supervised(), vae, n_draws=5, passthrough=p).fit(X, y).estimator_.X_ for p in (True, False))
+    n_codes = codes.shape[1]
+    np.testing.assert_allclose(both[:, :n_codes], codes, rtol=1e-6)
+    assert np.array_equal(both[:, n_codes:], np.repeat(standardized(vae, X[y >= 0]), 5, axis=0))
+
+
+def test_with_passthrough_it_is_the_inner_estimator_on_codes_and_columns(data, vae):
+    """decision_function and predict_proba equal those of the estimator fitted by hand, and differ from the codes'."""
+    X, y, _ = data
+    labeled = y >= 0
+    model, on_codes = (m1(LogisticRegression(), vae, passthrough=p).fit(X, y) for p in (True, False))
+    features = np.hstack([model.transform(X), standardized(vae, X)])
+    by_hand = LogisticRegression().fit(features[labeled], y[labeled])
+    for method in ("decision_function", "predict_proba", "predict_log_proba", "predict"):
+        assert np.array_equal(getattr(model, method)(X), getattr(by_hand, method)(features))
+    assert not np.allclose(model.predict_proba(X), on_codes.predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_copies_predict_the_same(passthrough, data, vae):
+    """A pickle predicts, and a clone fits, the same to the bit."""
+    X, y, _ = data
+    model = m1(SVC(), vae, passthrough=passthrough).fit(X, y)
+    copy, again = pickle.loads(pickle.dumps(model)), clone(model).fit(X, y)
+    for other in (copy, again):
+        assert other.passthrough == passthrough
+        assert np.array_equal(other.decision_function(X), model.decision_function(X))
 
 
 def test_inactive_dimensions_are_not_features(data, vae):
@@ -226,18 +292,19 @@ def test_searches_reach_into_the_defaults(classifier, data):
     )
     best = search.fit(X, y).best_estimator_
     assert best.encoder_.n_components == search.best_params_["encoder__n_components"] and best.encoder_.n_iter_ == 3
-    assert best.encoder.kl_warmup == 1.0 and search.estimator.encoder is None
+    expected = {**VAE().get_params(), **{k[9:]: v for k, v in search.best_params_.items() if k.startswith("encoder__")}}
+    assert best.encoder.get_params() == expected and search.estimator.encoder is None
     if classifier is M1Classifier:
         assert best.estimator_.C == search.best_params_["estimator__C"] and best.estimator.break_ties
 
 
 @pytest.mark.parametrize("classifier", [M1Classifier, M1M2Classifier])
-def test_setting_a_default_to_its_default_changes_nothing(classifier, data):
+def test_setting_a_default_to_its_default_changes_nothing(classifier, data, short_vae):
     """The same fit, bit for bit; what is given is not replaced, and an unknown name is an error."""
     X, y, _ = data
     short = {"max_iter": 2} if classifier is M1M2Classifier else {}
     plain, set_explicitly = classifier(random_state=0, **short), classifier(random_state=0, **short)
-    set_explicitly.set_params(encoder__kl_warmup=1.0)
+    set_explicitly.set_params(encoder__kl_warmup=VAE().kl_warmup)
     assert repr(clone(set_explicitly).get_params()["encoder"]) == repr(set_explicitly.encoder)
     assert np.array_equal(plain.fit(X, y).transform(X), set_explicitly.fit(X, y).transform(X))
     given = VAE(7)

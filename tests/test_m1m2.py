@@ -60,6 +60,13 @@ def m1m2(vae, **params):
     return M1M2Classifier(2, encoder=FrozenEstimator(vae), **{**FAST, **params})
 
 
+def standardized(vae, X):
+    """The columns as the encoder reads them: no cell is far enough from the others to be clipped."""
+    columns = (X - vae._columns.center) / vae._columns.scale
+    assert np.abs(columns).max() < 5
+    return columns.astype(np.float32)
+
+
 def test_it_learns_the_clusters(model, data):
     """A quarter of the labels is enough, through the codes."""
     X, _, truth = data
@@ -76,8 +83,12 @@ def test_only_active_dimensions_are_modeled(model, data, vae):
     assert m1m2(vae, active_threshold=1e3).fit(X, y).active_.tolist() == [0, 1, 2]  # if none is active, all are kept
 
 
-def test_codes_are_drawn_again_at_each_visit(data, vae, monkeypatch):
-    """resample_codes=True trains the upper layer on draws from q(z1 | x), N(mean, sd^2); False on the means."""
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_codes_are_drawn_again_at_each_visit(passthrough, data, vae, monkeypatch):
+    """resample_codes=True trains the upper layer on draws from q(z1 | x), N(mean, sd^2); False on the means.
+
+    With passthrough, each row's columns follow its code unchanged.
+    """
     X, y, _ = data
     mean, sd = (part[:, :2] for part in vae._posterior(X))
     original = M2Module.unlabeled_bound
@@ -89,9 +100,17 @@ def test_codes_are_drawn_again_at_each_visit(data, vae, monkeypatch):
             return original(self, x, *rest)
 
         monkeypatch.setattr(M2Module, "unlabeled_bound", spy)
-        m1m2(vae, resample_codes=resample, batch_size=200, max_iter=30).fit(X, y)
+        m1m2(vae, resample_codes=resample, passthrough=passthrough, batch_size=200, max_iter=30).fit(X, y)
         passes = [rows for rows in seen if len(rows) == N - 30]
-        assert len(passes) == 30
+        assert len(passes) == 30 and {rows.shape[1] for rows in passes} == {8 if passthrough else 2}
+        if passthrough:
+            columns = standardized(vae, X[30:])
+            order = np.argsort(columns[:, 0])
+            rows_in_order = [rows[rows[:, 2].argsort()] for rows in passes]
+            assert all(np.array_equal(rows[:, 2:], columns[order]) for rows in rows_in_order)
+            z_score = (torch.stack(rows_in_order)[..., :2].mean(0).numpy() - mean[30:][order]) / (sd[30:][order] + 1e-9)
+            assert np.abs(z_score).max() < (5 / np.sqrt(30) if resample else 1e-4)  # codes of the same rows
+        passes = [rows[:, :2] for rows in passes]
         together = torch.stack([rows.sort(0).values for rows in passes])
         if resample:
             assert not torch.equal(together[0], together[1])
@@ -104,10 +123,14 @@ def test_codes_are_drawn_again_at_each_visit(data, vae, monkeypatch):
             )
 
 
-def test_prediction_reads_posterior_means(model, data, vae):
-    """q(y | E[z1 | x]) and E[z2 | E[z1 | x]]: the upper layer at the mean code."""
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_prediction_reads_posterior_means(passthrough, data, vae):
+    """q(y | E[z1 | x]) and E[z2 | E[z1 | x]]: the upper layer at the mean code, and the columns if it reads them."""
     X = data[0]
-    Z = torch.from_numpy(vae.transform(X)[:, :2]).float()
+    model = m1m2(vae, passthrough=passthrough).fit(X, data[1])
+    parts = [vae.transform(X)[:, :2], standardized(vae, X)]
+    Z = torch.from_numpy(np.hstack(parts) if passthrough else parts[0]).float()
+    assert model.module_.n_side == 6 * passthrough
     np.testing.assert_allclose(model.predict_proba(X), model.module_.q_y(Z).probs.numpy(), atol=1e-5)
     np.testing.assert_allclose(model.transform(X), model.module_.code(Z).numpy(), atol=1e-5)
     assert model.transform(X).shape == (N, 2)

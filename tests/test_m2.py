@@ -240,9 +240,10 @@ def test_enumerating_some_classes_learns_as_well(n_enumerated, data):
 
 
 def test_warmup_scales_the_kl_of_the_first_epochs(data):
-    """The objective multiplies the first epoch's KL by 1 / kl_warmup; the bound has the whole KL."""
+    """With one step per epoch, the objective has 1 / kl_warmup of the first epoch's KL; the bound has the whole KL."""
     X, y, _ = data
-    model = M2Classifier(2, **FAST, kl_warmup=4, alpha=0.1, alpha_normalization="balanced").fit(X, y)
+    params = {**FAST, "kl_warmup": 4, "batch_size": N, "alpha": 0.1, "alpha_normalization": "balanced"}
+    model = M2Classifier(2, **params).fit(X, y)
     h = {name: np.array(values) for name, values in model.history_.items()}
     kl_weight = np.minimum(1, np.arange(1, 7) / 4)
     parts = [h[f"{k}_reconstruction"] - kl_weight * h[f"{k}_kl"] + h[f"{k}_label"] for k in ("unlabeled", "labeled")]

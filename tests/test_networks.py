@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics.pairwise import rbf_kernel
 
 from skdgm.distributions import Bernoulli, Categorical, Normal
 from skdgm.networks import (
@@ -13,6 +14,7 @@ from skdgm.networks import (
     CategoricalNetwork,
     ClassAffine,
     DecoderNetwork,
+    KernelFeatures,
     NormalNetwork,
 )
 
@@ -157,3 +159,63 @@ def test_outputs_are_float32_under_autocast(name):
         torch.testing.assert_close(part(rough), part(exact), atol=0.05, rtol=0.05)
     first = parts.get(name, [lambda p: p.mean])[0]
     assert not torch.equal(first(rough), first(exact))  # the linear layers did run in bfloat16
+
+
+# --- features of a Gaussian kernel ------------------------------------------------------------------------------------
+
+
+def placed(n_centers=6, gamma=0.4, features=None):
+    """Features whose inner products are the kernel on the centers: the kernel matrix to the power of -1/2."""
+    centers = 3 * noise(n_centers, 4, seed=3)
+    values, vectors = np.linalg.eigh(rbf_kernel(centers, gamma=gamma))
+    features = features or KernelFeatures(4, n_centers)
+    features.place(centers, gamma, torch.from_numpy(vectors / np.sqrt(values)).float())
+    return features, centers
+
+
+def test_inner_products_of_features_are_the_kernel_on_the_centers():
+    """scikit-learn's rbf_kernel, in float32; elsewhere they never exceed it: the rest is positive semi-definite."""
+    features, centers = placed()
+    x = torch.cat([centers, centers + 0.3 * noise(6, 4), 3 * noise(40, 4, seed=1)])
+    found, kernel = features(x).numpy().astype(float), rbf_kernel(x, gamma=0.4)
+    np.testing.assert_allclose((found @ found.T)[:6], kernel[:6], atol=1e-4)
+    assert np.linalg.eigvalsh(kernel - found @ found.T).min() > -1e-5
+    assert not any(isinstance(tensor, torch.nn.Parameter) for tensor in features.state_dict(keep_vars=True).values())
+
+
+def test_features_are_0_until_the_centers_are_placed():
+    assert not KernelFeatures(4, 6)(noise(7, 4)).any()
+
+
+def test_features_are_float32_under_autocast():
+    """A distance is a difference of large numbers: in bfloat16, it would change the features by several hundredths."""
+    features, centers = placed()
+    x = centers + 0.1 * noise(6, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast = features(x)
+        rough = F.linear(x, centers).float()
+    assert under_autocast.dtype == torch.float32 and torch.equal(under_autocast, features(x))
+    squared = (x**2).sum(1, keepdim=True) + (centers**2).sum(1) - 2 * rough
+    wrong = torch.exp(-0.4 * squared.clamp(min=0)) @ features.whitening
+    assert (wrong - features(x)).abs().max() > 0.02
+
+
+@pytest.mark.parametrize("hidden", [(), (6,)])
+def test_kernel_features_add_to_the_logits(hidden):
+    """q(y | x) has the logits of the MLP plus a linear map of the features, which read what the MLP reads."""
+    arguments = (4, 3, hidden, "tanh", generator(), True, True)
+    network = CategoricalNetwork(*arguments, n_centers=6)
+    plain = CategoricalNetwork(*arguments[:4], generator(), True, True)
+    features, centers = placed()
+    x = torch.cat([centers, noise(7, 4), 30 + noise(1, 4)])
+    torch.testing.assert_close(network(x).log_probs, plain(x).log_probs)  # before they are placed
+    assert plain.features is None and plain.kernel_weight is None
+    weight = noise(3, 6, seed=2)
+    network.init_kernel(weight, centers, 0.4, features.whitening)
+    read = network.mlp.read(x)
+    assert (read - x).abs().max() > 10  # an outlying cell is clipped
+    logits = network.mlp(x) + features(read) @ weight.T
+    torch.testing.assert_close(network(x).log_probs, torch.log_softmax(logits, -1))
+    assert (network(x).probs - plain(x).probs).abs().max() > 0.1
+    network(x).log_probs[:, 0].sum().backward()
+    assert network.kernel_weight.grad.any()

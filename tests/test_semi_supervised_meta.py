@@ -435,17 +435,20 @@ def vae(data):
 @pytest.mark.parametrize("fit_on", ["auto", "all"])
 @pytest.mark.parametrize("name", [*METAS, "pipeline"])
 def test_m1_looks_into_its_estimator(name, fit_on, data, vae):
-    """A reader of unlabeled codes gets all of them, also inside of others; classes are those of the labels."""
+    """A reader of unlabeled rows gets all of them, also inside of others; classes are those of the labels.
+
+    A row is its code and its columns.
+    """
     X, y, _, _ = data
     inner = make_pipeline(StandardScaler(), Recorder()) if name == "pipeline" else METAS[name](Recorder())
     labels = np.where(y < 0, None, np.array(["a", "b", "c", "d"], dtype=object)[y])
     model = M1Classifier(inner, encoder=FrozenEstimator(vae), fit_on=fit_on, random_state=0).fit(X, labels)
-    codes = model.transform(X)
+    rows = np.hstack([model.transform(X), vae._encoder_inputs(X)])
     members = [model.estimator_[-1]] if name == "pipeline" else found(model.estimator_)
     assert members
     for member in members:
         unlabeled = member.X_[member.y_ == -1]
-        wanted = model.estimator_[0].transform(codes[y < 0]) if name == "pipeline" else codes[y < 0]
+        wanted = model.estimator_[0].transform(rows[y < 0]) if name == "pipeline" else rows[y < 0]
         assert np.array_equal(unlabeled, wanted)
     assert set(model.predict(X)) == {"a", "b", "c", "d"} and model.classes_.tolist() == ["a", "b", "c", "d"]
     assert model.score(X, labels) > 0.9
@@ -470,9 +473,9 @@ def test_m1_keeps_frozen_inner_estimators(data, vae):
     """What a frozen estimator predicts are labels, even if it has the attributes of a reader."""
     X, y, _, _ = data
     first = M1Classifier(TransductiveSVC(), encoder=FrozenEstimator(vae), random_state=0).fit(X, y)
-    codes = first.transform(X)
+    rows = np.hstack([first.transform(X), vae._encoder_inputs(X)])
     labels = np.where(y < 0, -1, y * 10)
-    frozen = FrozenEstimator(TransductiveSVC().fit(codes, labels))
+    frozen = FrozenEstimator(TransductiveSVC().fit(rows, labels))
     model = M1Classifier(frozen, encoder=FrozenEstimator(vae)).fit(X, labels)
     assert set(model.predict(X)) == {0, 10, 20, 30}
 

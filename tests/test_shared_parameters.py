@@ -30,6 +30,8 @@ OTHER_MEANING = {
 OTHER_VALUES = {
     "n_components": "DLGM has several layers; only unsupervised models choose the number themselves",
     "weight_prior": "only VAE and DLGM have 'auto': a few rows per column call for factor analysis",
+    "max_iter": "StackedAutoencoder trains each layer for a fixed number of epochs, so no None",
+    "n_iter_no_change": "the same",
     "input_noise_level": "StackedAutoencoder has one default for all kinds of noise, so no None",
 }
 

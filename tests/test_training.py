@@ -154,18 +154,45 @@ def test_the_optimizer_obeys_the_schedule():
     np.testing.assert_allclose(moves, [plan.rate(e) for e in range(20)], rtol=1e-3)
 
 
-def test_warmup_rises_linearly_to_one_and_weights_the_kl():
-    """1/w, 2/w, ..., 1, 1; without warm-up always 1; the loss has the KL with this weight."""
-    assert [settings(kl_warmup=4).kl_weight(e) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert settings().kl_weight(0) == 1.0
+def test_the_rate_changes_with_every_step():
+    """Step i of n in epoch e has the rate of e + i / n epochs."""
+    module, positions = Line(), []
+
+    def objective(batch, rng):
+        positions.append(module.bias.item())
+        return 1e-3 * module.bias.expand(len(batch.x))
+
+    plan = settings(max_iter=6, learning_rate_init=0.01)
+    train(module, [term_of(objective)], plan, generator())
+    moves = np.diff([*positions, module.bias.item()])
+    np.testing.assert_allclose(moves, [plan.rate(e + i / 3) for e in range(6) for i in range(3)], rtol=1e-3)
+    assert len(set(np.round(moves[9:], 5))) == 9  # from the middle on, no two steps have the same
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize("warmup", [4, 2.5, 0])
+def test_warmup_rises_linearly_to_one_and_weights_the_kl(warmup, n_steps):
+    """The KL of step i of n in epoch e has the weight min(1, (e + (i + 1) / n) / w); the bound has the whole KL."""
     module, ones = Line(), torch.ones(60)
-    term = term_of(
-        lambda batch, rng: LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
+
+    def objective(batch, rng):
+        return LabelBound(*(c * ones[: len(batch.x)] + 0 * module.bias for c in (5.0, 2.0, 0.5)))
+
+    term = term_of(objective, batch_size=60 // n_steps)
+    history = train(module, [term], settings(kl_warmup=warmup), generator())
+    steps = np.arange(1, 5 * n_steps + 1) / n_steps
+    weight = np.minimum(1, steps / warmup) if warmup else np.ones(5 * n_steps)
+    np.testing.assert_allclose(
+        history.terms["objective" if warmup else "bound"], 5.5 - 2 * weight.reshape(5, -1).mean(1)
     )
-    history = train(module, [term], settings(kl_warmup=4), generator())
-    np.testing.assert_allclose(history.terms["objective"], [5, 4.5, 4, 3.5, 3.5])
     np.testing.assert_allclose(history.terms["bound"], 3.5)
     assert total_bound(LabelBound(5 * ones, 2 * ones, ones))[0] == 4.0
+
+
+def test_the_weight_of_the_kl_at_the_ends_of_epochs():
+    """1/w, 2/w, ..., 1, 1; without warm-up always 1."""
+    assert [settings(kl_warmup=4).kl_weight(e + 1) for e in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    assert settings(kl_warmup=4).kl_weight(0) == 0.0 and settings().kl_weight(0) == 1.0
 
 
 # --- batches ----------------------------------------------------------------------------------------------------------
@@ -393,6 +420,196 @@ def test_the_validation_bound_is_the_mean_over_rows_with_fixed_noise():
     assert looks[0] == looks[1] and torch.equal(rng.get_state(), before)
     plain = training.validation_bound(module, line_term(module, x=x, batch_size=20), rng)
     assert plain == pytest.approx(module.log_prob(x).mean().item(), rel=1e-5)
+
+
+# --- averaged weights -------------------------------------------------------------------------------------------------
+
+
+def exponential_average(path, start, n):
+    """The average of the weights after each step, of weight 1 / min(n, 1 + 0.2 t) for step t, by NumPy."""
+    value = np.asarray(start, dtype=float)
+    for t, after in enumerate(path, 1):
+        value = value + (after.numpy() - value) / min(n, 1 + 0.2 * t)
+    return value
+
+
+def set_weights(module, values):
+    with torch.no_grad():
+        module.weight.copy_(values[None, :3])
+        module.bias.copy_(values[3:])
+
+
+@pytest.mark.parametrize("n", [1, 5, 30, 300])
+def test_the_average_is_exponential_with_a_growing_length(n):
+    """Its weights are 1 / min(n, 1 + 0.2 t); it starts anew after restart, from the present weights."""
+    module = Line()
+    average, start, path = training.WeightAverage(module, n), weights(module), noise(200, 4)
+    for begin in (0, 120):
+        for after in path[begin : begin + 120]:
+            set_weights(module, after)
+            average.update()
+        expected = exponential_average(path[begin : begin + 120], start, n)
+        with average.applied():
+            np.testing.assert_allclose(weights(module), expected, atol=1e-5)
+        average.restart()
+        start = weights(module)
+        with average.applied():
+            assert torch.equal(weights(module), start)
+
+
+def test_the_average_is_over_about_n_steps():
+    """n = 300 forgets a jump of the weights by the factor e within 300 steps, but a fifth of them as a new average."""
+    module = Line()
+    average = training.WeightAverage(module, 300)
+    set_weights(module, torch.zeros(4))
+    for _ in range(3000):
+        average.update()
+    set_weights(module, torch.ones(4))
+    for _ in range(300):
+        average.update()
+    average.load()
+    np.testing.assert_allclose(weights(module), 1 - np.exp(-1), atol=2e-3)
+
+
+def test_within_the_body_the_module_has_the_average_and_afterwards_its_weights():
+    """To the bit, also after an error in the body, and the average does not change."""
+    module = Line()
+    average, before = training.WeightAverage(module, 10), noise(4)
+    for after in (noise(4, seed=1), before):
+        set_weights(module, after)
+        average.update()
+    with average.applied():
+        inside = weights(module)
+    assert torch.equal(weights(module), before) and (inside - before).abs().max() > 0.1
+    with pytest.raises(RuntimeError, match="in the body"), average.applied():
+        assert torch.equal(weights(module), inside)
+        raise RuntimeError("in the body")
+    assert torch.equal(weights(module), before)
+
+
+class Path:
+    """A fit of a line, three steps per epoch: the weights before each step, and those that callbacks see.
+
+    With ``bounds``, the validation bounds of the epochs, also the weights that are validated.
+    """
+
+    def __init__(self, bad=(), stop_at=math.inf, bounds=None, **kwargs):
+        self.module, self.before, self.ends, self.validated = Line(), [], [], []
+        self.start = weights(self.module)
+
+        def objective(batch, rng):
+            self.before.append(weights(self.module))
+            return self.module.log_prob(batch.x) * (math.nan if len(self.before) in bad else 1.0)
+
+        def validate(batch, rng):
+            self.validated.append(weights(self.module))
+            return torch.full((len(batch.x),), bounds[len(self.validated) - 1])
+
+        def on_epoch(epoch, history):
+            self.ends.append(weights(self.module))
+            return False
+
+        hooks = {"on_epoch": on_epoch, "interrupted": lambda: len(self.before) >= stop_at}
+        validation = None if bounds is None else term_of(validate, batch_size=60)
+        plan = settings(learning_rate_init=0.1, **kwargs)
+        self.history = train(self.module, [term_of(objective)], plan, generator(), validation=validation, **hooks)
+
+    def after(self, *runs):
+        """The weights after each step of the runs of epochs that were kept, if callbacks saw those of the last step."""
+        pairs = zip(runs, self.ends, strict=True)
+        return [w for run, end in pairs for w in (*self.before[3 * run + 1 : 3 * run + 3], end)]
+
+
+def test_a_fit_without_held_out_rows_ends_with_the_average():
+    """Over all its steps, and callbacks see it; it changes nothing in training. Else the last weights remain."""
+    averaged, last = Path(n_averaged=4), Path(n_averaged=0)
+    assert all(map(torch.equal, averaged.before, last.before)) and len(last.before) == 15
+    steps = last.after(*range(5))
+    for epoch, seen in enumerate(averaged.ends, 1):
+        np.testing.assert_allclose(seen, exponential_average(steps[: 3 * epoch], last.start, 4), atol=1e-5)
+    assert torch.equal(weights(averaged.module), averaged.ends[-1]) and len(averaged.ends) == 5
+    assert torch.equal(weights(last.module), last.ends[-1])
+    assert (weights(averaged.module) - weights(last.module)).abs().max() > 0.01
+
+
+@pytest.mark.parametrize(
+    ("fault", "kept"), [({"bad": {5}}, [0, 2, 3, 4, 5]), ({"stop_at": 7}, [0, 1]), ({"stop_at": 8}, [0, 1])]
+)
+def test_an_epoch_that_is_discarded_does_not_count_in_the_average(fault, kept):
+    """Neither one with a non-finite step, which runs again, nor one that is interrupted."""
+    averaged, last = Path(n_averaged=4, **fault), Path(n_averaged=0, **fault)
+    expected = exponential_average(last.after(*kept), last.start, 4)
+    np.testing.assert_allclose(weights(averaged.module), expected, atol=1e-5)
+    assert torch.equal(weights(last.module), last.ends[-1])
+
+
+def test_the_average_is_validated_and_the_best_one_is_returned():
+    """Held-out rows judge the averaged weights: the module ends with the average of the best epoch."""
+    path, without = Path(bounds=[0.0, 1.0, 3.0, 2.0, 1.0], n_averaged=4), Path(n_averaged=4)
+    assert len(path.validated) == 5 and all(map(torch.equal, path.validated, without.ends))
+    assert torch.equal(weights(path.module), path.validated[2])
+
+
+def test_after_a_cut_of_the_rate_the_average_starts_anew_at_the_best_one():
+    """Training goes on from the best average, at 0.3 times the rate, and averages from there on."""
+    path = Path(bounds=[5.0, 1.0, 1.0, 6.0, 1.0], n_averaged=4, n_iter_no_change=2, reduce_rate_on_plateau=True)
+    assert torch.equal(path.before[9], path.validated[0])  # the fourth epoch begins with the best weights
+    expected = exponential_average(path.before[10:13], path.validated[0], 4)
+    np.testing.assert_allclose(path.validated[3], expected, atol=1e-5)
+    assert torch.equal(weights(path.module), path.validated[3])
+
+
+# --- a bound that still rises -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("bounds", "plan", "rise"),
+    [
+        (range(10), {"learning_rate": "constant"}, 2.0),  # (8 + 9) / 2 - (6 + 7) / 2
+        ([0, 0, 0, 1, 3, 50, 99, 99, 99, 99], {}, 2.0),  # the rate falls from epoch 5 on
+        ([0, 0, 0, 1, 3, 50, 99, 99, 99, 99], {"learning_rate": "cosine"}, 2.0),
+        (range(0, -10, -1), {"learning_rate": "constant"}, 0.0),
+        ([0, 0, 0, 0.0, 0.125, 9, 9, 9, 9, 9], {}, 0.125),
+        ([0, 0, 0, 0.0, 0.09, 9, 9, 9, 9, 9], {}, 0.0),  # at most 0.1 nats
+        ([0, 0, 0, -101.5, -100, 9, 9, 9, 9, 9], {}, 1.5),
+        ([0, 0, 0, -100.5, -100, 9, 9, 9, 9, 9], {}, 0.0),  # at most 1 %
+        ([0.0, 9.0, 9.0, 9.0], {"max_iter": 4}, 9.0),
+        ([0.0, 9.0], {"max_iter": 2}, 0.0),  # nothing to compare: one epoch at full rate
+        ([9.0], {"max_iter": 1}, 0.0),
+        ([9.0], {"max_iter": 1, "learning_rate": "constant"}, 0.0),
+        ([], {"max_iter": 1}, 0.0),
+    ],
+)
+def test_rise_at_full_rate(bounds, plan, rise):
+    """The mean of the last fifth of the epochs at full rate minus that of the fifth before, if it is clearly a rise."""
+    assert training.rise_at_full_rate(list(bounds), settings(**{"max_iter": 10, **plan})) == rise
+
+
+def final_rise(bounds, *, validated=True, stop=None, **kwargs):
+    """That of a fit with these bounds, of the held-out rows or, if not ``validated``, of the training rows."""
+    module, rising, held_out = scripted(bounds)
+    if not validated:
+        flat, script, held_out = rising.objective, held_out.objective, None
+        rising = term_of(lambda batch, rng: 0 * flat(batch, rng) + script(batch, rng), batch_size=60)
+    plan = settings(**{"max_iter": len(bounds), "learning_rate": "constant", "learning_rate_init": 1e-5, **kwargs})
+    hook = lambda epoch, history: epoch == stop  # noqa: E731
+    return train(module, [rising], plan, generator(), validation=held_out, on_epoch=hook).final_rise
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_fit_that_ends_at_its_limit_tells_how_much_the_bound_still_rose(validated):
+    """That of the held-out rows if there are any."""
+    assert final_rise([float(e) for e in range(10)], validated=validated) == 2.0
+    assert final_rise([0.0] * 10, validated=validated) == 0.0
+    assert final_rise([float(e) for e in range(10)], validated=validated, stop=8) == 0.0  # it did not reach its limit
+
+
+def test_a_fit_whose_bound_has_stopped_rising_once_does_not_still_rise():
+    """Early stopping, or a cut of the rate, has found the end, whatever came later."""
+    stalled = [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert final_rise(stalled, n_iter_no_change=20) == 2.0
+    assert final_rise(stalled, n_iter_no_change=3, reduce_rate_on_plateau=True) == 0.0
+    assert final_rise([*map(float, range(7)), 0.0, 0.0, 0.0], n_iter_no_change=3) == 0.0
 
 
 # --- non-finite values ------------------------------------------------------------------------------------------------

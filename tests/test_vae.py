@@ -197,10 +197,15 @@ def test_the_bound_is_reconstruction_minus_kl():
     assert h["bound"][-1] > h["bound"][0] and np.all(h["kl"] >= 0)
 
 
-@pytest.mark.parametrize(("kl_warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (1.0, 10), (0.0, 0), (1, 1)])
+@pytest.mark.parametrize(
+    ("kl_warmup", "n_warm"), [(0, 0), (3, 3), (0.5, 5), (0.25, 2.5), (1.0, 10), (0.0, 0), (1, 1), (2, 2)]
+)
 def test_warmup_in_epochs_or_as_a_share(kl_warmup, n_warm):
-    """An int is a number of epochs, a float a fraction of max_iter; the objective weights the KL accordingly."""
-    model = VAE(2, **{**FAST, "max_iter": 10}, kl_warmup=kl_warmup).fit(binary())
+    """An int is a number of epochs, a float a fraction of the planned epochs, here of one step each.
+
+    The objective weights the KL accordingly.
+    """
+    model = VAE(2, **{**FAST, "max_iter": 10}, batch_size=60, kl_warmup=kl_warmup).fit(binary())
     h = {name: np.array(values) for name, values in model.history_.items()}
     kl_weight = np.minimum(1, np.arange(1, 11) / n_warm) if n_warm else np.ones(10)
     objective = h["objective"] if n_warm else h["bound"]

@@ -151,9 +151,9 @@ class StackedAutoencoder(
         an epoch faster, with fewer steps.
 
     max_iter : int, default=100
-        Maximum number of epochs, at least 1. Reaching it is a normal end of training.
+        Maximum number of epochs, at least 1.
 
-        It applies to each auto-encoder; RBMs have ``rbm_max_iter``.
+        It applies to each auto-encoder; RBMs have ``rbm_max_iter``. Reaching it is a normal end of training.
 
     rbm_max_iter : int, default=100
         Maximum number of epochs of each RBM, at least 1.
