@@ -299,7 +299,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
             warn(
                 f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within "
                 f"a fifth of the epochs at full learning rate. Raise max_iter above {n_epochs} (None chooses a number "
-                f"that mostly suffices), or learning_rate_init={self.learning_rate_init:g}.",
+                "that mostly suffices).",
                 ConvergenceWarning,
                 stacklevel=6,
             )

@@ -108,10 +108,10 @@ class BaseLatentDensity(
         Warns
         -----
         UserWarning
-            If cells are extremely far from all others in their column, or if Ctrl-C ended the training after a complete
-            epoch; the estimator is then fitted.
+            If cells are extremely far from all others in their column, if a layer has no active units although columns
+            are correlated, or if Ctrl-C ended the training after a complete epoch, and the estimator is fitted.
         ConvergenceWarning
-            If the fit ended at a bound clearly below that of independent columns.
+            If the fit ended at a bound clearly below that of independent columns, or while it still rose.
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -206,9 +206,10 @@ class BaseLatentDensity(
         rows = some(rows)
         codes, x = self._means(rows), self._columns.transform(rows)
         mean = self._apply_to_codes(codes)
-        with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a column that is missing in all of these rows
-            return 1 - np.nanmean((x - mean) ** 2, 0) / np.nanvar(x, 0)
+            residual, variance = np.nanmean((x - mean) ** 2, 0), np.nanvar(x, 0)
+        return 1 - residual / np.where(variance > 0, variance, np.nan)
 
     def _apply_to_codes(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes of all latent dimensions to the scale of the module."""

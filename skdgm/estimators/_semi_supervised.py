@@ -120,10 +120,11 @@ class BaseSemiSupervised(
         Warns
         -----
         UserWarning
-            If cells are extremely far from all others in their column, if numbers given as ``class_prior`` contradict
-            the unlabeled rows, or if Ctrl-C ended the training after a complete epoch; the estimator is then fitted.
+            If cells are extremely far from all others in their column; if numbers given as ``class_prior`` contradict
+            the unlabeled rows; if more than 5 % of the unlabeled rows are unlike all of at least 20 labeled rows; or if
+            Ctrl-C ended the training after a complete epoch, and the estimator is fitted.
         ConvergenceWarning
-            If the fit ended at a bound clearly below that of independent columns.
+            If the fit ended at a bound clearly below that of independent columns, or while it still rose.
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -132,7 +133,8 @@ class BaseSemiSupervised(
         random, is_warm_start = self._start(), self._is_warm_start
         labels, weight = self._label_tensors(targets)
         source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
-        self._temperatures = self._fitted_temperatures(rows, targets, prior, random)
+        of_folds = np.random.RandomState(random.randint(np.iinfo(np.int32).max))  # the model is the same without folds
+        self._temperatures = self._fitted_temperatures(rows, targets, prior, of_folds)
         self.module_ = self._new_module(self._architecture_args(targets, n_columns, likelihood), random)
         self._set_prior(prior, shares(targets, len(self.classes_)))
         prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -93,7 +94,8 @@ def temperatures(
     for fold in held_out:
         y = targets.copy()
         y[fold] = -1
-        with interrupts_raise():  # there is no model yet that could be kept
+        with interrupts_raise(), warnings.catch_warnings():  # no model yet that could be kept; it warns for all of them
+            warnings.simplefilter("ignore")
             model = fitted(y)
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))

@@ -199,17 +199,18 @@ class DLGM(BaseLatentDensity):
     n_iter_ : int
         Number of epochs that were run.
     history_ : dict of str to list of float
-        Terms of the bound per epoch, in nats per row.
+        Terms of the bound per epoch, in nats per row of the standardized columns.
 
         "reconstruction", "kl", and "bound": their difference with the KL at weight one, or the importance-weighted
         bound. Under a warm-up or a prior on the variances, "objective" is what training maximizes.
     loss_curve_ : list of float
         Negative bound per epoch.
     validation_scores_ : list of float or None
-        Bound of the held-out rows per epoch, in nats per row; None if no rows were held out.
+        Bound of the held-out rows per epoch, in the units of ``history_``; None if no rows were held out.
     reconstruction_r2_ : ndarray of shape (n_features,)
         Share of each column's variance that its reconstruction from the posterior mean explains, at most 1, over at
-        most 5,000 training rows. It is near 0 for a column that is independent of the others or that the model ignores.
+        most 5,000 training rows; NaN for a constant column. It is low for a column that is independent of the others or
+        that the model ignores.
     active_units_ : ndarray of shape (n_layers,)
         Number of active latent dimensions per layer: those whose posterior mean varies over the training rows with a
         variance above 0.01.

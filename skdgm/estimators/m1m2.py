@@ -24,8 +24,8 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
     :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows. An M2 is then trained on its latent codes instead of on
-    rows. The steps that only the paper's code shows are parameters, with the values of that code as defaults: only
-    active latent dimensions are modeled, and new codes are drawn from :math:`q(z_1 | x)` at each visit. Prediction uses
+    rows. Two steps that only the paper's code shows are parameters: only active latent dimensions are modeled, and new
+    codes are drawn from :math:`q(z_1 | x)` at each visit. Prediction uses
     the means of the codes.
 
     Parameters
@@ -46,7 +46,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         Sizes of the hidden layers of each encoder network, from its input upward. Larger layers fit finer structure and
         take longer to train. An empty sequence makes the network affine.
 
-        The encoder networks are those of q(y | z1) and q(z2 | z1, y). The decoder mirrors them.
+        The encoder networks are those of q(y | z1, x) and q(z2 | z1, y). The decoder mirrors them.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
@@ -81,10 +81,11 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         "auto" does not let the number of latent dimensions outweigh the labels. The objective is the mean bound over
         all rows plus the mean log q(y | x) over labeled rows. The gradient of the bound with respect to q(y | x), and
         only this gradient, is multiplied by 5 / n_active for n_active active dimensions (40 / n_active for gray
-        images), at most 0.3. q(y | x) has its own regularization: its weights have L2 penalties instead of
-        ``weight_prior``. The linear part and the hidden layers have the penalty of ``LogisticRegression(C=1)``, the
-        output layer 4 times that penalty. For gray images, the penalties of the hidden and output layers are divided by
-        4.
+        images), at most 0.3. q(y | x) starts as
+        logistic regression on the columns and on features of a Gaussian kernel at the labeled rows; cross-validation
+        over the labels chooses the strength of both. Its weights have L2 penalties instead of ``weight_prior``: those
+        of this logistic regression and, for the output layer of the MLP, 4 times that of ``C=1``. For gray images, the
+        penalties of the hidden and output layers are divided by 4.
 
         A number in [0, inf) is the paper's alpha divided by the number of rows, in eq. (9) of [1]_, under
         ``alpha_normalization="paper"``; the paper uses 0.1. (It is not the L2 penalty that MLPClassifier calls alpha.)
@@ -138,10 +139,11 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     calibration_cv : int or None, default=None
         Number of folds over the labels, at least 2, that calibrate ``predict_proba``. Each fold trains a model that
         reads the held-out rows without their labels. Then the logits are divided by the temperature that makes these
-        labels most probable; a few labels draw it only a little way from 1. ``fit`` takes as many times longer.
+        labels most probable; a few labels draw it only a little way from 1. ``fit`` trains one model more per fold.
         ``predict`` is not changed. None leaves the probabilities as they are.
 
-        With the defaults, they are close to calibrated on average; ``proba_method="bayes"`` is mostly too certain.
+        On the benchmark with few labels, the best temperature was 1.1 on average, too close to 1 to pay for the folds;
+        ``proba_method="bayes"`` is more often too certain.
 
     unlabeled_value : int, float, str or None, default=-1
         Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
@@ -265,7 +267,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     n_iter_ : int
         Number of epochs that were run.
     history_ : dict of str to list of float
-        Terms of the bound per epoch, in nats per row.
+        Terms of the bound per epoch, in nats per row of the standardized columns.
 
         "unlabeled_reconstruction", "unlabeled_kl", and "unlabeled_label", the same for "labeled", and "classification",
         the mean log q(y | x) of the labeled rows. "bound" is their sum by eq. (8) with the KL at weight one, or by eq.
@@ -274,7 +276,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     loss_curve_ : list of float
         Negative bound per epoch.
     validation_scores_ : list of float or None
-        Bound of the held-out rows per epoch, in nats per row; None if no rows were held out.
+        Bound of the held-out rows per epoch, in the units of ``history_``; None if no rows were held out.
     encoder_ : VAE
         The fitted encoder.
     active_ : ndarray of shape (n_active,)
