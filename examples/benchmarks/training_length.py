@@ -2,9 +2,9 @@
 
 - Data: rows (a, aW + 0.05 noise) of 4 + 4 columns ("correlated"), a nonlinear function of a few factors with noise
   ("nonlinear"), and tables without their labels. Half of the rows train, half test.
-- "default" is VAE with its defaults. "3 times" and "10 times" have the same defaults with so many times the planned
-  epochs and the patience of early stopping, which ends them as well. "10 times, no stop" trains for ten times the epochs
-  that the default ran, without early stopping; the best bound of its held-out rows in any epoch counts.
+- "default" is VAE with its defaults. "3 times" and "10 times" have so many times the planned epochs and the patience of
+  early stopping, which ends them as well. "10 times, no stop" trains without early stopping for ten times the epochs
+  that the default ran; the best bound of its held-out rows in any epoch counts.
 - The measure is the bound of the held-out rows of the fit, of the epoch that is returned, in nats per row of the
   standardized columns. All fits of a table hold out the same rows. The bound of the test rows, which nothing was chosen
   by, stands beside it.
