@@ -60,11 +60,11 @@ def fitted_once(estimator, max_iter=15):
 
 @BOTH
 def test_even_labels_do_not_hide_the_shares_of_the_rows(estimator):
-    """Rows 9:1, labels 1:1: near (pi_all + 0.3 pi_labeled) / 1.3 (less near on codes, which blur the classes)."""
+    """Rows 9:1, 20 labels 1:1: near (pi_all + s pi_labeled) / (1 + s), s = 10 / 20 (less near on codes)."""
     model, X, _ = fitted_once(estimator, 30)
     assert model.class_prior_.shape == (2,) and model.class_prior_.sum() == pytest.approx(1)
     tolerance = 0.04 if estimator is M2Classifier else 0.12
-    assert model.class_prior_[0] == pytest.approx((0.9 + 0.3 * 0.5) / 1.3, abs=tolerance)
+    assert model.class_prior_[0] == pytest.approx((0.9 + 0.5 * 0.5) / 1.5, abs=tolerance)
 
 
 @BOTH
@@ -108,16 +108,23 @@ def rare_class(n, seed):
 
 
 def test_a_rare_class_raises_few_false_alarms():
-    """A random tenth of 2,000 rows labeled, default M2: at most 1 % false alarms at a recall of 0.7 or more."""
-    seed = 1
-    X, truth = rare_class(2000, seed)
-    y = np.full(2000, -1)
-    y[:200] = truth[:200]
-    model = M2Classifier(random_state=0).fit(X, y)
-    X_new, truth_new = rare_class(20000, 100 + seed)
-    alarm = model.predict(X_new) == 1
-    assert alarm[truth_new == 0].mean() <= 0.01 and alarm[truth_new == 1].mean() >= 0.7
-    assert 0.005 < model.class_prior_[1] < 0.05
+    """A random tenth of 2,000 rows labeled, default M2: at most 0.2 % false alarms, at a recall of 0.7 in the mean.
+
+    The recall is never below that of logistic regression on the labels, of which 4 to 6 are of the rare class.
+    """
+    recalls = []
+    for seed in (0, 1, 3):
+        X, truth = rare_class(2000, seed)
+        y = np.full(2000, -1)
+        y[:200] = truth[:200]
+        model = M2Classifier(random_state=0).fit(X, y)
+        X_new, truth_new = rare_class(20000, 100 + seed)
+        supervised = LogisticRegression().fit(X[:200], truth[:200]).predict(X_new) == 1
+        alarm = model.predict(X_new) == 1
+        recalls.append(alarm[truth_new == 1].mean())
+        assert alarm[truth_new == 0].mean() <= 0.002 and recalls[-1] >= supervised[truth_new == 1].mean()
+        assert 0.005 < model.class_prior_[1] < 0.05
+    assert np.mean(recalls) >= 0.7
 
 
 @BOTH

@@ -338,7 +338,7 @@ def test_before_its_first_step_a_classifier_is_that_logistic_regression(name, n_
     X, y = data(n_classes)
     model = MAKERS[name](**STILL, hidden_layer_sizes=()).fit(X, y)
     Z = inputs(name, model, X)
-    gamma, strengths = 1 / (Z.shape[1] * Z.var(ddof=1)), model._strengths
+    gamma, strengths = 1 / (Z.shape[1] * Z.var()), model._strengths
     features = model.module_.classifier.features
     assert features.gamma.item() == pytest.approx(gamma, rel=1e-5)
     np.testing.assert_allclose(features.centers, Z[y >= 0], atol=1e-5)

@@ -6,8 +6,8 @@
   early stopping, which ends them as well. "10 times, no stop" trains without early stopping for ten times the epochs
   that the default ran; the best bound of its held-out rows in any epoch counts.
 - The measure is the bound of the held-out rows of the fit, of the epoch that is returned, in nats per row of the
-  standardized columns. All fits of a table hold out the same rows. The bound of the test rows, which nothing was chosen
-  by, stands beside it.
+  standardized columns. All fits of a table hold out the same rows. The bound of the test rows, in the units of X, which
+  nothing was chosen by, stands beside it.
 - The goal: the default is at most max(0.1 nats, 1 %) below the best of all fits.
 
     SKDGM_DATA=... python examples/benchmarks/training_length.py --n-jobs 2       # resumes; an hour

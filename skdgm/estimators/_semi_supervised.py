@@ -167,7 +167,9 @@ class BaseSemiSupervised(
         return self
 
     def _warn_if_unlike_labeled(self, source: Source, targets: np.ndarray) -> None:
-        """Warn if many unlabeled rows are far from all labeled ones: a class may have no labels."""
+        """Warn if many unlabeled rows are far from all labeled ones, unless ``class_prior`` names a class for them."""
+        if len(np.unique(targets[targets >= 0])) < len(self.classes_):
+            return
         labeled, unlabeled = (
             self._classifier_inputs(source, some(np.flatnonzero(rows))) for rows in (targets >= 0, targets < 0)
         )
