@@ -258,7 +258,7 @@ class M2Classifier(BaseSemiSupervised):
         Bound of the held-out rows per epoch, in the units of ``history_``; None if no rows were held out.
     n_features_in_ : int
         Number of columns of X in ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_features,)
         Names of the columns of X. Only there if all of them are strings.
 
     See Also

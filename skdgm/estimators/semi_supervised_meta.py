@@ -57,7 +57,7 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         and its labels are integers from 0 in the order of the wrapper's ``classes_``.
     n_features_in_ : int
         Number of columns of X in ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_features,)
         Names of the columns of X. Only there if all of them are strings.
 
     See Also

@@ -255,7 +255,7 @@ class StackedAutoencoder(
         ``early_stopping``.
     n_features_in_ : int
         Number of columns of X in ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_features,)
         Names of the columns of X. Only there if all of them are strings.
 
     See Also

@@ -138,7 +138,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         The fitted SVMs, with the method ``decision_function(X)``.
     n_features_in_ : int
         Number of columns of X in ``fit``.
-    feature_names_in_ : ndarray of str of shape (n_features_in_,)
+    feature_names_in_ : ndarray of str of shape (n_features,)
         Names of the columns of X. Only there if all of them are strings.
 
     See Also
