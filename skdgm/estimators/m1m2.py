@@ -61,7 +61,8 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     passthrough : bool, default=True
         Whether the classifier reads the columns of X beside the latent codes, standardized as the encoder reads them.
 
-        With False it is the paper's model. On small tables, the codes alone lose some of what labels depend on.
+        With False it is the paper's model. On small tables, the codes alone lose some of what labels depend on. With
+        True, the standardized columns are kept in memory during ``fit``.
 
     active_threshold : float, default=0.1
         Standard deviation above which a latent dimension of the encoder is active, in [0, inf); it is that of the
