@@ -248,6 +248,7 @@ def train(
                 break
             stopping.restore()
             average.restart()
+            rollback.keep()
             stopping.last_gain = epoch
     if epoch == settings.max_iter and not schedule.is_reduced:
         history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from skdgm import DLGM, VAE, M2Classifier
+from skdgm.estimators._base import some
 from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MIN_LABELED, are_dependent, share_unlike
 
 FAST = {"hidden_layer_sizes": (16,), "random_state": 0}
@@ -38,6 +39,15 @@ def test_share_of_unlike_rows_by_brute_force():
     assert share_unlike(labeled, unlabeled) == pytest.approx(far.mean())
     assert share_unlike(labeled[: MIN_LABELED - 1], unlabeled) == 0
     assert share_unlike(labeled, unlabeled[:0]) == 0
+    assert share_unlike(np.repeat(labeled, 3, 0), unlabeled) == pytest.approx(far.mean())  # repeated labels
+
+
+def test_periodic_rows_are_not_read_as_one_class():
+    """Labels that alternate row by row, in a table larger than what is looked at."""
+    rows = np.arange(10_400)
+    assert len(some(rows)) == 5_000 and 0.45 < (some(rows) % 2).mean() < 0.55
+    np.testing.assert_array_equal(some(rows), np.unique(some(rows)))
+    np.testing.assert_array_equal(some(rows[:5_000]), rows[:5_000])
 
 
 def blobs(n, n_classes):

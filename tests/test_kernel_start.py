@@ -409,3 +409,13 @@ def test_labels_of_one_class_start_without_a_kernel(name):
     model = MAKERS[name]().fit(X, np.where(y == 1, 1, -1))
     assert model.predict_proba(X).tolist() == [[1.0]] * 150
     assert not model.module_.classifier.features.whitening.any()
+
+
+def test_alternating_labels_of_a_large_table_all_count():
+    """More labels than the start reads: a random part of them, never every second row, which is one class."""
+    rng = np.random.default_rng(0)
+    truth, angle = np.arange(20_000) % 2, 2 * np.pi * rng.random(20_000)
+    rings = np.where(truth, 2.5, 0.7)[:, None] * np.column_stack([np.cos(angle), np.sin(angle)])
+    X = rings + 0.2 * rng.standard_normal((20_000, 2))
+    model = M2Classifier(2, hidden_layer_sizes=(), max_iter=1, early_stopping=False, random_state=0).fit(X, truth)
+    assert model.module_.classifier.features.centers.any() and model.score(X, truth) > 0.95

@@ -65,6 +65,26 @@ def test_folds_are_a_partition_of_the_labels_spread_over_classes():
     assert len(folds(np.array([0, 1, -1]), 5, np.random.RandomState(0))) == 2
 
 
+def test_a_label_without_a_companion_says_nothing():
+    """Its class is unknown to the fold's model; without any other label, the temperature is 1."""
+    X, y = table()
+    y[np.flatnonzero(y == "c")] = None
+    without = MAKERS["M2"](calibration_cv=4).fit(X, y)
+    assert 0.3 < without.temperature_ < 3
+    y[2] = "c"
+    assert 0.3 < MAKERS["M2"](calibration_cv=4).fit(X, y).temperature_ < 3
+    for labels in (["a"], ["a", "b", "c"]):
+        y = np.full(150, None, dtype=object)
+        y[: len(labels)] = labels
+        assert MAKERS["M2"](calibration_cv=2).fit(X, y).temperature_ == 1
+
+
+def test_classes_that_only_the_prior_names_have_a_column():
+    X, y = table()
+    model = MAKERS["M2"](calibration_cv=2, class_prior={"a": 0.3, "b": 0.2, "c": 0.2, "d": 0.3}).fit(X, y)
+    assert model.predict_proba(X).shape == (150, 4) and np.isfinite(model.temperature_)
+
+
 def test_class_weights_by_index():
     classes = np.array(["cat", "dog"], dtype=object)
     assert by_class_index({"dog": 3.0}, classes) == {0: 1, 1: 3.0}

@@ -464,8 +464,10 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
 
 
 def some(rows: np.ndarray) -> np.ndarray:
-    """Enough rows, evenly spread, for a look at all of them."""
-    return rows[:: max(1, len(rows) // MAX_ROWS_TO_LOOK_AT)]
+    """Enough rows for a look at all of them: always the same, in order, but at random, as rows may be periodic."""
+    if len(rows) <= MAX_ROWS_TO_LOOK_AT:
+        return rows
+    return rows[np.sort(np.random.RandomState(0).permutation(len(rows))[:MAX_ROWS_TO_LOOK_AT])]
 
 
 def patience(n_steps: int) -> int:

@@ -148,5 +148,5 @@ class ClassPriorEstimator:
                 f"class_prior={self.class_prior!r} does not fit the unlabeled rows, for which the classifier finds the "
                 f"shares {{{listed}}}. Use class_prior='estimated', unless you are sure of the given shares.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )

@@ -25,13 +25,14 @@ def are_dependent(x: np.ndarray) -> bool:
 
 
 def share_unlike(labeled: np.ndarray, unlabeled: np.ndarray) -> float:
-    """Share of the unlabeled rows that are far from all labeled rows; 0 for fewer than 20 labeled rows.
+    """Share of the unlabeled rows that are far from all labeled rows; 0 for fewer than 20 different labeled rows.
 
     Parameters
     ----------
     labeled, unlabeled : ndarray of shape (n_labeled, n_columns) and (n_unlabeled, n_columns)
         Standardized rows.
     """
+    labeled = np.unique(labeled, axis=0)  # the nearest row of a repeated row is itself
     if len(labeled) < MIN_LABELED or not len(unlabeled):
         return 0.0
     neighbors = NearestNeighbors(n_neighbors=1).fit(labeled)

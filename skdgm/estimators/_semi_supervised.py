@@ -198,7 +198,7 @@ class BaseSemiSupervised(
         def fitted(y: np.ndarray) -> Any:
             return clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random)).fit(rows, y)
 
-        return temperatures(fitted, rows, targets, self.calibration_cv, PROBA_METHODS, random)
+        return temperatures(fitted, rows, targets, len(prior), self.calibration_cv, PROBA_METHODS, random)
 
     def _params_of_folds(self, prior: np.ndarray, random: np.random.RandomState) -> dict[str, Any]:
         """Return parameters in which the models of the folds differ: their labels are class indices."""
@@ -305,7 +305,7 @@ class BaseSemiSupervised(
     ) -> dict[str, float]:
         """Start q(y | x) as logistic regression on columns and kernel features; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
-        labeled = labeled[:: max(1, len(labeled) // MAX_ROWS)]
+        labeled = labeled if len(labeled) <= MAX_ROWS else np.sort(random.permutation(labeled)[:MAX_ROWS])
         classifier, x = self.module_.classifier, self._classifier_inputs(source, labeled)
         if not (self.warm_start and hasattr(self, "class_prior_")):
             self._strengths = LINEAR_ONLY

@@ -69,11 +69,14 @@ def temperatures(
     fitted: Callable[[np.ndarray], Any],
     rows: np.ndarray,
     targets: np.ndarray,
+    n_classes: int,
     n_folds: int,
     methods: list[str],
     random: np.random.RandomState,
 ) -> dict[str, float]:
     """Fit a temperature for each ``proba_method`` by cross-validation over the labels.
+
+    A held-out label whose class has no other label says nothing, and is left out; without any, temperatures are 1.
 
     Parameters
     ----------
@@ -82,18 +85,21 @@ def temperatures(
     rows : ndarray of shape (n_samples, n_features)
     targets : ndarray of shape (n_samples,)
         Class indices, -1 for unlabeled rows. The held-out rows of a fold stay among the rows, as unlabeled ones.
-    n_folds : int
+    n_classes, n_folds : int
     methods : list of str
         Values of ``proba_method``.
     random : RandomState
         Draws the folds.
     """
-    n_classes = targets.max() + 1
-    log_proba: dict[str, list[np.ndarray]] = {method: [] for method in methods}
-    held_out = folds(targets, n_folds, random)
-    for fold in held_out:
+    log_proba: dict[str, list[np.ndarray]] = {method: [np.empty((0, n_classes))] for method in methods}
+    used = [np.empty(0, int)]
+    for fold in folds(targets, n_folds, random):
         y = targets.copy()
         y[fold] = -1
+        fold = fold[np.isin(targets[fold], y[y >= 0])]
+        if not len(fold):
+            continue
+        used.append(fold)
         with interrupts_raise(), warnings.catch_warnings():  # no model yet that could be kept; it warns for all of them
             warnings.simplefilter("ignore")
             model = fitted(y)
@@ -101,5 +107,7 @@ def temperatures(
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
             found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows[fold])
             log_proba[method].append(found)
-    of_held_out = targets[np.concatenate(held_out)]
-    return {method: fit_temperature(np.concatenate(parts), of_held_out) for method, parts in log_proba.items()}
+    labels = targets[np.concatenate(used)]
+    if not len(labels):
+        return dict.fromkeys(methods, 1.0)
+    return {method: fit_temperature(np.concatenate(parts), labels) for method, parts in log_proba.items()}
