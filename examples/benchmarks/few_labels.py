@@ -8,7 +8,8 @@
 - Preprocessing, by the training rows only: categories are one-hot encoded, missing numbers are set to the mean, and
   numbers are standardized for scikit-learn's estimators except trees. Digits are divided by 16 for all methods.
 - Supervised estimators get the labeled rows only. Every run uses one thread. The seconds of skdgm's recorded runs were
-  measured with 16 runs at a time on 16 cores.
+  measured with 16 runs at a time on 16 cores; those of M1Classifier and M1M2Classifier on digits and adult, with up to
+  three runs on two cores.
 - The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives
   the ranks on the other tables.
 
