@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -126,14 +125,11 @@ def value_of_longest_prefix(values: Mapping[str, float], name: str, otherwise: f
 
 
 class LearningRateSchedule:
-    """The learning rate of each epoch: its schedule, cut when the validation bound has stopped rising."""
+    """The learning rate: its schedule, cut when the validation bound has stopped rising or numbers are not finite."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings, self.factor, self.n_reductions = (
-            settings,
-            1.0,
-            MAX_REDUCTIONS if settings.reduce_rate_on_plateau else 0,
-        )
+        self.settings, self.factor = settings, 1.0
+        self.max_reductions = self.n_reductions = MAX_REDUCTIONS if settings.reduce_rate_on_plateau else 0
 
     def rate(self, epochs: float) -> float:
         """Learning rate after this many epochs, and fractions of an epoch."""
@@ -147,8 +143,12 @@ class LearningRateSchedule:
 
     @property
     def is_reduced(self) -> bool:
-        """Whether the rate was ever lowered: the bound had then stopped rising."""
-        return self.factor < 1
+        """Whether the bound had stopped rising, and the rate was reduced."""
+        return self.n_reductions < self.max_reductions
+
+    def halve(self) -> None:
+        """Halve the rate for the rest of the fit, after an epoch with non-finite numbers."""
+        self.factor /= 2
 
 
 @dataclass
@@ -225,11 +225,11 @@ def train(
         before_epoch(epoch)
         with subnormals_flushed():
             while True:
-                rate = partial(scaled_rate, schedule, rollback.rate_factor)
-                record = run_epoch(module, terms, settings, rng, optimizer, epoch, rate, average, interrupted)
+                record = run_epoch(module, terms, settings, rng, optimizer, epoch, schedule.rate, average, interrupted)
                 if record is None or rollback.accepts(record):
                     break
-                rollback.restore(epoch, rate(epoch))
+                rollback.restore(epoch, schedule.rate(epoch))
+                schedule.halve()
                 optimizer = make_optimizer(module, settings)
         if record is None:
             rollback.discard_epoch(epoch)
@@ -257,11 +257,6 @@ def train(
     else:
         average.load()
     return history
-
-
-def scaled_rate(schedule: LearningRateSchedule, factor: float, epochs: float) -> float:
-    """The schedule's learning rate times a factor."""
-    return factor * schedule.rate(epochs)
 
 
 def rise_at_full_rate(bounds: Sequence[float], settings: Settings) -> float:
@@ -497,7 +492,6 @@ class Rollback:
         self.module, self.average = module, average
         self.keep()
         self.rollbacks = 0
-        self.rate_factor = 1.0
 
     def keep(self) -> None:
         """Keep the present weights and their average for ``return_to_kept``."""
@@ -517,12 +511,11 @@ class Rollback:
         return finite
 
     def restore(self, epoch: int, rate: float) -> None:
-        """Restore the last finite weights and halve the learning rate; raise after ``MAX_ROLLBACKS`` of these."""
+        """Restore the last finite weights; raise after ``MAX_ROLLBACKS`` of these."""
         self.rollbacks += 1
         if self.rollbacks > MAX_ROLLBACKS:
             raise NonFiniteError(f"the bound is not finite in epoch {epoch + 1} at learning rate {rate:.3g}")
         self.return_to_kept()
-        self.rate_factor /= 2
 
     def discard_epoch(self, epoch: int) -> None:
         """Restore the weights of the last complete epoch; raise if there is none."""

@@ -143,9 +143,6 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         labels most probable; a few labels draw it only a little way from 1. ``fit`` trains one model more per fold.
         ``predict`` is not changed. None leaves the probabilities as they are.
 
-        On the benchmark with few labels, the best temperature was 1.1 on average, too close to 1 to pay for the folds;
-        ``proba_method="bayes"`` is more often too certain.
-
     unlabeled_value : int, float, str or None, default=-1
         Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
         parameter is None, every row must be labeled.
