@@ -30,11 +30,12 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before numpy, torch and scikit-learn are loaded
 
 import argparse
+import itertools
 import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache, partial
 from importlib import import_module
@@ -605,7 +606,7 @@ def overview_row(frame: pd.DataFrame, name: str, mine: list[str], peers: list[st
 
 @dataclass(frozen=True)
 class Difference:
-    """M2 minus the better of logistic regression and SVC in one setting, over paired splits."""
+    """A method minus the better of others in one setting, over paired splits."""
 
     setting: tuple[Any, ...]
     against: str
@@ -619,9 +620,12 @@ class Difference:
         return abs(self.mean) > max(2 * self.error, 0.01)
 
 
-def differences(frame: pd.DataFrame, name: str) -> list[Difference]:
-    """M2 against the better of logistic regression and SVC, setting by setting."""
-    chosen = frame[frame["label"].isin([name, "LogisticRegression", "SVC"])]
+SUPERVISED = ("LogisticRegression", "SVC")
+
+
+def differences(frame: pd.DataFrame, name: str, others: Sequence[str] = SUPERVISED) -> list[Difference]:
+    """A method against the better of others, setting by setting."""
+    chosen = frame[frame["label"].isin([name, *others])]
     found = [difference(setting, part, name) for setting, part in chosen.groupby(SETTING, observed=True)]
     return [one for one in found if one is not None]
 
@@ -635,17 +639,29 @@ def difference(setting: tuple[Any, ...], part: pd.DataFrame, name: str) -> Diffe
     return Difference(setting, better, gap.mean(), gap.std() / np.sqrt(len(gap)), len(gap))
 
 
-def worse(frame: pd.DataFrame, name: str) -> list[str]:
-    """The settings in which M2 is clearly worse, and the numbers of settings in which it is clearly worse or better."""
-    found = differences(frame, name)
+def worse(frame: pd.DataFrame, name: str, others: Sequence[str] = SUPERVISED) -> list[str]:
+    """The settings in which a method is clearly worse, and the numbers in which it is clearly worse or better."""
+    found = differences(frame, name, others)
     losses = [one for one in found if one.is_clear and one.mean < 0]
     gains = sum(one.is_clear and one.mean > 0 for one in found)
     text = f"{name}: clearly worse in {len(losses)} of {len(found)} settings, clearly better in {gains}."
+    if others != SUPERVISED:
+        below, mean = sum(one.mean < -0.01 for one in found), fixed(np.mean([one.mean for one in found]), 2, 100)
+        text = f"{text[:-1]}, against {others[0]}: {mean} points in the mean, more than a point below in {below}."
     header = ["table", "labels", "draw", "against", "difference, points", "standard error", "splits"]
     rows = [
         [*one.setting, one.against, fixed(one.mean, 1, 100), fixed(one.error, 1, 100), one.n_splits] for one in losses
     ]
     return [text, "", *(markdown(header, rows) if rows else [])]
+
+
+def by_labels(frame: pd.DataFrame, metric: str, digits: int) -> list[str]:
+    """Means over the settings and splits that all methods with probabilities have, by number of labels."""
+    wide = frame.pivot_table(index=[*SETTING, "seed"], columns="label", values=metric, observed=True)
+    names = [name for name in itertools.chain(*members(frame)) if name in wide and not name.endswith("[before]")]
+    means = wide[names].dropna().groupby(level=SETTING[1]).mean()
+    rows = [[n, *(fixed(row[name], digits, 1) for name in names)] for n, row in means.iterrows()]
+    return markdown(["labels", *names], rows)
 
 
 def details(frame: pd.DataFrame, metric: str, digits: int, factor: float) -> list[str]:
@@ -687,6 +703,15 @@ def page(frame: pd.DataFrame, runs: list[dict[str, Any]], figure: list[str]) -> 
     lines += [*protocol(__doc__), "", *overview(frame), "", *NOTES, *figure]
     lines += ["", "## Worse than logistic regression or an SVC", "", *WORSE]
     lines += [line for name in classifiers for line in ("", *worse(frame, name))]
+    lines += ["", "## Against their own parts", "", *PARTS]
+    lines += [
+        line
+        for name, part in PART_OF.items()
+        if name in set(frame["label"])
+        for line in ("", *worse(frame, name, (part,)))
+    ]
+    for title, metric in (("Log-loss", "log_loss"), ("Calibration error", "ece")):
+        lines += ["", f"## {title} by number of labels", "", *by_labels(frame, metric, 3)]
     lines += ["", "## Accuracy, %", "", *details(frame, "accuracy", 1, 100)]
     lines += ["", "## Log-loss", "", *details(frame, "log_loss", 3, 1)]
     return [*lines, "", "## Measured with", "", *provenance(runs)]
@@ -699,6 +724,14 @@ NOTES = [
     "a bar joins methods whose mean ranks differ by less than the critical difference of Nemenyi's test at the 5 %",
     "level (Demsar 2006). The test is over tables, because settings of the same table are not independent.",
     '"[before]" marks an older version of skdgm.',
+]
+PART_OF = {
+    "M1Classifier(LogisticRegression)": "LogisticRegression",
+    "M1M2Classifier": "M2Classifier",
+    "TransductiveSVC": "SVC",
+}
+PARTS = [
+    "M1 against its classifier on the columns, M1+M2 against M2, and the transductive SVC against the SVC, as above."
 ]
 WORSE = [
     "The table lists the settings in which M2Classifier is clearly worse than the better of the two: the mean",
