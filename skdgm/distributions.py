@@ -32,7 +32,16 @@ class Distribution(Protocol):
 
     @property
     def mean(self) -> Tensor:
-        """Expectation of a row, of shape (..., n, n_columns)."""
+        """Center of each cell, of shape (..., n, n_columns): the mean, or the mode of categories."""
+        ...
+
+    @property
+    def mean_parameters(self) -> Tensor:
+        """What mixes linearly if distributions are mixed, (..., n, n_mean_parameters): means, and probabilities."""
+        ...
+
+    def center(self, mean_parameters: Tensor) -> Tensor:
+        """Center of each cell of a mixture that has these mean parameters; (..., n, n_columns)."""
         ...
 
     def rsample(self, rng: Rng) -> Tensor:
@@ -44,7 +53,22 @@ class Distribution(Protocol):
         ...
 
 
-class Normal:
+class WithMeans:
+    """Mixin of distributions whose mean parameters are the means of the cells."""
+
+    mean: Tensor
+
+    @property
+    def mean_parameters(self) -> Tensor:
+        """The means, (..., n, n_columns)."""
+        return self.mean
+
+    def center(self, mean_parameters: Tensor) -> Tensor:
+        """The means themselves."""
+        return mean_parameters
+
+
+class Normal(WithMeans):
     """Normal distribution with independent columns, N(mean, diag(exp(log_var))).
 
     Parameters
@@ -100,7 +124,7 @@ class Normal:
         return Normal(self.mean.expand(shape), self.log_var.expand(shape), self.observed)
 
 
-class Bernoulli:
+class Bernoulli(WithMeans):
     """Independent Bernoulli columns, given by their logits.
 
     ``log_prob`` is linear in x, so at a gray x it is the *expected* log-probability of binary rows drawn from x. A

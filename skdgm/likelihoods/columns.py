@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from skdgm.distributions import Distribution, sum_of
-from skdgm.likelihoods import LIKELIHOODS
+from skdgm.likelihoods import LIKELIHOODS, Arguments, Likelihood
 from skdgm.noise import Rng
 
-Groups = Sequence[tuple[str, Sequence[int]]]  # names in LIKELIHOODS, and the columns of each
+
+class ColumnGroup(NamedTuple):
+    """Columns under one likelihood.
+
+    Attributes
+    ----------
+    likelihood : str
+        Name in ``LIKELIHOODS``.
+    columns : sequence of int
+    arguments : sequence of mappings
+        For each column, what the likelihood needs to know of it; empty if it needs nothing.
+    """
+
+    likelihood: str
+    columns: Sequence[int]
+    arguments: Sequence[Arguments] = ()
+
+
+Groups = Sequence[ColumnGroup]
 
 
 class MixedLikelihood(nn.Module):
@@ -19,30 +38,77 @@ class MixedLikelihood(nn.Module):
 
     Parameters
     ----------
-    groups : sequence of (str, sequence of int)
-        Names in ``LIKELIHOODS`` and the columns of each, in the order in which the decoder gives their outputs.
+    groups : str or sequence of ColumnGroup
+        The groups in the order in which the decoder gives their outputs; a name in ``LIKELIHOODS`` for all columns.
+    n_columns : int
     """
 
     columns: Tensor
     back: Tensor
+    features_back: Tensor
+    column_of_feature: Tensor
+    fillers: Tensor
 
-    def __init__(self, groups: Groups) -> None:
+    def __init__(self, groups: str | Groups, n_columns: int) -> None:
         super().__init__()
-        self.likelihoods = [LIKELIHOODS[name] for name, _ in groups]
-        self.sizes = [len(columns) for _, columns in groups]
-        both = list(zip(self.likelihoods, self.sizes, strict=True))
-        self.n_outputs = [likelihood.outputs_per_column * size for likelihood, size in both]
-        self.n_shared = [likelihood.shared_per_column * size for likelihood, size in both]
-        order = torch.tensor([column for _, columns in groups for column in columns], dtype=torch.long)
+        if isinstance(groups, str):
+            groups = [ColumnGroup(groups, range(n_columns))]
+        self.groups = [ColumnGroup(*group) for group in groups]
+        made = [LIKELIHOODS[group.likelihood](len(group.columns), group.arguments) for group in self.groups]
+        self.likelihoods = nn.ModuleList(made)
+        self.sizes = [len(group.columns) for group in self.groups]
+        self.n_outputs = [likelihood.n_outputs for likelihood in made]
+        self.n_shared = [likelihood.n_shared for likelihood in made]
+        self.n_features = sum(likelihood.n_features for likelihood in made)
+        order = torch.tensor([column for group in self.groups for column in group.columns], dtype=torch.long)
+        owners = [
+            group.columns[column]
+            for group, likelihood in zip(self.groups, made, strict=True)
+            for column in likelihood.column_of_feature
+        ]
+        owner = torch.tensor(owners, dtype=torch.long)
+        filler = torch.tensor([one.filler for one, size in zip(made, self.sizes, strict=True) for _ in range(size)])
+        back, features_back = torch.argsort(order), torch.argsort(owner, stable=True)
         self.register_buffer("columns", order, persistent=False)
-        self.register_buffer("back", torch.argsort(order), persistent=False)
+        self.register_buffer("back", back, persistent=False)
+        self.register_buffer("features_back", features_back, persistent=False)
+        self.register_buffer("column_of_feature", owner[features_back], persistent=False)
+        self.register_buffer("fillers", filler[back], persistent=False)
+        # a table under one likelihood needs no reordering, and its distribution is that of the likelihood
+        self.only: Likelihood | None = made[0] if len(made) == 1 and torch.equal(order, back) else None
 
-    def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> ProductDistribution:
+    def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | z) from ``outputs`` of shape (..., n, sum of ``n_outputs``) and ``shared`` (sum of ``n_shared``,)."""
+        if self.only is not None:
+            return self.only(outputs, shared, observed)
         parts = zip(self.likelihoods, outputs.split(self.n_outputs, -1), shared.split(self.n_shared), strict=True)
         masks = [None] * len(self.sizes) if observed is None else observed[:, self.columns].split(self.sizes, -1)
         joined = [likelihood(out, numbers, mask) for (likelihood, out, numbers), mask in zip(parts, masks, strict=True)]
         return ProductDistribution(joined, self.sizes, self.columns, self.back)
+
+    def features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """What networks read of rows, (n, n_features): 0 for missing cells, in the order of the columns."""
+        if observed is not None:
+            x = torch.where(observed, x, self.fillers)
+        if self.only is not None:
+            features = self.only.features(x)
+        else:
+            cells = x[..., self.columns].split(self.sizes, -1)
+            parts = [likelihood.features(part) for likelihood, part in zip(self.likelihoods, cells, strict=True)]
+            features = torch.cat(parts, -1)[..., self.features_back]
+        return features if observed is None else torch.where(observed[..., self.column_of_feature], features, 0.0)
+
+    def positions_of(self, likelihood: str) -> tuple[list[int], slice, slice, list[int]]:
+        """Columns, outputs, shared numbers and features of a likelihood that has one of each per column."""
+        outputs = shared = 0
+        for group, n_outputs, n_shared in zip(self.groups, self.n_outputs, self.n_shared, strict=True):
+            if group.likelihood == likelihood:
+                columns = list(group.columns)
+                owners = self.column_of_feature.tolist()
+                features = [owners.index(column) for column in columns]
+                return columns, slice(outputs, outputs + n_outputs), slice(shared, shared + n_shared), features
+            outputs, shared = outputs + n_outputs, shared + n_shared
+        return [], slice(0), slice(0), []
 
 
 class ProductDistribution:
@@ -62,8 +128,19 @@ class ProductDistribution:
 
     @property
     def mean(self) -> Tensor:
-        """Expectation of a row, of shape (..., n, n_columns)."""
+        """Center of each cell, of shape (..., n, n_columns): the mean, or the mode of categories."""
         return self.in_order([part.mean for part in self.parts])
+
+    @property
+    def mean_parameters(self) -> Tensor:
+        """Mean parameters of all parts, one after the other; (..., n, n_mean_parameters)."""
+        return torch.cat([part.mean_parameters for part in self.parts], -1)
+
+    def center(self, mean_parameters: Tensor) -> Tensor:
+        """Center of each cell of a distribution with these mean parameters; (..., n, n_columns)."""
+        sizes = [part.mean_parameters.shape[-1] for part in self.parts]
+        split = mean_parameters.split(sizes, -1)
+        return self.in_order([part.center(numbers) for part, numbers in zip(self.parts, split, strict=True)])
 
     def rsample(self, rng: Rng) -> Tensor:
         """One draw per row, of shape (..., n, n_columns)."""
