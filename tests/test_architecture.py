@@ -45,7 +45,11 @@ HELPERS = "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha 
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
-    "likelihoods": {"__init__": "bernoulli gaussian", "columns": "__init__"},
+    "likelihoods": {
+        **dict.fromkeys(["bernoulli", "gaussian"], "base"),
+        "__init__": "base bernoulli gaussian",
+        "columns": "__init__",
+    },
     "models": {
         "gaussian_latent": "bound",
         "vae": "gaussian_latent",

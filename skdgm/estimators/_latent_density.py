@@ -143,7 +143,7 @@ class BaseLatentDensity(
 
     def _init_from_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
         """Initialize one layer of latent codes by factor analysis of the Gaussian columns."""
-        columns, _ = self.module_.decoder.outputs_of("gaussian")
+        columns, *_ = self.module_.decoder.likelihood.positions_of("gaussian")
         if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
             return
         x = self._columns.transform(rows, training=True)[:, columns]

@@ -186,7 +186,8 @@ class BaseSemiSupervised(
     def _classifier_inputs(self, source: Source, indices: np.ndarray) -> np.ndarray:
         """Rows as q(y | x) reads them in ``predict``."""
         batch = self._rows_at_prediction(source, self._tensor(indices))
-        return self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
+        features = self.module_.classifier_features(batch.x, batch.observed)
+        return self.module_.classifier.mlp.read(features).cpu().numpy()
 
     def _fitted_temperatures(
         self, rows: np.ndarray, targets: np.ndarray, prior: np.ndarray, random: np.random.RandomState

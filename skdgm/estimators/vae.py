@@ -323,4 +323,4 @@ class VAE(BaseLatentDensity):
 
     def _encoder_inputs(self, rows: np.ndarray) -> np.ndarray:
         """The rows as the encoder reads them: standardized, and clipped far from the others; float32."""
-        return self._apply(self.module_.encoder.mlp.read, rows)
+        return self._apply(self.module_.encoder_inputs, rows)

@@ -54,7 +54,7 @@ class MixedLikelihood(nn.Module):
         if isinstance(groups, str):
             groups = [ColumnGroup(groups, range(n_columns))]
         self.groups = [ColumnGroup(*group) for group in groups]
-        made = [LIKELIHOODS[group.likelihood](len(group.columns), group.arguments) for group in self.groups]
+        made: list[Likelihood] = [LIKELIHOODS[group.likelihood](len(group.columns), group.arguments) for group in self.groups]
         self.likelihoods = nn.ModuleList(made)
         self.sizes = [len(group.columns) for group in self.groups]
         self.n_outputs = [likelihood.n_outputs for likelihood in made]
@@ -94,7 +94,7 @@ class MixedLikelihood(nn.Module):
             features = self.only.features(x)
         else:
             cells = x[..., self.columns].split(self.sizes, -1)
-            parts = [likelihood.features(part) for likelihood, part in zip(self.likelihoods, cells, strict=True)]
+            parts = [likelihood.features(part) for likelihood, part in zip(self.likelihoods, cells, strict=True)]  # type: ignore[operator]
             features = torch.cat(parts, -1)[..., self.features_back]
         return features if observed is None else torch.where(observed[..., self.column_of_feature], features, 0.0)
 

@@ -8,7 +8,7 @@ from typing import cast
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution
-from skdgm.likelihoods.columns import Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
 from skdgm.structured_normals import AnyNormal, ProductNormal
@@ -58,14 +58,12 @@ class DLGMModule(GaussianLatentModule):
     ) -> None:
         super().__init__()
         self.n_latents, downward = list(n_latents), list(hidden)[::-1]
-        covariance = COVARIANCES[posterior](rank)
+        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * missing_indicator
+        input_options = (0, n_indicators, COVARIANCES[posterior](rank), linear_skip, clip_inputs)
         self.encoders = nn.ModuleList(
-            NormalNetwork(
-                n_columns, d, hidden, activation, rng, 0, missing_indicator, covariance, linear_skip, clip_inputs
-            )
-            for d in n_latents
+            NormalNetwork(columns.n_features, d, hidden, activation, rng, *input_options) for d in n_latents
         )
-        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng, 0, linear_skip)
+        self.decoder = DecoderNetwork(n_latents[0], columns, downward, activation, rng, 0, linear_skip)
         below_above = list(zip(n_latents[:-1], n_latents[1:], strict=True))
         self.t = nn.ModuleList(
             MLP(above, below, downward, activation, rng, linear_skip=linear_skip) for below, above in below_above
@@ -79,7 +77,8 @@ class DLGMModule(GaussianLatentModule):
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
         """q(xi | x), rows of shape (n, n_latent)."""
-        blocks = [encoder(x, observed=observed) for encoder in self.encoders]
+        features = self.decoder.features(x, observed)
+        blocks = [encoder(features, observed=observed) for encoder in self.encoders]
         return ProductNormal(blocks) if len(blocks) > 1 else blocks[0]
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:

@@ -96,10 +96,13 @@ class GaussianLatentModule(nn.Module):
     # --- missing cells ------------------------------------------------------------------------------------------
 
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
-        """E[x | x_observed] by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns)."""
+        """Center of p(x | x_observed) by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns).
+
+        This is the mean of a number and the most probable category.
+        """
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        weight = torch.softmax(contiguous_last(log_w), -1).T
-        return contiguous_last(weight[..., None] * self.p_x(z).mean).sum(-1)
+        weight, p_x = torch.softmax(contiguous_last(log_w), -1).T, self.p_x(z)
+        return p_x.center(contiguous_last(weight[..., None] * p_x.mean_parameters).sum(-1))
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
         """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""

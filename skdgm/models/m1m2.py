@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Normal, contiguous_last, log_mean_exp, log_standard_normal
+from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.noise import Rng, standard_normal
@@ -52,16 +52,20 @@ class M1M2Module(nn.Module):
 
     def with_side(self, z1: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
         """The code, followed by the row as the encoder reads it if the upper classifier has side columns."""
-        return torch.cat([z1, self.lower.encoder.mlp.read(x, observed)], -1) if self.upper.n_side else z1
+        return torch.cat([z1, self.lower.encoder_inputs(x, observed)], -1) if self.upper.n_side else z1
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | z1] at z1 = E[z1 | y, z2], averaged over p(y) if y is None; (n, n_columns)."""
         if y is not None:
-            z1 = self.upper.decode(z, y)
-            zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
-            return self.lower.p_x(self.with_active(zeros, z1)).mean
-        each = torch.stack([self.decode(z, y.expand(len(z))) for y in self.upper.every_class])
-        return torch.einsum("y,ynd->nd", self.p_y.probs, each)
+            return self.p_x(z, y).mean
+        p_x = self.p_x(z, self.upper.every_class)
+        return p_x.center(torch.einsum("y,ynd->nd", self.p_y.probs, p_x.mean_parameters))
+
+    def p_x(self, z: Tensor, y: Tensor) -> Distribution:
+        """p(x | z1) at z1 = E[z1 | y, z2]; rows of shape (..., n, n_columns)."""
+        z1 = self.upper.p_x(y, z).mean
+        zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
+        return self.lower.p_x(self.with_active(zeros, z1))
 
     def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
         """Set the active dimensions of z1 to these values; (n, n_latent)."""

@@ -17,7 +17,7 @@ from skdgm.distributions import (
     log_standard_normal,
     scaled_gradient,
 )
-from skdgm.likelihoods.columns import Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.bound import LabelBound
 from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
@@ -57,6 +57,7 @@ class M2Module(nn.Module):
         clip_inputs: bool = False,
         n_centers: int = 0,
         n_side: int = 0,
+        missing_indicator: bool = False,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
@@ -64,14 +65,18 @@ class M2Module(nn.Module):
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
-        input_options: Any = {"linear_skip": linear_skip, "clip_inputs": clip_inputs}
+        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * missing_indicator
+        input_options: Any = {
+            "linear_skip": linear_skip,
+            "clip_inputs": clip_inputs,
+            "n_indicators": n_indicators,
+        }
+        n_read = columns.n_features
         self.classifier = CategoricalNetwork(
-            n_columns + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
+            n_read + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
         )
-        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **input_options)
-        self.decoder = DecoderNetwork(
-            n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_skip
-        )
+        self.encoder = NormalNetwork(n_read, n_latent, upward, activation, rng, n_classes, **input_options)
+        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, n_classes, linear_skip)
 
     @property
     def p_y(self) -> Categorical:
@@ -94,9 +99,14 @@ class M2Module(nn.Module):
         """The columns that the model generates, without the side columns."""
         return x[..., : self.n_columns] if self.n_side else x
 
+    def classifier_features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """What q(y | x) reads of rows: features of the modeled columns, and the side columns."""
+        features = self.decoder.features(self.modeled(x), observed)
+        return torch.cat([features, x[..., self.n_columns :]], -1) if self.n_side else features
+
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """The classifier for rows drawn like the labeled ones, (n, n_classes)."""
-        return self.classifier(x, observed)
+        return self.classifier(self.classifier_features(x, observed), observed)
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
@@ -105,7 +115,7 @@ class M2Module(nn.Module):
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x, y), rows of shape (..., n, n_latent)."""
-        return self.encoder(x, y, observed=observed)
+        return self.encoder(self.decoder.features(x, observed), y, observed=observed)
 
     def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | y, z), rows of shape (..., n, n_columns)."""
@@ -176,7 +186,8 @@ class M2Module(nn.Module):
         """E[x | y, z], averaged over p(y) if y is None; (n, n_columns)."""
         if y is not None:
             return self.p_x(y, z).mean
-        return torch.einsum("y,ynd->nd", self.p_y.probs, self.p_x(self.every_class, z).mean)
+        p_x = self.p_x(self.every_class, z)
+        return p_x.center(torch.einsum("y,ynd->nd", self.p_y.probs, p_x.mean_parameters))
 
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Generator, Tensor
 
 from skdgm.distributions import Distribution, Normal
-from skdgm.likelihoods.columns import Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.networks import DecoderNetwork, NormalNetwork
 
@@ -33,18 +33,22 @@ class VAEModule(GaussianLatentModule):
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
+        columns, downward = MixedLikelihood(likelihood, n_columns), list(hidden)[::-1]
         input_options: Any = {
-            "missing_indicator": missing_indicator,
+            "n_indicators": n_columns * missing_indicator,
             "linear_skip": linear_skip,
             "clip_inputs": clip_inputs,
         }
-        self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, **input_options)
-        downward = list(hidden)[::-1]
-        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, 0, linear_skip)
+        self.encoder = NormalNetwork(columns.n_features, n_latent, hidden, activation, rng, **input_options)
+        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, 0, linear_skip)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x), rows of shape (n, n_latent)."""
-        return self.encoder(x, observed=observed)
+        return self.encoder(self.decoder.features(x, observed), observed=observed)
+
+    def encoder_inputs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """The rows as the encoder reads them, (n, n_features): their features, clipped far from the others."""
+        return self.encoder.mlp.read(self.decoder.features(x, observed))
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | z), rows of shape (..., n, n_columns)."""
