@@ -13,6 +13,7 @@ from typing import Any
 from sklearn.base import _fit_context
 from sklearn.model_selection._validation import _enforce_prediction_order
 from sklearn.utils import _safe_indexing
+from sklearn.utils._indexing import _get_column_indices
 from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_feature_names, validate_data
 
@@ -79,6 +80,7 @@ __all__ = [
     "_check_feature_names",
     "_enforce_prediction_order",
     "_fit_context",
+    "_get_column_indices",
     "_safe_indexing",
     "scorer_name",
     "validate_data",

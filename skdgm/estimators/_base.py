@@ -14,7 +14,6 @@ from warnings import warn
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -25,18 +24,16 @@ from skdgm._sklearn_compat import (
     CallbackSupportMixin,
     Interval,
     StrOptions,
-    validate_data,
 )
 from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
-    check_no_empty_column,
     chunk_size,
     map_chunks,
     pad_rows,
 )
 from skdgm.estimators._callbacks import EpochTasks
-from skdgm.estimators._columns import ColumnTransform
+from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
     available_device,
@@ -47,7 +44,6 @@ from skdgm.estimators._options import (
     multiplies_bfloat16,
     resolve_device,
 )
-from skdgm.likelihoods import LIKELIHOODS
 from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
 from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, Source
@@ -74,12 +70,11 @@ MIN_EPOCHS_FOR_WARNING = 30
 BASELINE_SLACK = 0.3
 # over some of the rows.
 MAX_ROWS_TO_LOOK_AT = 5000
-ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
 
 
-class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
+class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
     """Abstract base of the estimators that train a module.
 
     An estimator builds its module (``_build``) and passes terms of the objective to the engine. This class handles
@@ -91,7 +86,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "likelihood": [StrOptions(set(ALL_LIKELIHOODS))],
+        "likelihood": LIKELIHOOD_PARAMETER,
         "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
@@ -109,18 +104,13 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
     }
 
-    _missing_cells_allowed: ClassVar[bool] = False
-    _owner_feature_names: Any = None  # column names, if a classifier passes rows on without them
-    _may_mix_likelihoods: ClassVar[bool] = True
     # With max_iter=None, a fit has this many epochs, but a number of steps within these limits.
     _n_epochs, _min_steps, _max_steps = 0, 20_000, 20_000
 
     module_: Any
-    likelihood_: str
     device_: str
     history_: Any
     validation_scores_: Any
-    _columns: ColumnTransform
     _architecture: dict[str, Any]
 
     # --- abstract -----------------------------------------------------------------------------------------------
@@ -130,36 +120,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Build the module from plain values; called in ``fit`` and when a pickle is loaded."""
 
     # --- X is an array, x is a tensor ---------------------------------------------------------------------------
-
-    def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
-        """Validate X; keep float32, convert all else to float64. NaN marks a missing cell if these are allowed."""
-        finite = "allow-nan" if self._missing_cells_allowed else True
-        X = validate_data(self, as_host_array(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite)
-        if reset and self._missing_cells_allowed:
-            check_no_empty_column(X, getattr(self, "feature_names_in_", None), type(self).__name__)
-        return X
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._missing_cells_allowed
-        return tags
-
-    def _choose_likelihood(self, X: np.ndarray) -> None:
-        """Set ``likelihood_`` and the scales of the columns; a warm start keeps those of the first fit."""
-        if self._is_warm_start:
-            wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
-            check_same_architecture({"likelihood": self.likelihood_}, {"likelihood": wanted}, type(self).__name__)
-            self._check_same_width(X.shape[1])
-            self._columns.check_density_range(X)
-            return
-        names = getattr(self, "feature_names_in_", self._owner_feature_names)
-        self._columns = ColumnTransform.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
-        self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
-
-    def _check_same_width(self, n_columns: int) -> None:
-        """Raise an error if a warm start gets rows with another number of columns."""
-        known = {"n_columns": len(self._columns.kinds)}
-        check_same_architecture(known, {"n_columns": n_columns}, type(self).__name__)
 
     @property
     def _clips_inputs(self) -> bool:
@@ -195,11 +155,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Choose the device; return the random state that seeds this fit."""
         self.device_ = resolve_device(self.device)
         return check_random_state(self.random_state)
-
-    @property
-    def _is_warm_start(self) -> bool:
-        """Whether ``fit`` continues from the weights of the previous fit; valid before ``fit`` has set ``module_``."""
-        return self.warm_start and hasattr(self, "module_")
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
@@ -412,7 +367,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Compute log-densities of X in its own units from those of the standardized rows."""
         X = self._columns.check_density_range(self._read(X))
         log_p = self._apply_with_noise(function, X, n_draws).astype(np.float64)
-        return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range_penalty(X)
+        return log_p - self._columns.log_scale(X) - self._columns.out_of_range_penalty(X)
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate latent codes: they need as many columns as ``transform`` returns."""
@@ -437,7 +392,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
     def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:
         """Draw rows from the module, in the units of X."""
         check_n_samples(n_samples)
-        return self._columns.inverse(function().cpu().numpy().astype(np.float64))
+        return self._format.restore(self._columns.inverse(function().cpu().numpy().astype(np.float64)))
 
     # --- state --------------------------------------------------------------------------------------------------
 

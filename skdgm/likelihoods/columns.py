@@ -54,7 +54,9 @@ class MixedLikelihood(nn.Module):
         if isinstance(groups, str):
             groups = [ColumnGroup(groups, range(n_columns))]
         self.groups = [ColumnGroup(*group) for group in groups]
-        made: list[Likelihood] = [LIKELIHOODS[group.likelihood](len(group.columns), group.arguments) for group in self.groups]
+        made: list[Likelihood] = [
+            LIKELIHOODS[group.likelihood](len(group.columns), group.arguments) for group in self.groups
+        ]
         self.likelihoods = nn.ModuleList(made)
         self.sizes = [len(group.columns) for group in self.groups]
         self.n_outputs = [likelihood.n_outputs for likelihood in made]
