@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from skdgm.distributions import LOG_2PI, Normal, log_standard_normal, sum_of
+from skdgm.distributions import LOG_2PI, Normal, log_mean_exp, log_standard_normal, sum_of
 from skdgm.noise import Rng, standard_normal
 
 
@@ -147,6 +147,39 @@ class FullNormal:
     def expand(self, *lead: int) -> FullNormal:
         """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
+
+
+class EqualMixture:
+    """The mixture of normals with equal weights; their first axis numbers the components.
+
+    Parameters
+    ----------
+    components : normal with rows of shape (n_components, ..., n, d)
+    """
+
+    def __init__(self, components: AnyNormal) -> None:
+        self.components, self.n_draws = components, 1
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each row, (..., n, d)."""
+        return self.components.mean.mean(0)
+
+    def expand(self, n_draws: int) -> EqualMixture:
+        """The same mixture, for ``n_draws`` draws per row."""
+        mixture = EqualMixture(self.components)
+        mixture.n_draws = n_draws
+        return mixture
+
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Draws per row, of shape (n_draws, ..., n, d), evenly from the components, and their log-densities."""
+        n_components = len(self.components.mean)
+        z = self.components.expand(-(-self.n_draws // n_components)).rsample(rng).flatten(0, 1)[: self.n_draws]
+        return z, self.log_prob(z)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of draws of shape (n_draws, ..., n, d), (n_draws, ..., n)."""
+        return log_mean_exp(self.components.log_prob(z[:, None]), dim=1)
 
 
 class ProductNormal:

@@ -146,6 +146,13 @@ def container_of(X: Any) -> str:
     return next((package for package in packages if package in LIBRARIES), "array")
 
 
+def is_numeric_array(X: Any) -> bool:
+    """Tell whether X is an array of numbers, a sparse matrix, or something that scikit-learn makes an array of."""
+    if container_of(X) != "array" or isinstance(X, np.ma.MaskedArray):
+        return False
+    return not (isinstance(X, list | tuple | np.ndarray) and np.asarray(X).dtype.kind in "OUSmM")
+
+
 def as_table(X: Any, owner: str) -> Any:
     """Return a frame unchanged, and anything else as an array of two dimensions, of numbers or of objects."""
     if container_of(X) == "array":

@@ -11,9 +11,10 @@ from sklearn.base import BaseEstimator
 from skdgm._sklearn_compat import StrOptions, _get_column_indices, validate_data
 from skdgm.estimators._arrays import as_host_array, check_no_empty_column
 from skdgm.estimators._columns import ColumnTransform
+from skdgm.estimators._frames import is_numeric_array
 from skdgm.estimators._likelihood_choice import LikelihoodChoice
 from skdgm.estimators._options import check_same_architecture
-from skdgm.estimators._tables import TableFormat, is_numeric_array
+from skdgm.estimators._tables import TableFormat
 from skdgm.likelihoods import LIKELIHOODS
 
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]

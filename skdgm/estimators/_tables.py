@@ -173,6 +173,11 @@ class TableFormat:
     columns: tuple[ColumnFormat, ...]
     dtype: Any = None
 
+    @property
+    def types(self) -> list[str]:
+        """Type of each column: "number", "boolean", "category", or "ordered" for ordered categories."""
+        return ["ordered" if column.ordered else column.kind for column in self.columns]
+
     @classmethod
     def of(cls, X: Any, *, owner: str = "TableFormat") -> TableFormat:
         """Learn from training rows.

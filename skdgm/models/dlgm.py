@@ -10,6 +10,7 @@ from torch import Generator, Tensor, nn
 from skdgm.distributions import Distribution
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
+from skdgm.models.holes import learned_holes
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
 from skdgm.structured_normals import AnyNormal, ProductNormal
 
@@ -36,8 +37,10 @@ class DLGMModule(GaussianLatentModule):
     rank : int
         Rank of the low-rank posterior, at most the smallest layer's dimensions.
     rng : Generator or None
-    missing_indicator, clip_inputs : bool
-        Whether the encoders read the mask of missing cells, and whether they clip cells by ``smooth_clip``.
+    missing_indicator : bool or sequence of bool
+        For each column, whether it has missing cells in training. With any, the encoders read the mask.
+    clip_inputs : bool
+        Whether the encoders clip cells by ``smooth_clip``.
     linear_skip : bool
         Whether the networks have a linear path, as in ``MLP``.
     """
@@ -52,13 +55,14 @@ class DLGMModule(GaussianLatentModule):
         posterior: str,
         rank: int,
         rng: Generator | None = None,
-        missing_indicator: bool = False,
+        missing_indicator: bool | Sequence[bool] = False,
         linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
+        self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
         self.n_latents, downward = list(n_latents), list(hidden)[::-1]
-        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * missing_indicator
+        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
         input_options = (0, n_indicators, COVARIANCES[posterior](rank), linear_skip, clip_inputs)
         self.encoders = nn.ModuleList(
             NormalNetwork(columns.n_features, d, hidden, activation, rng, *input_options) for d in n_latents

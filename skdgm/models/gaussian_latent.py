@@ -12,16 +12,16 @@ from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
+from skdgm.models.holes import EncoderInput, fills, has_new_holes
 from skdgm.noise import Rng, standard_normal
-from skdgm.structured_normals import AnyNormal
-
-EncoderInput = tuple[Tensor, Tensor | None]  # rows that the encoder reads, and which cells are observed
+from skdgm.structured_normals import AnyNormal, EqualMixture
 
 
 class GaussianLatentModule(nn.Module):
     """p(x, z) = N(z; 0, I) p(x | z) with encoder q(z | x)."""
 
     n_latents: list[int]  # latent dimensions of each layer
+    learned_holes: Tensor  # which columns had missing cells in training; the encoder has learned to read these
 
     @property
     def n_latent(self) -> int:
@@ -69,6 +69,8 @@ class GaussianLatentModule(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
+        if has_new_holes(observed, self.learned_holes):
+            return contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1)
         q_z = self.q_z(x, observed)
         z = q_z.expand(n_draws).rsample(rng)
         return contiguous_last(self.p_x(z, observed).log_prob(x)).mean(-1) - q_z.kl_standard_normal()
@@ -81,7 +83,7 @@ class GaussianLatentModule(nn.Module):
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
-        z, log_q_z = self.q_z(x, observed).expand(n_draws).rsample_and_log_prob(rng)
+        z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
         return self.p_x(z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -94,6 +96,16 @@ class GaussianLatentModule(nn.Module):
         return self.p_x(z).rsample(rng)
 
     # --- missing cells ------------------------------------------------------------------------------------------
+
+    def proposal(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> AnyNormal | EqualMixture:
+        """q(z | x_observed): q(z | x), averaged over fills of the cells whose absence the encoder has not learned."""
+        if observed is None or not has_new_holes(observed, self.learned_holes):
+            return self.q_z(x, observed)
+        return EqualMixture(self.q_z(*self.filled(x, rng, observed)))
+
+    def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
+        """Rows filled by independent Markov chains, (n_fills, n, n_columns), and the mask with which to read them."""
+        return fills(x, rng, observed, self.learned_holes, lambda x, mask: self.p_x(self.q_z(x, mask).rsample(rng)))
 
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
         """Center of p(x | x_observed) by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns).

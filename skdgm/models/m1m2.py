@@ -46,6 +46,16 @@ class M1M2Module(nn.Module):
         """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
         return self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
 
+    def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
+        """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""
+        return Categorical(log_mean_exp(self.q_y(*self.lower.filled(x, rng, observed)).log_probs))
+
+    def code_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Tensor:
+        """E_q[z2 | x_observed]; (n, n_latent)."""
+        filled, mask = self.lower.filled(x, rng, observed)
+        rows = zip(filled, filled if mask is None else mask, strict=True)
+        return torch.stack([self.code(x, mask) for x, mask in rows]).mean(0)
+
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z2 | E_q[z1 | x]]; (n, n_latent)."""
         return self.upper.code(self.with_side(self.q_z1(x, observed).mean, x, observed))
@@ -77,8 +87,8 @@ class M1M2Module(nn.Module):
 
     def log_joint_weight(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw of z1, with one draw of z2; (n, n_classes)."""
-        q_z, z = self.draw_z1(x, rng, observed)
-        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - q_z.log_prob(z)
+        z, log_q_z = self.draw_z1(x, rng, observed)
+        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - log_q_z
         return below[:, None] + self.upper.log_joint(z[..., self.active], rng, 1)
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -91,15 +101,15 @@ class M1M2Module(nn.Module):
 
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """The bound on log p(x) from one draw; (n,)."""
-        q_z, z = self.draw_z1(x, rng, observed)
+        z, log_q_z = self.draw_z1(x, rng, observed)
         z1 = self.with_side(z[..., self.active], x, observed)
         above = self.upper.unlabeled_bound(z1, rng).total() + self.log_p_inactive(z)
-        return self.lower.p_x(z, observed).log_prob(x) + above - q_z.log_prob(z)
+        return self.lower.p_x(z, observed).log_prob(x) + above - log_q_z
 
-    def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Normal, Tensor]:
-        """q(z1 | x) of all dimensions, and a draw from it."""
-        q_z = self.lower.q_z(x, observed)
-        return q_z, q_z.rsample(rng)
+    def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A draw of all dimensions of z1 from q(z1 | x_observed), and its log-density."""
+        z, log_q_z = self.lower.proposal(x, rng, observed).expand(1).rsample_and_log_prob(rng)
+        return z[0], log_q_z[0]
 
     def log_p_inactive(self, z: Tensor) -> Tensor:
         """log N(z1; 0, I) of the inactive dimensions; (n,)."""

@@ -19,9 +19,11 @@ from skdgm.distributions import (
 )
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.bound import LabelBound
+from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, learned_holes
 from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 from skdgm.noise import Rng, standard_normal
+from skdgm.structured_normals import EqualMixture
 
 # Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows: this
 # number divided by that of the labels, because q(y | x) from few labels is uncertain, but at least the second one.
@@ -43,6 +45,7 @@ class M2Module(nn.Module):
 
     log_p_y: Tensor
     log_p_labeled: Tensor
+    learned_holes: Tensor  # which columns had missing cells in training; the networks have learned to read these
 
     def __init__(
         self,
@@ -57,7 +60,7 @@ class M2Module(nn.Module):
         clip_inputs: bool = False,
         n_centers: int = 0,
         n_side: int = 0,
-        missing_indicator: bool = False,
+        missing_indicator: bool | Sequence[bool] = False,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
@@ -65,7 +68,8 @@ class M2Module(nn.Module):
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
-        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * missing_indicator
+        self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
+        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
         input_options: Any = {
             "linear_skip": linear_skip,
             "clip_inputs": clip_inputs,
@@ -158,6 +162,10 @@ class M2Module(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
+        if observed is not None and has_new_holes(observed, self.learned_holes):
+            q_y = self.q_y_marginal(x, rng, observed)
+            of_classes = contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1) + self.log_p_y[:, None]
+            return (q_y.probs * of_classes.T).sum(-1) + q_y.entropy()
         return contiguous_last(
             torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)])
         ).mean(-1)
@@ -168,10 +176,14 @@ class M2Module(nn.Module):
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
-        x, y = self.modeled(x), self.every_class
-        z, log_q_z = self.q_z(x, y, observed).expand(n_draws).rsample_and_log_prob(rng)
-        log_w = self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
+        log_w = self.log_weights(x, rng, n_draws, observed)
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
+
+    def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n)."""
+        x, y = self.modeled(x), self.every_class
+        z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+        return self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x), with the label summed out; (n,)."""
@@ -181,6 +193,39 @@ class M2Module(nn.Module):
         """E_q[z | x] = sum_y q(y | x) E_q[z | x, y]; (n, n_latent)."""
         means = self.q_z(self.modeled(x), self.every_class, observed).mean
         return torch.einsum("ny,ynd->nd", self.q_y(x, observed).probs, means)
+
+    # --- missing cells that the networks have not learned to read -----------------------------------------------
+
+    def proposal(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Normal | EqualMixture:
+        """q(z | x_observed, y) of every class; rows of shape (n_classes, n, n_latent)."""
+        y = self.every_class
+        if observed is None or not has_new_holes(observed, self.learned_holes):
+            return self.q_z(x, y, observed)
+
+        def step(x: Tensor, mask: Tensor) -> Distribution:
+            return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
+
+        filled, mask = fills(x, rng, observed, self.learned_holes, step, (N_FILLS, self.n_classes))
+        return EqualMixture(self.q_z(filled, y, mask))
+
+    def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
+        """Rows filled by chains over y, z, and the missing cells, (n_fills, n, n_columns), and their mask."""
+
+        def step(x: Tensor, mask: Tensor) -> Distribution:
+            y = self.q_y(x, mask).sample(rng)
+            return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
+
+        return fills(x, rng, observed, self.learned_holes, step)
+
+    def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
+        """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""
+        return Categorical(log_mean_exp(self.q_y(*self.filled(x, rng, observed)).log_probs))
+
+    def code_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Tensor:
+        """E_q[z | x_observed]; (n, n_latent)."""
+        return torch.einsum(
+            "ny,ynd->nd", self.q_y_marginal(x, rng, observed).probs, self.proposal(x, rng, observed).mean
+        )
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | y, z], averaged over p(y) if y is None; (n, n_columns)."""
