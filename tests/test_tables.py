@@ -51,7 +51,7 @@ def dictionary(values, ordered=False, categories=("b", "a", "z")):
 
 NULLABLE = [True, None, False, True]
 ARROW_DICTIONARY = pd.ArrowDtype(pa.dictionary(pa.int8(), pa.string()))
-CENTS = [Decimal("0.25"), None, Decimal(1)]
+CENTS = [Decimal("0.25"), None, Decimal("1.00")]
 PANDAS = {
     "int64": (pd.Series([3, 0, 1, 2]), "number", [3, 0, 1, 2]),
     "uint8": (pd.Series([3, 0, 1, 2], dtype="uint8"), "number", [3, 0, 1, 2]),
@@ -96,6 +96,8 @@ POLARS = {
     "Binary": (pl.Series([b"b", None, b"a"]), "category", [1, NAN, 0]),
     "Object": (pl.Series(["b", None, 7], dtype=pl.Object), "category", [1, NAN, 0]),
 }
+if hasattr(pl, "Int128"):  # polars >= 1.18
+    POLARS["Int128"] = (pl.Series(NUMBERS, dtype=pl.Int128), "number", [3, NAN, 1, 2])
 PYARROW = {
     "int64": (pa.array(NUMBERS), "number", [3, NAN, 1, 2]),
     "uint8": (pa.array([3, 0, 1], pa.uint8()), "number", [3, 0, 1]),
@@ -171,6 +173,19 @@ def test_frames_and_arrays_are_read_alike(container, x, kind, values):
     if all(isinstance(label, str | bytes) for label in form.columns[0].categories or ()):
         of_array, codes = fit_read(array)
         np.testing.assert_array_equal(read(of_array, X), codes)
+
+
+@pytest.mark.parametrize("fitted", ["list", *COLUMNS])
+@pytest.mark.parametrize("given", COLUMNS)
+def test_a_frame_is_filled_in_its_own_dtypes_whatever_the_training_rows_were(fitted, given):
+    cells = {"n": [1.5, 3.0, None], "i": [1, None, 3], "b": [True, None, False], "c": ["u", "v", None]}
+    make = {"polars": pl.DataFrame, "pyarrow": pa.table, "list": lambda cells: list(zip(*cells.values(), strict=True))}
+    make["pandas"] = lambda cells: pd.DataFrame(cells).astype({"i": "Int64", "b": "boolean"})
+    X = make[given](cells)
+    form = TableFormat.of(make[fitted](cells))
+    filled = form.restore_like(np.array([[0.5, 0, 1, 0], [0.5, 2, 0, 0], [2.5, 0, 1, 1]]), X)
+    wanted = {"n": [1.5, 3.0, 2.5], "i": [1, 2, 3], "b": [True, False, False], "c": ["u", "v", "v"]}
+    assert_same(given, filled, make[given](wanted))
 
 
 # --- missing cells ---------------------------------------------------------------------------------------------------
@@ -338,7 +353,7 @@ def test_what_is_no_table_is_refused():
         ([-0.5, 0], 0.1, 0),
         ([-0.5, 0], -9.0, -9.0),
         ([-0.5, 4], -9.0, -9.0),
-        ([-1, 1], -0.2, 0),
+        ([-1.0, 1.0], -0.2, 0),
         (["a", "b"], -0.7, "a"),
         (["a", "b"], 7.0, "b"),
         ([False, True], 0.6, True),
@@ -353,6 +368,7 @@ def test_drawn_values_are_rounded_and_clipped(training, value, restored):
 def test_an_integer_column_has_its_limits_and_others_only_their_sign():
     columns = TableFormat.of(np.array([[1.0, 0.5, NAN], [3.0, NAN, NAN]])).columns
     assert [(c.is_integer, c.low, c.high) for c in columns] == [(True, 1, 3), (False, 0.5, 0.5), (True, None, None)]
+    assert TableFormat.of(np.array([[NAN]])).restore(np.array([[-1.5]])) == -1.5
 
 
 def test_integers_beyond_the_precision_of_floats_are_kept_when_other_cells_are_filled():
@@ -377,6 +393,17 @@ def test_a_filled_frame_keeps_index_names_and_dtypes():
     wanted.iloc[1, 1], wanted.iloc[1, 2] = 1.0, "v"
     pd.testing.assert_frame_equal(filled, wanted)
     pd.testing.assert_frame_equal(X, before)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", "int64[pyarrow]"])
+def test_the_largest_integers_stay_large(dtype):
+    """Their floats are out of the dtype's range; the cast of such a float has any value."""
+    largest = 2**64 - 1 if dtype == "uint64" else 2**63 - 1
+    X = pd.DataFrame({"x": pd.Series([largest, 0], dtype=dtype)})
+    form, values = fit_read(X)
+    restored = form.restore(values)["x"]
+    assert restored.dtype == dtype and restored[1] == 0
+    assert restored[0] == pytest.approx(largest, rel=1e-15)
 
 
 @pytest.mark.parametrize("names", [[0, 1], [("a", 1), ("b", 2)], ["a", "b"]])
@@ -549,6 +576,8 @@ def test_names_must_be_unique():
 def test_the_number_of_columns_must_match():
     with pytest.raises(ValueError, match="X has 3 features, but VAE is expecting 2 features as input"):
         read(TableFormat.of(np.ones((1, 2))), np.ones((1, 3)))
+    with pytest.raises(ValueError, match="X has 3 features"):
+        TableFormat.of(np.ones((1, 2))).restore_like(np.ones((1, 2)), np.ones((1, 3)))
 
 
 # --- without narwhals ------------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ BOOLEANS = (bool, np.bool_)
 NUMBERS = (Real, Decimal, *BOOLEANS)
 DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 COMPLEX = (complex, np.complexfloating)
+# NumPy converts objects of these types to floats at once, None to NaN.
+PLAIN_TYPES = {type(None), float, int, np.float64, np.float32, np.int64}
 
 
 @dataclass(eq=False)
@@ -68,6 +70,14 @@ class Column:
         return self.cells.dtype == object
 
     @cached_property
+    def floats(self) -> np.ndarray | None:
+        """The cells as floats, if all of them are plain numbers or missing."""
+        if not self.holds_objects:
+            return self.cells
+        is_plain = self.kind is None and set(map(type, self.keys)) <= PLAIN_TYPES
+        return self.cells.astype(np.float64) if is_plain else None
+
+    @cached_property
     def keys(self) -> list[Any]:
         """The cells as Python objects; those without a hash, such as a dict, as text."""
         keys = self.cells.tolist()
@@ -85,7 +95,7 @@ class Column:
     @cached_property
     def missing(self) -> np.ndarray:
         """Which cells are missing, (n_rows,)."""
-        return np.isnan(self.mapped(dict.fromkeys(self.labels, 0.0)) if self.holds_objects else self.cells)
+        return np.isnan(self.mapped(dict.fromkeys(self.labels, 0.0)) if self.floats is None else self.floats)
 
     def mapped(self, values: dict[Any, float]) -> np.ndarray:
         """Look up the value of each cell's label; missing cells are NaN."""
@@ -94,15 +104,17 @@ class Column:
 
     def numbers(self) -> np.ndarray:
         """Return the cells as floats; all labels must be numbers."""
-        return self.mapped({label: float(label) for label in self.labels}) if self.holds_objects else self.cells
+        return self.mapped({label: float(label) for label in self.labels}) if self.floats is None else self.floats
 
     def observed_kind(self) -> str:
         """Return the kind that the dtype declares, or else that of the observed cells."""
-        types = set(map(type, self.labels)) if self.kind is None else set()
+        if self.kind or self.floats is not None:
+            return self.kind or "number"
+        types = set(map(type, self.labels))
         self._check_types(types)
         if types and all(issubclass(kind, BOOLEANS) for kind in types):
             return "boolean"
-        return self.kind or ("number" if all(issubclass(kind, NUMBERS) for kind in types) else "category")
+        return "number" if all(issubclass(kind, NUMBERS) for kind in types) else "category"
 
     def _check_types(self, types: Any) -> None:
         """Raise an error for dates and complex numbers."""
@@ -229,7 +241,8 @@ def _read_column(narwhals: Any, container: str, name: Any, position: int, series
     if kind == "category":
         cells = _labels(container, native)
     else:
-        to_cast = kind == "boolean" or isinstance(dtype, narwhals.Decimal)  # large integers cannot be cast by pyarrow
+        # pyarrow refuses to cast large integers, and NumPy lacks these types
+        to_cast = isinstance(dtype, narwhals.Boolean | narwhals.Decimal | narwhals.Int128 | narwhals.UInt128)
         cells = (series.cast(narwhals.Float64) if to_cast else series).to_numpy()
     native_dtype = native.type if container == "pyarrow" else native.dtype
     ordered = bool(getattr(native_dtype, "ordered", False))

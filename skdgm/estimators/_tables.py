@@ -24,6 +24,8 @@ from skdgm.estimators._frames import (
 )
 
 MAX_CATEGORIES_SHOWN = 10
+# The largest integers of 64 bits are read as these floats, which no such integer equals.
+BEYOND_INTEGERS = (2.0**63, 2.0**64)
 
 
 @dataclass(frozen=True)
@@ -67,16 +69,17 @@ class ColumnFormat:
             return cls(column.name, kind, tuple(categories), column.ordered, dtype=column.dtype)
         numbers = column.numbers()
         low, high = (float(extreme.reduce(numbers)) for extreme in (np.fmin, np.fmax))  # these skip NaN
-        is_integer = np.array_equal(np.rint(numbers), numbers, equal_nan=True)
         if np.isnan(low):
             return cls(column.name, kind, is_integer=True, dtype=column.dtype)
+        is_integer = np.array_equal(np.rint(numbers), numbers, equal_nan=True)
+        high = float(np.nextafter(high, 0)) if high in BEYOND_INTEGERS else high
         return cls(column.name, kind, is_integer=is_integer, low=low, high=high, dtype=column.dtype)
 
     def read(self, column: Column, *, handle_unknown: str, owner: str) -> np.ndarray:
         """Read the cells of a column as numbers or codes; raise an error for cells that it cannot hold."""
         if self.kind == "category":
             return self._codes(column, ignore_unknown=handle_unknown == "ignore", owner=owner)
-        wrong = [label for label in column.labels if not isinstance(label, NUMBERS)] if column.holds_objects else []
+        wrong = [label for label in column.labels if not isinstance(label, NUMBERS)] if column.floats is None else []
         numbers = column.cells if wrong else column.numbers()
         if self.kind == "boolean" and not wrong:
             wrong = numbers[~(np.isnan(numbers) | (numbers == 0) | (numbers == 1))].tolist()
@@ -295,6 +298,7 @@ class TableFormat:
             gets its training dtype.
         """
         X = as_table(X, "TableFormat")
+        self._check_width(X, "TableFormat")
         container = container_of(X)
         gaps = [
             (form, column) for form, column in zip(self.columns, columns_of(X), strict=True) if column.missing.any()
