@@ -45,7 +45,16 @@ HELPERS = "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha 
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
-    "likelihoods": {"__init__": "bernoulli gaussian", "columns": "__init__"},
+    "likelihoods": {
+        **dict.fromkeys(["bernoulli", "gaussian"], "base"),
+        **dict.fromkeys(["categorical", "ordinal"], "base levels"),
+        "counts": "base quantiles",
+        "student_t": "base gaussian",
+        "transformed_normal": "base gaussian",
+        **dict.fromkeys(["positive", "quantile"], "base transformed_normal"),
+        "__init__": "base bernoulli categorical counts gaussian ordinal positive quantile student_t",
+        "columns": "__init__",
+    },
     "models": {
         "gaussian_latent": "bound",
         "vae": "gaussian_latent",
