@@ -48,7 +48,7 @@ INSIDE = {
     "likelihoods": {
         **dict.fromkeys(["bernoulli", "gaussian"], "base"),
         **dict.fromkeys(["categorical", "ordinal"], "base levels"),
-        "counts": "base quantiles",
+        "counts": "base inversion",
         "student_t": "base gaussian",
         "transformed_normal": "base gaussian",
         **dict.fromkeys(["positive", "quantile"], "base transformed_normal"),

@@ -79,7 +79,7 @@ class MixedLikelihood(nn.Module):
         }.items():
             self.register_buffer(name, buffer, persistent=False)
         # a table under one likelihood needs no reordering, and its distribution is that of the likelihood
-        self.is_single = len(made) == 1 and torch.equal(order, back)
+        self.is_single = len(made) == 1 and order.tolist() == list(range(n_columns))
 
     @property
     def parts(self) -> list[Likelihood]:

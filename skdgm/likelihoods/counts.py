@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skdgm.distributions import WithMeans, sum_observed, zero_fill
 from skdgm.likelihoods.base import Arguments, Likelihood, numbers_of
-from skdgm.likelihoods.quantiles import gamma_quantile, poisson_quantile
+from skdgm.likelihoods.inversion import gamma_quantile, poisson_quantile
 from skdgm.noise import Rng, open_uniform
 
 # Limit of the log-ratio of a cell's rate to the column's mean: more than counts of millions among zeros need.

@@ -1,4 +1,4 @@
-"""Quantiles of distributions that torch cannot draw from uniform noise: draws by inversion. All in float64."""
+"""Draws by inversion of uniform noise: quantiles that torch does not offer, in float64."""
 
 from __future__ import annotations
 
