@@ -64,14 +64,14 @@ class CategoricalLikelihood(Likelihood):
 
     def features(self, x: Tensor) -> Tensor:
         embedded = [F.embedding(x[..., j].long(), table) for j, table in zip(self.embedded, self.tables, strict=True)]
-        return torch.cat([self.levels.one_hot(x)[..., : self.n_one_hot], *embedded, self.values_of(x)], -1)
+        return torch.cat([self.levels.one_hot(x, self.n_one_hot), *embedded, self.values_of(x)], -1)
 
     @property
     def column_of_feature(self) -> list[int]:
         return [*self.levels.column[: self.n_one_hot].tolist(), *self.owners, *self.valued.tolist()]
 
     def fixed_features(self, x: Tensor) -> Tensor:
-        return torch.cat([self.levels.one_hot(x), self.values_of(x)], -1)
+        return torch.cat([self.levels.one_hot(x, len(self.levels.level)), self.values_of(x)], -1)
 
     @property
     def column_of_fixed_feature(self) -> list[int]:
@@ -103,11 +103,12 @@ class IndependentCategorical(CategoryDistribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of the log-probability of the cell's code, of shape (..., n)."""
-        levels, observed = self.levels, self.observed
-        chosen = levels.one_hot(zero_fill(x, observed))
-        if observed is not None:
-            chosen, observed = chosen * observed[..., levels.column], observed[..., levels.order]
-        return (self.logits * chosen).sum(-1) - sum_observed(levels.log_sum_exp(self.logits), observed)
+        places = self.levels.places(zero_fill(x, self.observed))
+        lead = torch.broadcast_shapes(self.logits.shape[:-1], places.shape[:-1])
+        chosen = self.logits.expand(*lead, -1).gather(-1, places.expand(*lead, -1))
+        sums = self.levels.log_sum_exp(self.logits)
+        mask = None if self.observed is None else self.observed[..., self.levels.order]
+        return sum_observed(chosen, self.observed) - sum_observed(sums, mask)
 
 
 def embedding(n_levels: int, seed: int) -> nn.Parameter:

@@ -59,9 +59,9 @@ class Levels(nn.Module):
         """The place of each cell's level, (..., n, n_columns)."""
         return self.first + x.long()
 
-    def one_hot(self, x: Tensor) -> Tensor:
-        """1 at the place of each cell's level, 0 elsewhere; (..., n, n_levels)."""
-        return (x[..., self.column] == self.level).to(x.dtype)
+    def one_hot(self, x: Tensor, n_places: int) -> Tensor:
+        """1 at the place of each cell's level, 0 elsewhere; (..., n, n_places) for the first places."""
+        return (x[..., self.column[:n_places]] == self.level[:n_places]).to(x.dtype)
 
     def by_run(self, numbers: Tensor) -> list[Tensor]:
         """Split (..., n_levels) into parts (..., n_columns_of_part, n_levels_of_each)."""
