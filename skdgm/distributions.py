@@ -54,11 +54,11 @@ class Distribution(Protocol):
 
 
 class HasMean(Protocol):
-    """A distribution of numbers."""
+    """What ``WithMeans`` needs."""
 
     @property
     def mean(self) -> Tensor:
-        """Mean of each cell, of shape (..., n, n_columns)."""
+        """Mean of each cell, (..., n, n_columns)."""
         ...
 
 

@@ -47,7 +47,12 @@ FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {
         **dict.fromkeys(["bernoulli", "gaussian"], "base"),
-        "__init__": "base bernoulli gaussian",
+        **dict.fromkeys(["categorical", "ordinal"], "base levels"),
+        "counts": "base inversion",
+        "student_t": "base gaussian",
+        "transformed_normal": "base gaussian",
+        **dict.fromkeys(["positive", "quantile"], "base transformed_normal"),
+        "__init__": "base bernoulli categorical counts gaussian ordinal positive quantile student_t",
         "columns": "__init__",
     },
     "models": {
