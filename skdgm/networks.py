@@ -351,6 +351,10 @@ class DecoderNetwork(nn.Module):
         """What the other networks read of rows, (..., n_features); 0 for missing cells."""
         return self.likelihood.features(x, observed)
 
+    def fixed_features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Features that do not change in training, (..., n_fixed_features); 0 for missing cells."""
+        return self.likelihood.fixed_features(x, observed)
+
     def variance_log_prior(self) -> Tensor:
         """Log-density, up to a constant, of a pseudo-row whose standardized residual is 1 in every column.
 

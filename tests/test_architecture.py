@@ -41,8 +41,9 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _frames _tables _options _callbacks _interrupt _columns _factors _auto_alpha _kernel_start".split()
-HELPERS += "_classifier _unlabeled _class_prior _temperature _diagnosis _layerwise".split()
+HELPERS = "_arrays _frames _tables _options _callbacks _interrupt _column_kinds _likelihood_choice _columns".split()
+HELPERS += "_input _factors _auto_alpha _kernel_start _classifier".split()
+HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {

@@ -72,6 +72,7 @@ BASELINE_SLACK = 0.3
 MAX_ROWS_TO_LOOK_AT = 5000
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
+RowFunction = Callable[[np.ndarray], np.ndarray]
 
 
 class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
@@ -345,7 +346,24 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         return map_chunks(lambda rows: function(*self._padded(rows, chunk)), chunk, X)
 
     def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
-        """Like ``_apply``, for functions that draw: a row's noise depends on the fit's seed and its own values."""
+        """Like ``_apply``, for functions that draw: a row's noise depends on the fit's seed and its own values.
+
+        Rows with missing cells that the networks have not learned to read come in chunks of their own.
+        """
+        return self._by_holes(X, lambda rows: self._apply_in_chunks(function, rows, n_draws))
+
+    def _by_holes(self, X: np.ndarray, function: RowFunction, of_holed: RowFunction | None = None) -> np.ndarray:
+        """Apply a function to rows, and ``of_holed`` to those with missing cells that the networks cannot read."""
+        of_holed = of_holed or function
+        holed = self._columns.misses_cells(X, np.asarray(self._architecture["missing_indicator"]))
+        if holed.all() or not holed.any():
+            return (of_holed if holed.any() else function)(X)
+        of_complete = function(X[~holed])
+        result = np.empty((len(X), *of_complete.shape[1:]), of_complete.dtype)
+        result[~holed], result[holed] = of_complete, of_holed(X[holed])
+        return result
+
+    def _apply_in_chunks(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
         chunk = chunk_size(n_draws)
 
         def apply(rows: np.ndarray) -> Tensor:
@@ -423,6 +441,11 @@ def some(rows: np.ndarray) -> np.ndarray:
     if len(rows) <= MAX_ROWS_TO_LOOK_AT:
         return rows
     return rows[np.sort(np.random.RandomState(0).permutation(len(rows))[:MAX_ROWS_TO_LOOK_AT])]
+
+
+def missing_columns(misses_cells: np.ndarray) -> bool | list[bool]:
+    """The architecture's missing_indicator for columns with missing cells."""
+    return misses_cells.tolist() if misses_cells.any() else False
 
 
 def patience(n_steps: int) -> int:

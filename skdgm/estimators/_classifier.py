@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length
 from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import validate_data
 from skdgm.estimators._arrays import as_host_array
+from skdgm.estimators._frames import as_table
 
 FLOATS = [np.float64, np.float32]
 
@@ -24,6 +25,20 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
     classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
     check_consistent_length(rows, targets)
     return rows, targets
+
+
+def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+    """Validate the shape and the column names of X, and y, and set ``classes_``; return X and class indices.
+
+    X becomes an array unless it is a frame. The indices of unlabeled rows are -1.
+    """
+    check_y_given(classifier, y)
+    owner = type(classifier).__name__
+    table = as_table(as_host_array(X), owner)
+    validate_data(classifier, table, skip_check_array=True)
+    classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
+    check_consistent_length(table, targets)
+    return table, targets
 
 
 def check_y_given(classifier: Any, y: Any) -> None:

@@ -1,4 +1,4 @@
-"""Kinds of columns: for each likelihood, which numbers it can hold, how it scales them, and what it must know of them."""
+"""Kinds of columns: for each likelihood, the numbers it can hold, how it scales them, and what it must know of them."""
 
 from __future__ import annotations
 

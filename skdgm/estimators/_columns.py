@@ -213,6 +213,13 @@ class ColumnTransform:
             x = np.where(np.abs(x) > self.outlier_limit, np.nan, x)
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
+    def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
+        """Tell which rows miss cells, or have unknown categories, in columns that are not ``learned``."""
+        missing = np.isnan(X) & ~learned
+        for j in self.levels:
+            missing[:, j] |= self._is_unknown(X, j) & ~np.broadcast_to(learned, X.shape[1])[j]
+        return missing.any(1)
+
     def noise_key(self, X: np.ndarray) -> np.ndarray:
         """What the noise of a row depends on: the standardized row, the same for a float32 copy of X.
 

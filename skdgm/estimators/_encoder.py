@@ -43,15 +43,13 @@ class NestedDefaults(BaseEstimator):
         return super().set_params(**nested)
 
 
-def fitted_encoder(
-    encoder: Any, rows: np.ndarray, random: np.random.RandomState, owner: Any, context: Any, default: VAE
-) -> VAE:
+def fitted_encoder(encoder: Any, X: Any, random: np.random.RandomState, owner: Any, context: Any, default: VAE) -> VAE:
     """Return a fitted encoder: a frozen VAE as it is, otherwise a clone (of ``default`` for None) fitted on all rows.
 
     Parameters
     ----------
     encoder : VAE, FrozenEstimator of a fitted VAE, or None
-    rows : ndarray of shape (n_samples, n_features)
+    X : array or frame of shape (n_samples, n_features)
     random : RandomState
         Seeds an encoder without a ``random_state`` of its own.
     owner : estimator
@@ -66,17 +64,16 @@ def fitted_encoder(
         The fitted encoder.
     """
     if isinstance(encoder, FrozenEstimator):
-        return frozen_vae(encoder.estimator, rows.shape[1])
+        return frozen_vae(encoder.estimator, X.shape[1])
     vae = default if encoder is None else clone(encoder)
     if vae.random_state is None:
         vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    vae._owner_feature_names = getattr(owner, "feature_names_in_", None)
     task = context.subcontext(task_name="fit-encoder")
     with task.propagate_callback_context(vae):
-        task.call_on_fit_task_begin(estimator=owner, X=rows)
+        task.call_on_fit_task_begin(estimator=owner, X=X)
         with interrupts_raise():  # there is no classifier yet that could be kept
-            vae.fit(rows)
-        task.call_on_fit_task_end(estimator=owner, X=rows)
+            vae.fit(X)
+        task.call_on_fit_task_end(estimator=owner, X=X)
     return vae
 
 

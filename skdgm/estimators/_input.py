@@ -35,6 +35,7 @@ class BaseReader(BaseEstimator):
     _columns: ColumnTransform
     _format: TableFormat
     _named: list[str]
+    _fitted_likelihood: Any
 
     @property
     def _is_warm_start(self) -> bool:

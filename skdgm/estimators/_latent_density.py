@@ -19,7 +19,7 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, chunk_size, map_chunks, pad_rows, tensor_in_tensor_out
-from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, some
+from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
@@ -27,6 +27,7 @@ from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._options import layer_sizes, with_input_noise
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
+from skdgm.models.holes import N_FILLS
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
 
@@ -119,7 +120,7 @@ class BaseLatentDensity(
         rows = self._read(X, reset=True)
         random = self._start()
         self._choose_likelihood(rows)
-        self._has_missing = bool(np.isnan(rows).any())
+        self._misses_cells = np.isnan(rows).any(0)
         is_warm_start = self._is_warm_start
         n_rows, n_columns = rows.shape
         self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
@@ -183,7 +184,7 @@ class BaseLatentDensity(
         """Resolve ``input_noise`` for these rows."""
         if self.input_noise != "auto":
             return self.input_noise
-        return "dropout" if self._has_missing else None
+        return "dropout" if self._misses_cells.any() else None
 
     def _with_noise(self, source: Source) -> Source:
         """Add input noise to what the encoder reads of the training rows."""
@@ -192,10 +193,12 @@ class BaseLatentDensity(
             level = DROPOUT_LEVEL if self.input_noise == "dropout" else NOISE_LEVEL
         return with_input_noise(source, self._noise_kind, level, self.likelihood_)
 
-    def _needs_missing_indicator(self) -> bool:
-        """Whether the encoder is told which cells are missing; a warm start keeps this."""
-        told = self._has_missing or self._noise_kind == "dropout"
-        return told or (self._is_warm_start and self._architecture["missing_indicator"])
+    def _missing_indicator(self) -> bool | list[bool]:
+        """Columns of which the encoder is told what cells are missing, all with dropout; a warm start keeps them."""
+        if self._noise_kind == "dropout":
+            return True
+        known = self._architecture["missing_indicator"] if self._is_warm_start else False
+        return missing_columns(self._misses_cells | np.asarray(known))
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
         """Count the active units per layer: their posterior mean has a variance above 0.01 (Burda et al. 2016)."""
@@ -255,7 +258,13 @@ class BaseLatentDensity(
 
     def _means(self, rows: np.ndarray) -> np.ndarray:
         """Posterior means of all latent dimensions, float32."""
-        return self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows)
+        return self._by_holes(
+            rows,
+            lambda rows: self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows),
+            lambda rows: self._apply_in_chunks(
+                lambda x, noise, observed: self.module_.proposal(x, noise, observed).mean, rows, N_FILLS
+            ),
+        )
 
     @tensor_in_tensor_out
     def inverse_transform(self, Z):
@@ -399,26 +408,20 @@ class BaseLatentDensity(
         if method not in ("importance", "chain"):
             raise ValueError(f"method must be 'importance' or 'chain', got {method!r}.")
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        X = self._columns.check_density_range(self._read(X))
-        if not self._architecture["missing_indicator"] and np.isnan(X).any():
-            warn(
-                f"{type(self).__name__} was fitted to rows without missing cells, and reads a missing cell as the "
-                "median of its column, or as 0 in a Bernoulli column: filled cells may be off, and draws too similar. "
-                "Fit with input_noise='dropout', or to rows with missing cells.",
-                UserWarning,
-                stacklevel=3,
-            )
+        rows = self._columns.check_density_range(self._read(X))
         if n_draws is None and method == "importance":
-            return self._filled(X, self._expected(X))
+            return self._filled(X, self._expected(rows), is_drawn=False)
         check_scalar(1 if n_draws is None else n_draws, "n_draws", Integral, min_val=1)
         rng = self._generator(check_random_state(random_state))
         fill = self._chain(rng, n_steps) if method == "chain" else self._resampling(rng)
-        draws = [self._filled(X, self._fill(X, fill)) for _ in range(n_draws or 1)]
-        return draws[0] if n_draws is None else np.stack(draws)
+        draws = [self._filled(X, self._fill(rows, fill), is_drawn=True) for _ in range(n_draws or 1)]
+        if n_draws is None:
+            return draws[0]
+        return np.stack(draws) if isinstance(draws[0], np.ndarray) else draws
 
-    def _filled(self, X: np.ndarray, filled: np.ndarray) -> np.ndarray:
+    def _filled(self, X: Any, filled: np.ndarray, *, is_drawn: bool) -> Any:
         """Fill the missing cells of X from ``filled``, rows in the units of the module."""
-        return np.where(np.isnan(X), self._columns.inverse(filled), X).astype(self._feature_dtype(X))
+        return self._format.restore_like(self._columns.inverse(filled), X, is_drawn=is_drawn)
 
     def _expected(self, X: np.ndarray) -> np.ndarray:
         draws = self.n_importance_samples

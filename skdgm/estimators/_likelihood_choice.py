@@ -74,7 +74,7 @@ def choose(X: np.ndarray, named: Sequence[str], types: Sequence[str], *, may_mix
     if is_auto.any():
         columns = np.flatnonzero(is_auto)
         chosen, why, is_gray = choose_automatically(
-            X if is_auto.all() else X[:, is_auto], [types[j] for j in columns], may_mix=may_mix
+            X if is_auto.all() else X[:, is_auto], [types[int(j)] for j in columns], may_mix=may_mix
         )
         for j, kind, reason in zip(columns.tolist(), chosen, why, strict=True):
             kinds[j], reasons[j] = kind, reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from warnings import warn
 
 import numpy as np
@@ -17,15 +17,16 @@ from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha, rates_of_classifier
-from skdgm.estimators._base import BaseDeepGenerative, some
+from skdgm.estimators._base import BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
-from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
+from skdgm.estimators._classifier import read_labels, row_weights, score_labeled
 from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, share_unlike
 from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, Strengths, kernel_start, n_centers, place
 from skdgm.estimators._options import check_n_samples, layer_sizes
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
 from skdgm.likelihoods.columns import Groups
+from skdgm.models.holes import N_FILLS
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
 from skdgm.sources import Batch, Source, Subset
 from skdgm.training import Term
@@ -36,6 +37,25 @@ PROBA_METHODS = ["classifier", "bayes"]
 NEGLIGIBLE = 1e-9
 # Maximum number of rows from which the width of the classifier's kernel is computed, and their smallest variance.
 ROWS_FOR_SPREAD, SMALLEST_VARIANCE = 1_000, 1e-9
+
+
+class TrainingData(NamedTuple):
+    """What an M2 is trained on.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n_samples, n_features)
+        X as numbers.
+    source : Source
+        What the M2 models: rows, or their codes.
+    n_columns : int
+    likelihood : str or groups of columns
+    """
+
+    rows: np.ndarray
+    source: Source
+    n_columns: int
+    likelihood: str | Groups
 
 
 class BaseSemiSupervised(
@@ -60,7 +80,10 @@ class BaseSemiSupervised(
         "unlabeled_value": [Integral, Real, str, None],
     }
 
+    _missing_cells_allowed = True
+
     classes_: np.ndarray
+    _misses_cells: np.ndarray | bool = False  # for each column that the M2 models, whether it has missing cells
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
     _n_epochs, _min_steps, _max_steps = 70, 1_000, 20_000
     _n_side: int = 0  # number of columns that only q(y | x) reads
@@ -70,9 +93,9 @@ class BaseSemiSupervised(
 
     @abstractmethod
     def _training_source(
-        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, Any]:
-        """Return the training data of the M2: its source, number of columns, and likelihood."""
+        self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+    ) -> TrainingData:
+        """Read X and return the training data of the M2."""
 
     @abstractmethod
     def _epoch_context(self, context: Any) -> Any:
@@ -128,13 +151,13 @@ class BaseSemiSupervised(
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, targets = self._read_labeled(X, y)
+        table, targets = self._read_labeled(X, y)
         prior = initial_prior(self.class_prior, self.classes_, targets)
         random, is_warm_start = self._start(), self._is_warm_start
         labels, weight = self._label_tensors(targets)
-        source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
+        rows, source, n_columns, likelihood = self._training_source(table, labels, weight, random, context)
         of_folds = np.random.RandomState(random.randint(np.iinfo(np.int32).max))  # the model is the same without folds
-        self._temperatures = self._fitted_temperatures(rows, targets, prior, of_folds)
+        self._temperatures = self._fitted_temperatures(table, targets, prior, of_folds)
         self.module_ = self._new_module(self._architecture_args(targets, n_columns, likelihood), random)
         self._set_prior(prior, shares(targets, len(self.classes_)))
         prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
@@ -190,16 +213,16 @@ class BaseSemiSupervised(
         return self.module_.classifier.mlp.read(features).cpu().numpy()
 
     def _fitted_temperatures(
-        self, rows: np.ndarray, targets: np.ndarray, prior: np.ndarray, random: np.random.RandomState
+        self, X: Any, targets: np.ndarray, prior: np.ndarray, random: np.random.RandomState
     ) -> dict[str, float]:
         """Return a temperature for each ``proba_method``: 1, or fitted to labels that ``calibration_cv`` holds out."""
         if self.calibration_cv is None:
             return dict.fromkeys(PROBA_METHODS, 1.0)
 
         def fitted(y: np.ndarray) -> Any:
-            return clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random)).fit(rows, y)
+            return clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random)).fit(X, y)
 
-        return temperatures(fitted, rows, targets, len(prior), self.calibration_cv, PROBA_METHODS, random)
+        return temperatures(fitted, X, targets, len(prior), self.calibration_cv, PROBA_METHODS, random)
 
     def _params_of_folds(self, prior: np.ndarray, random: np.random.RandomState) -> dict[str, Any]:
         """Return parameters in which the models of the folds differ: their labels are class indices."""
@@ -217,16 +240,16 @@ class BaseSemiSupervised(
 
     # --- the class prior ----------------------------------------------------------------------------------------
 
-    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
+    def _read_labeled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Validate X and y, and set ``classes_``; return X and class indices, -1 for unlabeled rows."""
         previous = getattr(self, "classes_", None)
-        rows, targets = read_labeled(self, X, y)
+        table, targets = read_labels(self, X, y)
         if isinstance(self.class_prior, dict):
             self.classes_, targets = with_named_classes(self.classes_, targets, self.class_prior)
         self._check_same_classes(previous)
         self._check_same_prior()
         self._fitted_prior = self.class_prior
-        return rows, targets
+        return table, targets
 
     def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
         """Set p(y) in the module, unless a warm start continues from its estimate, and the shares of the labels."""
@@ -265,8 +288,14 @@ class BaseSemiSupervised(
             "likelihood": likelihood,
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
+            "missing_indicator": self._missing_indicator(),
             "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
+
+    def _missing_indicator(self) -> bool | list[bool]:
+        """Columns of which the networks are told what cells are missing; a warm start keeps them."""
+        known = self._architecture["missing_indicator"] if self._is_warm_start else False
+        return missing_columns(self._misses_cells | np.asarray(known))
 
     def _n_centers(self, targets: np.ndarray) -> int:
         """Number of centers of the classifier's kernel; a warm start keeps them."""
@@ -461,8 +490,12 @@ class BaseSemiSupervised(
             )
             log_proba = log_softmax(log_joint.astype(np.float64), axis=1)
         else:
-            log_proba = self._apply(
-                lambda x, observed: Categorical(model.q_y(x, observed).log_probs.double()).log_probs, rows
+            log_proba = self._by_holes(
+                rows,
+                lambda rows: self._apply(lambda x, observed: in_double(model.q_y(x, observed)), rows),
+                lambda rows: self._apply_in_chunks(
+                    lambda x, noise, observed: in_double(model.q_y_marginal(x, noise, observed)), rows, N_FILLS
+                ),
             )
         return with_temperature(log_proba, self.temperature_)
 
@@ -509,7 +542,12 @@ class BaseSemiSupervised(
         """
         self._check_fitted()
         rows, model = self._read(X), self._model
-        return self._apply(model.code, rows).astype(self._feature_dtype(rows))
+        codes = self._by_holes(
+            rows,
+            lambda rows: self._apply(model.code, rows),
+            lambda rows: self._apply_in_chunks(model.code_marginal, rows, self._draws_per_row),
+        )
+        return codes.astype(self._feature_dtype(rows))
 
     @tensor_in_tensor_out
     def inverse_transform(self, Z, y=None):
@@ -609,3 +647,8 @@ class BaseSemiSupervised(
     @property
     def _n_features_out(self) -> int:
         return self._architecture["n_latent"]
+
+
+def in_double(q_y: Categorical) -> Tensor:
+    """Log-probabilities, normalized in float64."""
+    return Categorical(q_y.log_probs.double()).log_probs

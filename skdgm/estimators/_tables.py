@@ -6,7 +6,7 @@ categories are codes and missing cells are NaN, and restores drawn or filled mat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,11 @@ class ColumnFormat:
         is_integer = np.array_equal(np.rint(numbers), numbers, equal_nan=True)
         high = float(np.nextafter(high, 0)) if high in BEYOND_INTEGERS else high
         return cls(column.name, kind, is_integer=is_integer, low=low, high=high, dtype=column.dtype)
+
+    @property
+    def of_means(self) -> ColumnFormat:
+        """The same column, but means of integers need not be integers."""
+        return replace(self, is_integer=False) if self.kind == "number" else self
 
     def read(self, column: Column, *, handle_unknown: str, owner: str) -> np.ndarray:
         """Read the cells of a column as numbers or codes; raise an error for cells that it cannot hold."""
@@ -282,7 +287,7 @@ class TableFormat:
             X[:, j] = form.restored(cells, np.nan, as_objects=has_categories)
         return X
 
-    def restore_like(self, values: np.ndarray, X: Any) -> Any:
+    def restore_like(self, values: np.ndarray, X: Any, *, is_drawn: bool = True) -> Any:
         """Fill the missing cells of X.
 
         Parameters
@@ -290,6 +295,9 @@ class TableFormat:
         values : ndarray of shape (n_rows, n_columns)
             Floats in units of X, read where X misses a cell.
         X : table of shape (n_rows, n_columns)
+        is_drawn : bool
+            Whether values are draws, which are rounded in columns of integers, or means, which are not unless the dtype
+            of X demands it.
 
         Returns
         -------
@@ -301,7 +309,9 @@ class TableFormat:
         self._check_width(X, "TableFormat")
         container = container_of(X)
         gaps = [
-            (form, column) for form, column in zip(self.columns, columns_of(X), strict=True) if column.missing.any()
+            (form if is_drawn else form.of_means, column)
+            for form, column in zip(self.columns, columns_of(X), strict=True)
+            if column.missing.any()
         ]
         if container == "array":
             return _filled_array(X, gaps, values)

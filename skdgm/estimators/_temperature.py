@@ -10,6 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from skdgm._sklearn_compat import _safe_indexing
 from skdgm.estimators._interrupt import interrupts_raise
 
 # Prior sd of the logarithm of a temperature: a few labels say little, and draw it only a little way from 1.
@@ -67,7 +68,7 @@ def folds(targets: np.ndarray, n_folds: int, random: np.random.RandomState) -> l
 
 def temperatures(
     fitted: Callable[[np.ndarray], Any],
-    rows: np.ndarray,
+    X: Any,
     targets: np.ndarray,
     n_classes: int,
     n_folds: int,
@@ -82,7 +83,7 @@ def temperatures(
     ----------
     fitted : callable
         Takes class indices, -1 for unlabeled rows, and returns a classifier fitted to all rows.
-    rows : ndarray of shape (n_samples, n_features)
+    X : array or frame of shape (n_samples, n_features)
     targets : ndarray of shape (n_samples,)
         Class indices, -1 for unlabeled rows. The held-out rows of a fold stay among the rows, as unlabeled ones.
     n_classes, n_folds : int
@@ -105,7 +106,7 @@ def temperatures(
             model = fitted(y)
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
-            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows[fold])
+            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(_safe_indexing(X, fold))
             log_proba[method].append(found)
     labels = targets[np.concatenate(used)]
     if not len(labels):

@@ -68,6 +68,10 @@ class DLGM(BaseLatentDensity):
         "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
         standard deviation; Bernoulli columns are never standardized.
 
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that ``fit`` did not see. "error" raises ValueError; "ignore" reads the cell as
+        missing, which costs 10 nats of density.
+
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
         Bernoulli. The draws make steps noisier and regularize mildly.
@@ -286,6 +290,7 @@ class DLGM(BaseLatentDensity):
         rank=1,
         activation="relu",
         likelihood="auto",
+        handle_unknown="error",
         dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
@@ -315,6 +320,7 @@ class DLGM(BaseLatentDensity):
         self.rank = rank
         self.activation = activation
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
@@ -358,7 +364,7 @@ class DLGM(BaseLatentDensity):
             "clip_inputs": self._clips_inputs,
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
-            "missing_indicator": self._needs_missing_indicator(),
+            "missing_indicator": self._missing_indicator(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:

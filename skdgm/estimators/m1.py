@@ -23,10 +23,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, tensor_in_tensor_out
+from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
-from skdgm.estimators._classifier import read_labeled, score_labeled
+from skdgm.estimators._classifier import read_labels, score_labeled
 from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
+from skdgm.estimators._frames import as_table
 from skdgm.estimators._unlabeled import (
     UnlabeledRows,
     check_classes,
@@ -231,10 +232,11 @@ class M1Classifier(
         context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         check_frozen_names(self.encoder, X)
-        rows, targets = read_labeled(self, X, y)
+        table, targets = read_labels(self, X, y)
         random = check_random_state(self.random_state)
         defaults = self._nested_defaults()
-        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=defaults["encoder"])
+        self.encoder_ = fitted_encoder(self.encoder, table, random, self, context, default=defaults["encoder"])
+        rows = self.encoder_._read(table)
         self._inner_uses_indices = self._fits_on_indices()
         indices, Z, Z_unlabeled = self._training_codes(rows, targets, random)
         estimator = seeded(defaults["estimator"] if self.estimator is None else clone(self.estimator), random)
@@ -301,9 +303,16 @@ class M1Classifier(
         return self._codes(self._read(X))
 
     def _read(self, X: Any) -> np.ndarray:
-        """Validate X."""
+        """Validate X and return it as numbers."""
         check_is_fitted(self, "estimator_")
-        return validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+        X = as_table(as_host_array(X), type(self).__name__)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        return self.encoder_._read(X)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        return tags
 
     def _codes(self, rows: np.ndarray) -> np.ndarray:
         mean, _ = self.encoder_._posterior(rows)

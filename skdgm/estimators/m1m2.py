@@ -10,13 +10,15 @@ import numpy as np
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
-from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm._sklearn_compat import Interval, StrOptions, validate_data
+from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._columns import VARIANCE_FLOOR
 from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
-from skdgm.estimators._semi_supervised import BaseSemiSupervised
+from skdgm.estimators._frames import as_table
+from skdgm.estimators._semi_supervised import BaseSemiSupervised, TrainingData
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
-from skdgm.sources import Batch, GaussianCodeSource, Source
+from skdgm.sources import Batch, GaussianCodeSource
 
 
 class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
@@ -398,21 +400,22 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     def _nested_defaults(self) -> dict[str, Any]:
         return {"encoder": VAE(device=self.device)}
 
-    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _read_labeled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         check_frozen_names(self.encoder, X)
         return super()._read_labeled(X, y)
 
     def _training_source(
-        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, Any]:
+        self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+    ) -> TrainingData:
         default = self._nested_defaults()["encoder"]
         is_warm_start = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
         if is_warm_start:
-            self._check_same_width(rows.shape[1])
+            self._check_same_width(X.shape[1])
         else:
-            self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
-        self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
-        self.likelihoods_ = self.encoder_.likelihoods_
+            self.encoder_ = fitted_encoder(self.encoder, X, random, self, context, default)
+        rows = self.encoder_._read(X)
+        self._columns, self._format = self.encoder_._columns, self.encoder_._format
+        self.likelihood_, self.likelihoods_ = self.encoder_.likelihood_, self.encoder_.likelihoods_
         mean, sd = self.encoder_._posterior(rows)
         if not is_warm_start:
             self.active_ = active_dimensions(mean, self.active_threshold)
@@ -420,7 +423,12 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         side = self._tensor(self.encoder_._encoder_inputs(rows)) if self.passthrough else None
         self._n_side = 0 if side is None else side.shape[1]
         source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, weight, side)
-        return source, mean.shape[1], self.likelihood
+        return TrainingData(rows, source, mean.shape[1], self.likelihood)
+
+    def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
+        X = as_table(as_host_array(X), type(self).__name__)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        return self.encoder_._read(X)
 
     _max_gradient_scale = 0.3  # there are few latent dimensions
 

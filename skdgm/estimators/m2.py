@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from skdgm.estimators._semi_supervised import BaseSemiSupervised
+from skdgm._sklearn_compat import StrOptions
+from skdgm.estimators._semi_supervised import BaseSemiSupervised, TrainingData
 from skdgm.models.m2 import M2Module
-from skdgm.sources import Source
 
 
 class M2Classifier(BaseSemiSupervised):
@@ -52,6 +52,10 @@ class M2Classifier(BaseSemiSupervised):
         needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
         "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
         standard deviation; Bernoulli columns are never standardized.
+
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that ``fit`` did not see. "error" raises ValueError; "ignore" reads the cell as
+        missing, which costs 10 nats of density.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -301,6 +305,7 @@ class M2Classifier(BaseSemiSupervised):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseSemiSupervised._parameter_constraints,
         "dynamic_binarization": ["boolean"],
+        "handle_unknown": [StrOptions({"error", "ignore"})],
     }
 
     def __init__(
@@ -310,6 +315,7 @@ class M2Classifier(BaseSemiSupervised):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
+        handle_unknown="error",
         dynamic_binarization=False,
         alpha="auto",
         alpha_normalization="balanced",
@@ -341,6 +347,7 @@ class M2Classifier(BaseSemiSupervised):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.alpha = alpha
         self.alpha_normalization = alpha_normalization
@@ -369,10 +376,13 @@ class M2Classifier(BaseSemiSupervised):
         self.n_importance_samples = n_importance_samples
 
     def _training_source(
-        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, Any]:
+        self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+    ) -> TrainingData:
+        rows = self._read(X, reset=True)
+        self._misses_cells = np.isnan(rows).any(0)
         self._choose_likelihood(rows)
-        return self._source(rows, y, weight, binary=self.dynamic_binarization), rows.shape[1], self._columns.groups
+        source = self._source(rows, y, weight, binary=self.dynamic_binarization)
+        return TrainingData(rows, source, rows.shape[1], self._columns.groups)
 
     def _epoch_context(self, context: Any) -> Any:
         return context

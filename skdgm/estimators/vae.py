@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes
 from skdgm.likelihoods.columns import Groups
+from skdgm.models.holes import N_FILLS
 from skdgm.models.vae import VAEModule
 from skdgm.training import Objective
 
@@ -52,6 +54,10 @@ class VAE(BaseLatentDensity):
         needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
         "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
         standard deviation; Bernoulli columns are never standardized.
+
+    handle_unknown : {"error", "ignore"}, default="error"
+        What to do with a category that ``fit`` did not see. "error" raises ValueError; "ignore" reads the cell as
+        missing, which costs 10 nats of density.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -245,6 +251,7 @@ class VAE(BaseLatentDensity):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
+        handle_unknown="error",
         dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
@@ -269,6 +276,7 @@ class VAE(BaseLatentDensity):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
@@ -300,7 +308,7 @@ class VAE(BaseLatentDensity):
             "likelihood": likelihood,
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
-            "missing_indicator": self._needs_missing_indicator(),
+            "missing_indicator": self._missing_indicator(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
@@ -317,10 +325,21 @@ class VAE(BaseLatentDensity):
     def _posterior(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q(z | x), each of shape (n_samples, n_components), float32."""
         q_z = self.module_.q_z
-        both = self._apply(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], 1), rows)
+        both = self._read_by_encoder(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], -1), rows)
         mean, sd = np.split(both, 2, axis=1)
         return mean, sd
 
     def _encoder_inputs(self, rows: np.ndarray) -> np.ndarray:
         """The rows as the encoder reads them: standardized, and clipped far from the others; float32."""
-        return self._apply(self.module_.encoder_inputs, rows)
+        return self._read_by_encoder(self.module_.encoder_inputs, rows)
+
+    def _read_by_encoder(self, read: Callable[[Tensor, Tensor | None], Tensor], rows: np.ndarray) -> np.ndarray:
+        """Apply a function of (x, observed), averaged over fills of missing cells that the encoder has not learned."""
+        filled = self.module_.filled
+        return self._by_holes(
+            rows,
+            lambda rows: self._apply(read, rows),
+            lambda rows: self._apply_in_chunks(
+                lambda x, noise, observed: read(*filled(x, noise, observed)).mean(0), rows, N_FILLS
+            ),
+        )

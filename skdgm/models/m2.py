@@ -75,11 +75,10 @@ class M2Module(nn.Module):
             "clip_inputs": clip_inputs,
             "n_indicators": n_indicators,
         }
-        n_read = columns.n_features
         self.classifier = CategoricalNetwork(
-            n_read + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
+            columns.n_fixed_features + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
         )
-        self.encoder = NormalNetwork(n_read, n_latent, upward, activation, rng, n_classes, **input_options)
+        self.encoder = NormalNetwork(columns.n_features, n_latent, upward, activation, rng, n_classes, **input_options)
         self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, n_classes, linear_skip)
 
     @property
@@ -105,7 +104,7 @@ class M2Module(nn.Module):
 
     def classifier_features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """What q(y | x) reads of rows: features of the modeled columns, and the side columns."""
-        features = self.decoder.features(self.modeled(x), observed)
+        features = self.decoder.fixed_features(self.modeled(x), observed)
         return torch.cat([features, x[..., self.n_columns :]], -1) if self.n_side else features
 
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:

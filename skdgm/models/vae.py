@@ -51,7 +51,7 @@ class VAEModule(GaussianLatentModule):
 
     def encoder_inputs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """The rows as the encoder reads them: features, clipped far from the others, and the mask of missing cells."""
-        read = self.encoder.mlp.read(self.decoder.features(x, observed))
+        read = self.encoder.mlp.read(self.decoder.fixed_features(x, observed))
         if self.encoder.mlp.missing_weight is None:
             return read
         missing = torch.zeros_like(x) if observed is None else (~observed).to(x.dtype)
