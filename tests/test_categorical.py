@@ -63,9 +63,11 @@ def test_log_prob_is_that_of_a_softmax_per_column():
         likelihood, outputs + torch.log(likelihood.levels.flat([shares_of(k, j) for j, k in enumerate(SIZES)]))
     )
     log_probs = [log_softmax(logit.astype(float), -1) for logit in logits]
-    expected = sum(lp[np.arange(len(x)), x[:, j].long()] for j, lp in enumerate(log_probs))
-    p = likelihood(outputs, NO_SHARED)
-    np.testing.assert_allclose(p.log_prob(x).numpy(), expected, rtol=1e-5, atol=1e-5)
+    cells = np.stack([lp[np.arange(len(x)), x[:, j].long()] for j, lp in enumerate(log_probs)], -1)
+    p, observed = likelihood(outputs, NO_SHARED), torch.rand(x.shape, generator=generator(1)) < 0.6
+    np.testing.assert_allclose(p.log_prob(x), cells.sum(-1), rtol=1e-5, atol=1e-5)
+    masked = likelihood(outputs, NO_SHARED, observed).log_prob(x)
+    np.testing.assert_allclose(masked, np.where(observed, cells, 0).sum(-1), rtol=1e-5, atol=1e-5)
     for probs, log_prob in zip(split(likelihood, p.mean_parameters), log_probs, strict=True):
         np.testing.assert_allclose(probs, np.exp(log_prob), rtol=1e-4)
     modes = np.stack([lp.argmax(-1) for lp in log_probs], -1)

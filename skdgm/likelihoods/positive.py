@@ -70,7 +70,7 @@ class ZeroInflatedLognormalLikelihood(Likelihood):
 
     def features(self, x: Tensor) -> Tensor:
         is_positive = x > 0
-        t = self.positive.features(self.positive.filled(x, is_positive))
+        t = self.positive.features(torch.where(is_positive, x, 1.0))
         return torch.stack([is_positive.to(x.dtype), t], -1).flatten(-2)
 
     @property
