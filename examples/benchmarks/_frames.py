@@ -188,7 +188,8 @@ class FrameBoosting:
     """HistGradientBoostingClassifier that splits by categories and reads missing cells, on frames.
 
     The categories are written as codes first, because SelfTrainingClassifier turns a frame into an array without
-    dtypes; a category that was not in the rows of ``fit`` is read as missing.
+    dtypes; a category that was not in the rows of ``fit`` is read as missing. Columns without an observed cell in the
+    labeled rows are left out, because the binning of scikit-learn fails on them.
     """
 
     def __init__(self, seed: int, self_training: bool = False) -> None:
@@ -200,17 +201,19 @@ class FrameBoosting:
         categorical = is_category(X)
         codes = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
         self.codes = make_column_transformer((codes, categorical), remainder="passthrough")
-        columns = list(range(categorical.sum()))  # the transformer puts them first
+        Z = self.codes.fit_transform(X)
+        self.used = ~np.isnan(Z[y >= 0]).all(axis=0)
+        columns = list(range(self.used[: categorical.sum()].sum()))  # the transformer puts the codes first
         model = HistGradientBoostingClassifier(categorical_features=columns, random_state=self.seed)
         self.model = SelfTrainingClassifier(model) if self.self_training else model
-        self.model.fit(self.codes.fit_transform(X), y)
+        self.model.fit(Z[:, self.used], y)
         self.classes_ = self.model.classes_
         return self
 
     def predict(self, X: pd.DataFrame) -> np.ndarray:
         """Return the most probable classes."""
-        return self.model.predict(self.codes.transform(X))
+        return self.model.predict(self.codes.transform(X)[:, self.used])
 
     def predict_proba(self, X: pd.DataFrame) -> np.ndarray:
         """Return the probabilities of the classes."""
-        return self.model.predict_proba(self.codes.transform(X))
+        return self.model.predict_proba(self.codes.transform(X)[:, self.used])
