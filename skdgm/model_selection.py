@@ -119,6 +119,8 @@ class LabeledStratifiedKFold(_LabeledKFold):
 
     See Also
     --------
+    LabeledStratifiedGroupKFold : Folds that keep the rows of a group together.
+    LabeledTimeSeriesSplit : Test rows later than all training rows.
     make_labeled_scorer : Scores labeled rows only, for use with other splitters and for training scores.
     cross_val_predict_labeled : Predictions for each labeled row by a model that was not trained on its label.
 
