@@ -38,7 +38,7 @@ def labels():
 
 
 def on_disk(array, **kwargs):
-    return BlockwiseSource(array, lambda block: (to_tensor(block), None), CPU, **kwargs)
+    return BlockwiseSource(array, lambda block: (to_tensor(block), None), CPU, **{"blocks_per_pool": 64, **kwargs})
 
 
 SOURCES = {
