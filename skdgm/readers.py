@@ -160,9 +160,9 @@ class MemmapReader(SpanReader):
         with io.FileIO(self.path) as raw, io.BufferedReader(raw) as file:
             for start, stop in spans:
                 shape = (stop - start, self.shape[1])
-                buffer = bytearray(self._n_bytes(shape[0]))
+                buffer = np.empty(self._n_bytes(shape[0]), np.uint8)
                 file.seek(self.offset + start * self.stride)
-                if file.readinto(buffer) < len(buffer):
+                if file.readinto(buffer.data) < len(buffer):
                     raise self._too_short(file)
                 yield np.ndarray(shape, self.dtype, buffer, strides=(self.stride, self.dtype.itemsize))
 
