@@ -122,16 +122,21 @@ def test_threads_read_at_the_same_time(stored):
             np.testing.assert_array_equal(rows, table()[indices])
 
 
-@pytest.mark.parametrize("dtype", ["float64", "uint8", "float16", "bool", ">f4"])
-@pytest.mark.parametrize("name", ["memmap", "hdf5", "zarr"])
+@pytest.mark.parametrize(
+    "name, dtype",
+    [
+        *((name, dtype) for name in ("memmap", "hdf5", "zarr") for dtype in ("float64", "uint8", "float16", "bool")),
+        *((name, ">f4") for name in ("memmap", "hdf5")),
+    ],
+)
 def test_cells_of_any_type_are_read(name, dtype, tmp_path):
     """A reader keeps the type; rows are float64, like arrays of these types in scikit-learn."""
     X = table(dtype)
     reader = STORED[name](tmp_path, X)
-    assert reader.dtype == dtype or (name == "zarr" and reader.dtype == "f4")  # zarr keeps the byte order elsewhere
+    assert reader.dtype == dtype
     np.testing.assert_array_equal(reader.read(np.arange(N_ROWS)), X)
     rows = np.asarray(Rows(reader)[5:90])
-    assert rows.dtype == (np.float32 if reader.dtype == np.float32 else np.float64)
+    assert rows.dtype == np.float64
     np.testing.assert_array_equal(rows, X[5:90])
 
 
@@ -420,5 +425,5 @@ def test_rows_are_always_a_copy():
     rows = Rows.of(table())
     assert Rows.of(rows) is rows
     with pytest.raises(ValueError, match="copy"):
-        np.asarray(rows, copy=False)
+        rows.__array__(copy=False)  # np.asarray takes this argument from NumPy 2 on
     assert np.asarray(rows, dtype=np.float16).dtype == np.float16
