@@ -20,7 +20,8 @@ MODULES = {
     "likelihoods": "noise distributions structured_normals",
     "networks": "noise distributions structured_normals likelihoods",
     "models": "noise distributions structured_normals likelihoods networks",
-    "sources": "noise",
+    "readers": "",
+    "sources": "noise readers",
     "training": "sources",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
@@ -34,6 +35,7 @@ MODULES = {
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
     **dict.fromkeys([*TORCH.split(), "training"], "torch"),
+    "readers": "numpy",
     "sources": "torch numpy",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
