@@ -13,6 +13,7 @@ import torch
 
 from skdgm.estimators._column_kinds import KINDS, ROUNDING, Kind, unchanged
 from skdgm.estimators._likelihood_choice import ROWS_FOR_QUANTILES, LikelihoodChoice, choose
+from skdgm.estimators._tables import report_unknown
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.likelihoods.columns import ColumnGroup, Groups
 
@@ -254,15 +255,15 @@ class ColumnTransform:
         """Tell which cells count as missing because their category is new; a new number counts as the nearest one."""
         return self._is_new(X, j) & ~(self.is_auto[j] & self.is_number[j])
 
-    def check_known(self, X: np.ndarray) -> None:
-        """Raise an error if a column of categories has a number that training rows did not have."""
+    def check_known(self, X: np.ndarray, handle_unknown: str) -> None:
+        """Report a column of categories that has a number that training rows did not have."""
         for j in self.levels:
             unknown = np.flatnonzero(self._is_unknown(X, j))
             if len(unknown):
-                raise ValueError(
-                    f"column {self._name(j)!r} has the category {X[unknown[0], j]:g} in row {unknown[0]}, which fit "
-                    f"did not see. Known are {self.levels[j][:10].tolist()}. Use handle_unknown='ignore' to read it as "
-                    "a missing cell, or fit to rows that have it."
+                report_unknown(
+                    handle_unknown,
+                    f"X has the unknown category {X[unknown[0], j]:g} in column {self._name(j)!r}, row {unknown[0]}. "
+                    f"The training rows have {self.levels[j][:10].tolist()}.",
                 )
 
     def out_of_range_penalty(self, X: np.ndarray) -> np.ndarray:

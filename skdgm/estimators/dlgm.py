@@ -68,9 +68,9 @@ class DLGM(BaseLatentDensity):
         "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
         standard deviation; Bernoulli columns are never standardized.
 
-    handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that ``fit`` did not see. "error" raises ValueError; "ignore" reads the cell as
-        missing, which costs 10 nats of density.
+    handle_unknown : {"warn", "error", "ignore"}, default="warn"
+        What to do with a category that ``fit`` did not see. "warn" and "ignore" read the cell as missing, at a cost of
+        10 nats of density, with and without a warning. "error" raises ValueError.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -290,7 +290,7 @@ class DLGM(BaseLatentDensity):
         rank=1,
         activation="relu",
         likelihood="auto",
-        handle_unknown="error",
+        handle_unknown="warn",
         dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,

@@ -53,9 +53,9 @@ class M2Classifier(BaseSemiSupervised):
         "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
         standard deviation; Bernoulli columns are never standardized.
 
-    handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that ``fit`` did not see. "error" raises ValueError; "ignore" reads the cell as
-        missing, which costs 10 nats of density.
+    handle_unknown : {"warn", "error", "ignore"}, default="warn"
+        What to do with a category that ``fit`` did not see. "warn" and "ignore" read the cell as missing, at a cost of
+        10 nats of density, with and without a warning. "error" raises ValueError.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -305,7 +305,7 @@ class M2Classifier(BaseSemiSupervised):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseSemiSupervised._parameter_constraints,
         "dynamic_binarization": ["boolean"],
-        "handle_unknown": [StrOptions({"error", "ignore"})],
+        "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
     }
 
     def __init__(
@@ -315,7 +315,7 @@ class M2Classifier(BaseSemiSupervised):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
-        handle_unknown="error",
+        handle_unknown="warn",
         dynamic_binarization=False,
         alpha="auto",
         alpha_normalization="balanced",
