@@ -76,8 +76,9 @@ INSIDE = {
         # helpers know no estimator; each may import those before it
         **{helper: " ".join(HELPERS[:i]) for i, helper in enumerate(HELPERS)},
         "_base": " ".join(HELPERS),
-        "_latent_density": FRAME,
-        "_semi_supervised": FRAME,
+        "_imputation": FRAME,
+        "_latent_density": f"{FRAME} _imputation",
+        "_semi_supervised": f"{FRAME} _imputation",
         "vae": f"{FRAME} _latent_density",
         "dlgm": f"{FRAME} _latent_density",
         "m2": f"{FRAME} _semi_supervised",

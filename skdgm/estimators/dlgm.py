@@ -245,8 +245,7 @@ class DLGM(BaseLatentDensity):
     ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
     value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
     times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
-    least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if
-    ``fit`` neither found missing cells nor made any.
+    least 30 epochs and ended at a bound clearly below that of independent columns.
 
     References
     ----------
