@@ -43,8 +43,8 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _frames _tables _options _callbacks _interrupt _column_kinds _likelihood_choice _columns".split()
-HELPERS += "_input _factors _auto_alpha _kernel_start _classifier".split()
+HELPERS = "_arrays _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
+HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
@@ -89,6 +89,8 @@ INSIDE = {
         "_encoder": f"{FRAME} vae",
         "m1": f"{FRAME} _encoder vae",
         "m1m2": f"{FRAME} _encoder vae _semi_supervised",
+        # a DLGM is its default
+        "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
     "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},

@@ -65,16 +65,24 @@ def fitted_encoder(encoder: Any, X: Any, random: np.random.RandomState, owner: A
     """
     if isinstance(encoder, FrozenEstimator):
         return frozen_vae(encoder.estimator, X.shape[1])
-    vae = default if encoder is None else clone(encoder)
-    if vae.random_state is None:
-        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    task = context.subcontext(task_name="fit-encoder")
-    with task.propagate_callback_context(vae):
-        task.call_on_fit_task_begin(estimator=owner, X=X)
-        with interrupts_raise():  # there is no classifier yet that could be kept
-            vae.fit(X)
-        task.call_on_fit_task_end(estimator=owner, X=X)
+    vae: VAE = fitted_part(default if encoder is None else clone(encoder), X, random, owner, context, "fit-encoder")
     return vae
+
+
+def fitted_part(part: Any, X: Any, random: np.random.RandomState, owner: Any, context: Any, task_name: str) -> Any:
+    """Fit an estimator that is a part of ``owner`` to all rows, as a task of its callback context; return it.
+
+    ``random`` seeds it unless it has a ``random_state`` of its own.
+    """
+    if part.random_state is None:
+        part.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
+    task = context.subcontext(task_name=task_name)
+    with task.propagate_callback_context(part):
+        task.call_on_fit_task_begin(estimator=owner, X=X)
+        with interrupts_raise():  # there is no owner yet that could be kept
+            part.fit(X)
+        task.call_on_fit_task_end(estimator=owner, X=X)
+    return part
 
 
 def frozen_vae(vae: Any, n_columns: int) -> VAE:
