@@ -50,8 +50,8 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         Searches can set its parameters, for example ``estimator__max_iter``.
 
         None is ``DLGM(handle_unknown="ignore")``, seeded from ``random_state``: a category that ``fit`` did not see
-        counts as missing when other cells are filled, but stays in its place. With ``handle_unknown="error"`` it is an
-        error.
+        counts as missing when other cells are filled, but stays in its place. The model's ``handle_unknown`` may turn
+        it into a warning or an error.
 
     missing_values : int, float, str, np.nan, None or pandas.NA, default=np.nan
         Marker of missing cells, such as -1 or "?". NaN, None, and pandas.NA are missing whatever the marker is.

@@ -221,7 +221,8 @@ class M2Classifier(BaseSemiSupervised):
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
 
-        The draws are per row and class, in ``score_samples``, ``elbo_samples``, and under ``proba_method="bayes"``.
+        The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
+        ``proba_method="bayes"``.
 
     Attributes
     ----------
