@@ -190,9 +190,9 @@ class ColumnTransform:
         name = self.kinds[j]
         if len(set(self.kinds)) == 1:
             low, high = np.nanmin(X), np.nanmax(X)
-            found = f"needs X to hold {kind.wanted}, got values in [{low:.4g}, {high:.4g}], such as {X[row, j]:.6g}"
+            found = f"needs X {kind.wanted}, got values in [{low:.4g}, {high:.4g}], such as {X[row, j]:.6g}"
         else:
-            found = f"needs {kind.wanted}, got {X[row, j]:.6g}"
+            found = f"needs cells {kind.wanted}, got {X[row, j]:.6g}"
         raise ValueError(f"likelihood={name!r} {found} in column {self._name(j)!r}, row {row}. {kind.way_out}")
 
     def _name(self, j: int) -> Any:
@@ -215,11 +215,11 @@ class ColumnTransform:
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
     def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
-        """Tell which rows miss cells, or have unknown categories, in columns that are not ``learned``."""
-        missing = np.isnan(X) & ~learned
+        """Tell which rows miss some cells, or have unknown categories, in columns that are not ``learned``."""
+        missing = np.isnan(X)
         for j in self.levels:
-            missing[:, j] |= self._is_unknown(X, j) & ~np.broadcast_to(learned, X.shape[1])[j]
-        return missing.any(1)
+            missing[:, j] |= self._is_unknown(X, j)
+        return (missing & ~learned).any(1) & ~missing.all(1)
 
     def noise_key(self, X: np.ndarray) -> np.ndarray:
         """What the noise of a row depends on: the standardized row, the same for a float32 copy of X.

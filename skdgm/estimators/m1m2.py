@@ -442,6 +442,10 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         return float(-0.5 * np.log(2 * np.pi * np.e * (variance + VARIANCE_FLOOR)).sum())
 
     @property
+    def _learned_holes(self) -> np.ndarray:
+        return self.encoder_._learned_holes
+
+    @property
     def _clips_inputs(self) -> bool:
         return False  # latent codes are not standardized
 
