@@ -36,7 +36,7 @@ import few_labels as common  # first, because it sets one thread before numpy an
 import numpy as np
 import pandas as pd
 import torch
-from _frames import Coding, FrameBoosting, is_category
+from _frames import Coding, FrameBoosting, categories_as, is_category
 from _measures import column_shapes, memorization, pair_trends
 from _ranks import Benchmark, Measure, key, package_of
 from few_labels import Task
@@ -103,7 +103,7 @@ def sdv(name: str, train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     metadata = import_module("sdv.metadata").Metadata.load_from_dict({"tables": {"table": {"columns": columns}}})
     options = {} if name == "GaussianCopulaSynthesizer" else {"enable_gpu": False}
     model = getattr(import_module("sdv.single_table"), name)(metadata, **options)
-    model.fit({"table": train.astype({name: object for name, is_text in kinds.items() if is_text})})
+    model.fit({"table": categories_as(object, train)})
     return model.sample(n)["table"]
 
 
