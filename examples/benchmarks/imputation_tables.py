@@ -11,7 +11,7 @@
   SimpleImputer fills in means and most frequent categories. IterativeImputer never leaves them, because the dummies of
   a category predict each other. ChainedImputer (_imputers.py) does what it should: in 5 rounds, each column is
   regressed on or classified by all others, with ridge and logistic regression ("linear") or with 20 extra-trees,
-  similar to missForest ("trees"). miceforest makes 5 data sets in 5 rounds; the mean of the numbers and the most
+  similar to missForest ("trees"). miceforest makes 5 data sets in 3 rounds; the mean of the numbers and the most
   frequent category count; categories are drawn from their probabilities ("fast"), since the matching of its default
   fails where one is certain. On adult, ChainedImputer and miceforest have one seed.
 - Every run uses one thread. hyperimpute was not run: it installs TensorFlow, Jupyter, and another version of PyTorch.
@@ -44,12 +44,11 @@ from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
 TABLES = ("wine", "breast_cancer", "diabetes", "penguins", "german_credit", "adult")
 SHARES = (0.1, 0.3, 0.5)
 MECHANISMS = ("at random", "by value")
-INDEX = ("table", "missing", "mechanism")
 N_SEEDS = 3
 NEAR = 0.02  # within this share of the best
 MEASURES = (Measure("rmse", "RMSE of numbers", False), Measure("accuracy", "accuracy of categories", True))
 
-MICE = {"num_datasets": 5, "iterations": 5}
+MICE = {"num_datasets": 5, "iterations": 3}
 
 
 # ----------------------------------------------------------------------------------------------------------- methods
@@ -194,14 +193,13 @@ BENCHMARK = Benchmark(
     name="imputation_tables",
     title="Missing cells of mixed tables",
     doc=__doc__,
-    tables=TABLES,
+    index={"table": TABLES, "missing": SHARES, "mechanism": MECHANISMS},
     methods=tuple(dict.fromkeys(name for name, _ in METHODS)),
     ours=OURS,
     n_seeds=N_SEEDS,
     measures=MEASURES,
     tasks=tasks,
     packages=PACKAGES,
-    index=INDEX,
     sections=cells_section,
 )
 
