@@ -19,6 +19,8 @@
     SKDGM_DATA=... python examples/benchmarks/imputation_tables.py               # everything; resumes, hours
     SKDGM_DATA=... python examples/benchmarks/imputation_tables.py --methods DeepImputer --tables wine --n-jobs 2
     python examples/benchmarks/imputation_tables.py --report                     # the page from the results
+
+Without miceforest, it is left out: pip install miceforest==6.0.5 lightgbm==4.5.0 (it fails with LightGBM 4.7).
 """
 
 from __future__ import annotations

@@ -21,6 +21,9 @@
     SKDGM_DATA=... python examples/benchmarks/synthesis.py                       # everything; resumes, hours
     SKDGM_DATA=... python examples/benchmarks/synthesis.py --methods VAE --tables wine penguins --n-jobs 2
     python examples/benchmarks/synthesis.py --report                             # the page from the results
+
+SDV goes into an environment of its own, because it needs pandas 2: pip install sdv==2.0.0. Without it, its methods are
+left out.
 """
 
 from __future__ import annotations
