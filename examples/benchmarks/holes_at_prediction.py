@@ -7,8 +7,9 @@
   rows whose cells were filled by an imputer that was fitted to the training rows, labeled or not: means and most
   frequent categories (SimpleImputer), or chained equations with ridge and logistic regression, 5 rounds
   (ChainedImputer in _imputers.py, which does for tables with categories what IterativeImputer does for numbers).
-- All methods are fitted once to the same complete rows, M2Classifier to all of them and the others to the labeled ones.
-  Logistic regression gets standardized numbers and one-hot categories, the others the frame with its categories.
+- All methods have defaults and are fitted once to the same complete rows, M2Classifier to all of them and the others
+  to the labeled ones. Logistic regression gets standardized numbers and one-hot categories, the others the frame with
+  its categories. Boosting cannot split 30 rows, because its leaves have at least 20.
 - "accuracy without holes" is that of the same classifier on the complete test rows. Every run uses one thread.
 
     SKDGM_DATA=... python examples/benchmarks/holes_at_prediction.py             # everything; resumes, an hour

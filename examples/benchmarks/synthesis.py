@@ -9,7 +9,8 @@
 - Train on drawn, test on real: HistGradientBoostingClassifier learns the target from the drawn rows; accuracy,
   log-loss, and ROC AUC (one against the rest, mean over classes) on the test rows.
 - Memorization: the share of drawn rows whose closest training row is closer (Gower's distance) than their closest test
-  row, among as many training as test rows, and the share of drawn rows that equal a training row. They are not ranked.
+  row, among as many training as test rows (0.5 is expected of fresh rows; "bootstrap" shows what copies reach), and the
+  share of drawn rows that equal a training row. They are not ranked.
 - Classifiers draw rows and classes; VAE and DLGM are fitted to the table with its target. SDV's synthesizers have
   their defaults, get the kinds of the columns, and draw missing cells, too. GaussianMixture (full covariances,
   reg_covar=1e-3, components by BIC) is fitted to standardized numbers and one-hot categories, missing cells imputed by
