@@ -97,6 +97,11 @@ def as_array(frame: pd.DataFrame) -> np.ndarray:
     return X.where(X.notna() | ~categorical, None).to_numpy()
 
 
+def categories_as(dtype: Any, frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with another dtype of its categorical columns."""
+    return frame.astype(dict.fromkeys(frame.columns[is_category(frame)], dtype))
+
+
 # -------------------------------------------------------------------------------------------------- frames as numbers
 
 
@@ -143,45 +148,19 @@ class Coding:
 
     def decode(self, Z: np.ndarray) -> pd.DataFrame:
         """Return the frame of a matrix: the category with the largest value counts."""
+        return pd.DataFrame({name: self._decoded(name, Z[:, self.columns_of(name)]) for name in self.dtypes.index})
+
+    def columns_of(self, name: str) -> np.ndarray:
+        """Positions of a column in the matrix."""
         widths = [len(self.categories.get(name, [0])) for name in self.dtypes.index]
-        blocks = np.split(Z, np.cumsum(widths)[:-1], axis=1)
-        pairs = zip(self.dtypes.index, blocks, strict=True)
-        return pd.DataFrame({name: self._decoded(name, block) for name, block in pairs})
+        position = list(self.dtypes.index).index(name)
+        return sum(widths[:position]) + np.arange(widths[position])
 
     def _decoded(self, name: str, block: np.ndarray) -> pd.Series:
         if name in self.numbers:
             mean, sd = self.numbers[name]
             return pd.Series(block[:, 0] * sd + mean)
         return pd.Series(self.categories[name][block.argmax(axis=1)]).astype(self.dtypes[name])
-
-
-class TableImputer:
-    """A numeric imputer on the matrix of a frame: dummies of a missing category are imputed, and the largest counts.
-
-    So SimpleImputer fills in the mean of a number and the most frequent category.
-    """
-
-    def __init__(self, imputer: Any) -> None:
-        self.imputer = imputer
-
-    def fit(self, frame: pd.DataFrame) -> TableImputer:
-        """Learn from a frame."""
-        self.coding = Coding.of(frame)
-        self.imputer.fit(self.coding.encode(frame))
-        return self
-
-    def transform(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Fill the missing cells."""
-        return self._filled(frame, self.imputer.transform(self.coding.encode(frame)))
-
-    def fit_transform(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Learn from a frame and fill its missing cells."""
-        self.coding = Coding.of(frame)
-        return self._filled(frame, self.imputer.fit_transform(self.coding.encode(frame)))
-
-    def _filled(self, frame: pd.DataFrame, Z: np.ndarray) -> pd.DataFrame:
-        filled = self.coding.decode(Z).set_axis(frame.index)
-        return pd.DataFrame({name: frame[name].where(frame[name].notna(), filled[name]) for name in frame})
 
 
 class FrameBoosting:

@@ -56,8 +56,10 @@ class Benchmark:
     ----------
     name, title, doc : str
         Of the experiment and its script, of its page, and the script's docstring.
-    tables, methods, ours : tuple of str
-        All tables and methods, and the methods that belong to skdgm, in the order of the report.
+    index : dict
+        What makes a setting, and its values in the order of the report; starts with "table".
+    methods, ours : tuple of str
+        All methods, in the order of the report, and those that belong to skdgm.
     n_seeds : int
         Number of splits.
     measures : tuple of Measure
@@ -66,8 +68,6 @@ class Benchmark:
         Takes the command-line options; returns the runs.
     packages : dict
         The package that a method needs, besides scikit-learn and skdgm.
-    index : tuple of str
-        What makes a setting; starts with "table".
     sections : callable
         Takes the frame of all runs; returns more lines of the page.
     """
@@ -75,19 +75,18 @@ class Benchmark:
     name: str
     title: str
     doc: str
-    tables: tuple[str, ...]
+    index: dict[str, tuple[Any, ...]]
     methods: tuple[str, ...]
     ours: tuple[str, ...]
     n_seeds: int
     measures: tuple[Measure, ...]
     tasks: Callable[[Namespace], Iterator[Task]]
     packages: dict[str, str] = field(default_factory=dict)
-    index: tuple[str, ...] = ("table",)
     sections: Callable[[pd.DataFrame], list[str]] = lambda frame: []
 
     def main(self) -> None:
         """Do the requested runs that are not in the results, or report."""
-        args = common.options(self.doc, self.tables, self.methods, self.n_seeds).parse_args()
+        args = common.options(self.doc, self.index["table"], self.methods, self.n_seeds).parse_args()
         if args.report:
             self.report(args.results, args.doc)
             return
@@ -132,8 +131,8 @@ class Benchmark:
             for run in runs
         ]
         frame = pd.DataFrame(rows, columns=list(dict.fromkeys([*rows[0], *(m.name for m in self.measures)])))
-        frame["table"] = pd.Categorical(frame["table"], self.tables)
-        frame["method"] = pd.Categorical(frame["method"], self.methods)
+        for name, order in {**self.index, "method": self.methods}.items():
+            frame[name] = pd.Categorical(frame[name], order)
         return frame.sort_values(["method", "label"], kind="stable")
 
     def wide(self, frame: pd.DataFrame, metric: str) -> pd.DataFrame:

@@ -9,7 +9,8 @@
 - Train on drawn, test on real: HistGradientBoostingClassifier learns the target from the drawn rows; accuracy,
   log-loss, and ROC AUC (one against the rest, mean over classes) on the test rows.
 - Memorization: the share of drawn rows whose closest training row is closer (Gower's distance) than their closest test
-  row, among as many training as test rows, and the share of drawn rows that equal a training row. They are not ranked.
+  row, among as many training as test rows (0.5 is expected of fresh rows; "bootstrap" shows what copies reach), and the
+  share of drawn rows that equal a training row. They are not ranked.
 - Classifiers draw rows and classes; VAE and DLGM are fitted to the table with its target. SDV's synthesizers have
   their defaults, get the kinds of the columns, and draw missing cells, too. GaussianMixture (full covariances,
   reg_covar=1e-3, components by BIC) is fitted to standardized numbers and one-hot categories, missing cells imputed by
@@ -21,6 +22,9 @@
     SKDGM_DATA=... python examples/benchmarks/synthesis.py                       # everything; resumes, hours
     SKDGM_DATA=... python examples/benchmarks/synthesis.py --methods VAE --tables wine penguins --n-jobs 2
     python examples/benchmarks/synthesis.py --report                             # the page from the results
+
+SDV goes into an environment of its own, because it needs pandas 2: pip install sdv==2.0.0. Without it, its methods are
+left out.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ import few_labels as common  # first, because it sets one thread before numpy an
 import numpy as np
 import pandas as pd
 import torch
-from _frames import Coding, FrameBoosting, is_category
+from _frames import Coding, FrameBoosting, categories_as, is_category
 from _measures import column_shapes, memorization, pair_trends
 from _ranks import Benchmark, Measure, key, package_of
 from few_labels import Task
@@ -103,7 +107,7 @@ def sdv(name: str, train: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
     metadata = import_module("sdv.metadata").Metadata.load_from_dict({"tables": {"table": {"columns": columns}}})
     options = {} if name == "GaussianCopulaSynthesizer" else {"enable_gpu": False}
     model = getattr(import_module("sdv.single_table"), name)(metadata, **options)
-    model.fit({"table": train.astype({name: object for name, is_text in kinds.items() if is_text})})
+    model.fit({"table": categories_as(object, train)})
     return model.sample(n)["table"]
 
 
@@ -195,7 +199,7 @@ BENCHMARK = Benchmark(
     name="synthesis",
     title="Drawn rows of mixed tables",
     doc=__doc__,
-    tables=TABLES,
+    index={"table": TABLES},
     methods=tuple(METHODS),
     ours=tuple(OURS),
     n_seeds=N_SEEDS,
