@@ -42,7 +42,7 @@ OUTSIDE = {
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
 HELPERS = "_arrays _frames _tables _options _callbacks _interrupt _column_kinds _likelihood_choice _columns".split()
-HELPERS += "_input _factors _auto_alpha _kernel_start _classifier".split()
+HELPERS += "_input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
@@ -75,7 +75,8 @@ INSIDE = {
         **{helper: " ".join(HELPERS[:i]) for i, helper in enumerate(HELPERS)},
         "_base": " ".join(HELPERS),
         "_latent_density": FRAME,
-        "_semi_supervised": FRAME,
+        "_label_terms": FRAME,
+        "_semi_supervised": f"{FRAME} _label_terms",
         "vae": f"{FRAME} _latent_density",
         "dlgm": f"{FRAME} _latent_density",
         "m2": f"{FRAME} _semi_supervised",

@@ -1,4 +1,4 @@
-"""Code that all classifiers share: read labels, score labeled rows, and weigh rows by class."""
+"""Code that all classifiers share: read labels, and score labeled rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import accuracy_score
-from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import check_consistent_length
 
 from skdgm._labels import encode_labels, labels_of
@@ -62,13 +61,3 @@ def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) ->
     predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
     weight = None if sample_weight is None else np.asarray(sample_weight)[labeled]
     return float(accuracy_score(labels, predicted, sample_weight=weight))
-
-
-def row_weights(targets: np.ndarray, classes: np.ndarray, class_weight: Any) -> np.ndarray:
-    """Weigh rows by ``class_weight``, with mean 1 over the labeled rows; unlabeled rows have weight 1."""
-    labeled = targets[targets >= 0]
-    present, counts = np.unique(labeled, return_counts=True)
-    by_class = np.ones(len(classes))  # for a class without labels
-    by_class[present] = compute_class_weight(class_weight, classes=classes[present], y=classes[labeled])
-    mean = np.average(by_class[present], weights=counts)
-    return np.where(targets >= 0, by_class[targets] / mean, 1.0).astype(np.float32)

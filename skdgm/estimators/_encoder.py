@@ -43,13 +43,22 @@ class NestedDefaults(BaseEstimator):
         return super().set_params(**nested)
 
 
-def fitted_encoder(encoder: Any, X: Any, random: np.random.RandomState, owner: Any, context: Any, default: VAE) -> VAE:
+def fitted_encoder(
+    encoder: Any,
+    X: Any,
+    sample_weight: np.ndarray | None,
+    random: np.random.RandomState,
+    owner: Any,
+    context: Any,
+    default: VAE,
+) -> VAE:
     """Return a fitted encoder: a frozen VAE as it is, otherwise a clone (of ``default`` for None) fitted on all rows.
 
     Parameters
     ----------
     encoder : VAE, FrozenEstimator of a fitted VAE, or None
     X : array or frame of shape (n_samples, n_features)
+    sample_weight : ndarray of shape (n_samples,) or None
     random : RandomState
         Seeds an encoder without a ``random_state`` of its own.
     owner : estimator
@@ -72,7 +81,7 @@ def fitted_encoder(encoder: Any, X: Any, random: np.random.RandomState, owner: A
     with task.propagate_callback_context(vae):
         task.call_on_fit_task_begin(estimator=owner, X=X)
         with interrupts_raise():  # there is no classifier yet that could be kept
-            vae.fit(X)
+            vae.fit(X, sample_weight=sample_weight)
         task.call_on_fit_task_end(estimator=owner, X=X)
     return vae
 

@@ -17,14 +17,23 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
-from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, chunk_size, map_chunks, pad_rows, tensor_in_tensor_out
+from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions, check_sample_weight
+from skdgm.estimators._arrays import (
+    CHUNK,
+    PreservesFloatDtype,
+    as_host_array,
+    chunk_size,
+    map_chunks,
+    pad_rows,
+    tensor_in_tensor_out,
+)
 from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._options import layer_sizes, with_input_noise
+from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
 from skdgm.models.holes import N_FILLS
@@ -81,7 +90,7 @@ class BaseLatentDensity(
     # --- fit ----------------------------------------------------------------------------------------------------
 
     @fitting
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the model to all rows.
 
         Parameters
@@ -91,6 +100,10 @@ class BaseLatentDensity(
             ``likelihood="bernoulli"``.
         y : Ignored
             Present for API consistency.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows: a row of weight 2 counts like two equal rows, in the bound and in the bound of held-out
+            rows. Only their ratios count. Rows of weight 0 are left out. Scales of columns and priors do not depend on
+            weights.
 
         Returns
         -------
@@ -101,8 +114,8 @@ class BaseLatentDensity(
         ------
         ValueError
             For infinite values, values outside the range of a named likelihood, a column that is missing in every row,
-            invalid layer sizes, a device that is not available, or a bound that stays non-finite. The estimator is then
-            left unchanged.
+            invalid layer sizes, weights that are negative, NaN, or all 0, a device that is not available, or a bound
+            that stays non-finite. The estimator is then left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed before the first epoch of the model is complete, outside its training, or twice within
             two seconds. The estimator is then left unchanged.
@@ -117,7 +130,8 @@ class BaseLatentDensity(
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows = self._read(X, reset=True)
+        given = weighted_rows(X, None, sample_weight, type(self).__name__)
+        rows = self._read(given.X, reset=True)
         random = self._start()
         self._choose_likelihood(rows)
         self._misses_cells = np.isnan(rows).any(0)
@@ -126,19 +140,21 @@ class BaseLatentDensity(
         self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
         trained, validation = self._split_validation(n_rows, random)
         trained_rows = rows[trained] if len(validation) else rows
+        weight, of_held_out = relative(given.weight, trained), relative(given.weight, validation)
+        typical_rows = drawn_by_weight(trained_rows, weight, random)
         if not is_warm_start:
-            self._init_from_factors(trained_rows, random)
-        source = self._with_noise(self._make_source(trained_rows))
+            self._init_from_factors(typical_rows, random)
+        source = self._with_noise(self._make_source(trained_rows, weight))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, n_rows)
         held_out = None
         if len(validation):
-            held_out = self._term(self._make_source(rows[validation]), self._objective(noisy=False))
+            held_out = self._term(self._make_source(rows[validation], of_held_out), self._objective(noisy=False))
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
         self.active_units_ = self._count_active(trained_rows)
         self.reconstruction_r2_ = self._reconstruction_r2(trained_rows)
-        self._warn_if_worse_than_baseline(trained_rows)
+        self._warn_if_worse_than_baseline(typical_rows)
         self._warn_if_collapsed(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
@@ -167,8 +183,8 @@ class BaseLatentDensity(
         names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
-    def _make_source(self, rows: np.ndarray) -> Source:
-        return self._source(rows, binary=self.dynamic_binarization)
+    def _make_source(self, rows: np.ndarray, weight: np.ndarray | None = None) -> Source:
+        return with_weights(self._source(rows, binary=self.dynamic_binarization), weight, self.device_)
 
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
@@ -323,19 +339,22 @@ class BaseLatentDensity(
         draws = self.n_importance_samples
         return self._densities(X, lambda x, rng, observed: self.module_.elbo(x, rng, draws, observed), draws)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Mean of ``score_samples`` over the rows, in nats; higher is better.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : Ignored
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean.
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X).mean())
+        weight = None if sample_weight is None else check_sample_weight(as_host_array(sample_weight), X)
+        return float(np.average(as_host_array(self.score_samples(X)), weights=weight))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from p(x).

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ClassVar
+from warnings import warn
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import (
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -37,6 +40,7 @@ from skdgm.estimators._unlabeled import (
     select_rows,
     with_unlabeled_rows,
 )
+from skdgm.estimators._weights import WeightedRows, weighted_rows
 from skdgm.estimators.vae import VAE
 
 
@@ -44,7 +48,7 @@ def inner_has(method: str) -> Any:
     """Return the condition for a method that only some inner estimators have."""
 
     def check(self: M1Classifier) -> bool:
-        getattr(getattr(self, "estimator_", None) or self.estimator or self._nested_defaults()["estimator"], method)
+        getattr(vars(self).get("estimator_", self._inner), method)
         return True
 
     return check
@@ -192,7 +196,7 @@ class M1Classifier(
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **fit_params):
+    def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the encoder to all rows, and the inner estimator to their latent codes.
 
         Parameters
@@ -200,6 +204,10 @@ class M1Classifier(
         X : array-like or torch.Tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Labels; ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark unlabeled rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, labeled and unlabeled, for the fit of the encoder, and unchanged for that of the inner
+            estimator if its ``fit`` takes weights. With ``enable_metadata_routing=True``, the inner estimator gets
+            them if it requests them; the default one does. Rows of weight 0 are left out.
         **fit_params : dict
             Metadata for the ``fit`` of the inner estimator; routing needs ``enable_metadata_routing=True``. Arrays with
             one entry per row of X are reduced to the rows on which the inner estimator is trained, and repeated as
@@ -222,24 +230,48 @@ class M1Classifier(
         Warns
         -----
         UserWarning
-            If Ctrl-C ended the training of an inner estimator of skdgm early; the estimator is then fitted.
+            If the inner estimator does not take weights, or if Ctrl-C ended the training of an inner estimator of
+            skdgm early; the estimator is then fitted.
         """
         with unchanged_on_error(self):
-            routed = process_routing(self, "fit", **fit_params) if fit_params else None
-            return self._fit(X, y, routed.estimator.fit if routed else {})
+            given = weighted_rows(X, y, sample_weight, type(self).__name__)
+            if given.kept is not None:
+                fit_params = select_rows(fit_params, given.kept, len(sample_weight))
+            return self._fit(X, y, given, self._routed("fit", given.weight, fit_params))
 
-    def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> M1Classifier:
+    def _routed(self, method: str, weight: np.ndarray | None, params: dict[str, Any]) -> dict[str, Any]:
+        """Metadata for the inner estimator: the weights if it takes them or, under metadata routing, requests them."""
+        if params or get_config()["enable_metadata_routing"]:
+            return process_routing(self, method, sample_weight=weight, **params).estimator[method]
+        if weight is None:
+            return {}
+        if "sample_weight" in signature(getattr(self._inner, method)).parameters:
+            return {"sample_weight": weight}
+        warn(
+            f"{method} of the inner estimator {type(self._inner).__name__} does not take sample_weight: the weights "
+            "count for the encoder only. Use an inner estimator that does, or metadata routing.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return {}
+
+    @property
+    def _inner(self) -> Any:
+        """The parameter ``estimator``, or the default in its place."""
+        return self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
+
+    def _fit(self, X: Any, y: Any, given: WeightedRows, params: dict[str, Any]) -> M1Classifier:
         context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         check_frozen_names(self.encoder, X)
-        table, targets = read_labels(self, X, y)
+        table, targets = read_labels(self, given.X, given.y)
         random = check_random_state(self.random_state)
-        defaults = self._nested_defaults()
-        self.encoder_ = fitted_encoder(self.encoder, table, random, self, context, default=defaults["encoder"])
+        default = self._nested_defaults()["encoder"]
+        self.encoder_ = fitted_encoder(self.encoder, table, given.weight, random, self, context, default)
         rows = self.encoder_._read(table)
         self._inner_uses_indices = self._fits_on_indices()
         indices, Z, Z_unlabeled = self._training_codes(rows, targets, random)
-        estimator = seeded(defaults["estimator"] if self.estimator is None else clone(self.estimator), random)
+        estimator = seeded(clone(self._inner), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
         metadata = select_rows(params, np.flatnonzero(targets < 0), len(rows))
         with UnlabeledRows(Z_unlabeled, Z, metadata) as unlabeled, callbacks_passed_on(task, estimator):
@@ -283,7 +315,10 @@ class M1Classifier(
         return estimator if self.fit_on == "labeled" else with_unlabeled_rows(estimator, unlabeled)
 
     def _nested_defaults(self) -> dict[str, Any]:
-        return {"encoder": VAE(), "estimator": SVC(break_ties=True)}
+        estimator = SVC(break_ties=True)
+        if get_config()["enable_metadata_routing"]:
+            estimator.set_fit_request(sample_weight=True)
+        return {"encoder": VAE(), "estimator": estimator}
 
     def _inner_labels(self, targets: np.ndarray) -> np.ndarray:
         return targets if self._inner_uses_indices else self.classes_[targets]
@@ -419,9 +454,8 @@ class M1Classifier(
         MetadataRouter
             ``fit`` passes metadata to the inner estimator's ``fit``.
         """
-        inner = self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
         mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=self).add_self_request(self).add(estimator=inner, method_mapping=mapping)
+        return MetadataRouter(owner=self).add_self_request(self).add(estimator=self._inner, method_mapping=mapping)
 
     @property
     def _n_features_out(self) -> int:

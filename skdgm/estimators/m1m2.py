@@ -405,14 +405,14 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         return super()._read_labeled(X, y)
 
     def _training_source(
-        self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
     ) -> TrainingData:
         default = self._nested_defaults()["encoder"]
         is_warm_start = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
         if is_warm_start:
             self._check_same_width(X.shape[1])
         else:
-            self.encoder_ = fitted_encoder(self.encoder, X, random, self, context, default)
+            self.encoder_ = fitted_encoder(self.encoder, X, sample_weight, random, self, context, default)
         rows = self.encoder_._read(X)
         self._columns, self._format = self.encoder_._columns, self.encoder_._format
         self.likelihood_, self.likelihoods_ = self.encoder_.likelihood_, self.encoder_.likelihoods_
@@ -422,7 +422,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         side = self._tensor(self.encoder_._encoder_inputs(rows)) if self.passthrough else None
         self._n_side = 0 if side is None else side.shape[1]
-        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, weight, side)
+        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, side=side)
         return TrainingData(rows, source, mean.shape[1], self.likelihood)
 
     def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:

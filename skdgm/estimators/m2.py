@@ -376,12 +376,12 @@ class M2Classifier(BaseSemiSupervised):
         self.n_importance_samples = n_importance_samples
 
     def _training_source(
-        self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
     ) -> TrainingData:
         rows = self._read(X, reset=True)
         self._misses_cells = np.isnan(rows).any(0)
         self._choose_likelihood(rows)
-        source = self._source(rows, y, weight, binary=self.dynamic_binarization)
+        source = self._source(rows, y, binary=self.dynamic_binarization)
         return TrainingData(rows, source, rows.shape[1], self._columns.groups)
 
     def _epoch_context(self, context: Any) -> Any:

@@ -1,0 +1,139 @@
+"""The terms of the objective of M2 and M1+M2, as sources of rows with weights."""
+
+from __future__ import annotations
+
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha
+from skdgm.estimators._base import BaseDeepGenerative
+from skdgm.estimators._kernel_start import LINEAR_ONLY, Strengths
+from skdgm.estimators._options import layer_sizes
+from skdgm.estimators._weights import relative, total, with_weights
+from skdgm.models.m2 import TermWeights, term_weights
+from skdgm.sources import Source, Subset
+from skdgm.training import Term
+
+AUTO_LABELED_BATCH = 100
+# Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
+NEGLIGIBLE = 1e-9
+
+
+class RowWeights(NamedTuple):
+    """Weights of the rows, each of shape (n_samples,), or None for equal weights.
+
+    Attributes
+    ----------
+    sample : ndarray or None
+        Those that the user gave.
+    training : ndarray or None
+        The same, but with the class weights of labeled rows.
+    """
+
+    sample: np.ndarray | None
+    training: np.ndarray | None
+
+
+class BaseLabelTerms(BaseDeepGenerative):
+    """Abstract base: the objective J^alpha of an M2."""
+
+    _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
+    _strengths: Strengths = LINEAR_ONLY  # of the start of q(y | x)
+
+    def _alpha_choice(self, n_columns: int, targets: np.ndarray) -> AutoAlpha:
+        """Resolve alpha="auto"; a number neither scales gradients nor sets penalties."""
+        if self.alpha != "auto":
+            return AutoAlpha(1.0, {})
+        return auto_alpha(
+            n_columns,
+            int((targets >= 0).sum()),
+            len(self.classes_),
+            len(layer_sizes(self.hidden_layer_sizes)),
+            is_image=self._columns.is_image,
+            max_gradient_scale=self._max_gradient_scale,
+            linear_strength=self._strengths.linear,
+        )
+
+    def _terms(
+        self,
+        source: Source,
+        targets: np.ndarray,
+        weights: RowWeights,
+        gradient_scale: float,
+        random: np.random.RandomState,
+    ) -> tuple[list[Term], Term | None]:
+        """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
+
+        Rows are held out of the bound only, labeled or unlabeled ones, whichever are more: every label counts in the
+        classification term. Under "auto", the objective is the mean bound over all rows plus the mean log q(y | x) over
+        labeled rows.
+        """
+        n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
+        alpha = (1.0, "paper") if self.alpha == "auto" else (self.alpha, self.alpha_normalization)
+        of_terms = term_weights(total(weights.sample, unlabeled), total(weights.sample, labeled), *alpha)
+        bound_rows = labeled
+        if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
+            unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
+        else:
+            bound_rows, held_out = self._hold_out(labeled, n_rows, random)
+        terms = self._labeled_terms(
+            source, labeled, bound_rows, weights.training, of_terms, labeled_is_larger=len(labeled) > len(unlabeled)
+        )
+        if len(unlabeled):
+            rows = self._subset(source, unlabeled, weights.sample)
+            terms.insert(0, self._unlabeled_term("unlabeled", rows, of_terms.unlabeled, gradient_scale))
+        terms += self._variance_prior(self.module_, terms[0].source, n_rows)
+        if not len(held_out):
+            return terms, None
+        return terms, self._unlabeled_term("", self._subset(source, held_out, weights.sample), 1.0)
+
+    def _hold_out(
+        self, indices: np.ndarray, n_rows: int, random: np.random.RandomState
+    ) -> tuple[np.ndarray, np.ndarray]:
+        trained, validation = self._split_validation(len(indices), random, wanted=self._holds_out(n_rows))
+        return indices[trained], indices[validation]
+
+    def _unlabeled_term(self, name: str, source: Source, weight: float, gradient_scale: float = 1.0) -> Term:
+        module, n_enumerated = self.module_, self.n_enumerated
+        # on another device, finding these classes would make the CPU wait
+        negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
+
+        def objective(batch, rng):
+            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible, gradient_scale)
+
+        return Term(name, source, objective, weight, self._batch_size(source.n_rows))
+
+    def _labeled_terms(
+        self,
+        source: Source,
+        labeled: np.ndarray,
+        bound_rows: np.ndarray,
+        row_weight: np.ndarray | None,
+        of_terms: TermWeights,
+        *,
+        labeled_is_larger: bool,
+    ) -> list[Term]:
+        module = self.module_
+        rows = self._subset(source, labeled, row_weight)
+        bound_source = rows if len(bound_rows) == len(labeled) else self._subset(source, bound_rows, row_weight)
+        auto = self._batch_size(len(labeled)) if labeled_is_larger else AUTO_LABELED_BATCH
+        size = min(len(bound_rows), auto if self.labeled_batch_size == "auto" else self.labeled_batch_size)
+
+        def bound(batch, rng):
+            return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
+
+        def log_q_y(batch, rng):
+            return module.log_q_y(batch.x, batch.y, batch.observed)
+
+        history_weight = (
+            0.0 if self.alpha == "auto" else None
+        )  # of the bound in the history: J^alpha if alpha is a number
+        return [
+            Term("labeled", bound_source, bound, of_terms.labeled, size),
+            Term("classification", rows, log_q_y, of_terms.classification, size, history_weight=history_weight),
+        ]
+
+    def _subset(self, source: Source, indices: np.ndarray, weight: np.ndarray | None) -> Source:
+        """Some rows of a source, with weights of mean 1."""
+        return with_weights(Subset(source, self._tensor(indices)), relative(weight, indices), self.device_)
