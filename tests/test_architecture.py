@@ -74,9 +74,10 @@ INSIDE = {
         # helpers know no estimator; each may import those before it
         **{helper: " ".join(HELPERS[:i]) for i, helper in enumerate(HELPERS)},
         "_base": " ".join(HELPERS),
-        "_latent_density": FRAME,
-        "_label_terms": FRAME,
-        "_semi_supervised": f"{FRAME} _label_terms",
+        "_partial_fit": FRAME,
+        "_latent_density": f"{FRAME} _partial_fit",
+        "_label_terms": f"{FRAME} _partial_fit",
+        "_semi_supervised": f"{FRAME} _partial_fit _label_terms",
         "vae": f"{FRAME} _latent_density",
         "dlgm": f"{FRAME} _latent_density",
         "m2": f"{FRAME} _semi_supervised",

@@ -7,9 +7,9 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha
-from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._kernel_start import LINEAR_ONLY, Strengths
 from skdgm.estimators._options import layer_sizes
+from skdgm.estimators._partial_fit import BaseIncremental
 from skdgm.estimators._weights import relative, total, with_weights
 from skdgm.models.m2 import TermWeights, term_weights
 from skdgm.sources import Source, Subset
@@ -35,19 +35,19 @@ class RowWeights(NamedTuple):
     training: np.ndarray | None
 
 
-class BaseLabelTerms(BaseDeepGenerative):
+class BaseLabelTerms(BaseIncremental):
     """Abstract base: the objective J^alpha of an M2."""
 
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
     _strengths: Strengths = LINEAR_ONLY  # of the start of q(y | x)
 
-    def _alpha_choice(self, n_columns: int, targets: np.ndarray) -> AutoAlpha:
+    def _alpha_choice(self, n_columns: int, n_labeled: int) -> AutoAlpha:
         """Resolve alpha="auto"; a number neither scales gradients nor sets penalties."""
         if self.alpha != "auto":
             return AutoAlpha(1.0, {})
         return auto_alpha(
             n_columns,
-            int((targets >= 0).sum()),
+            n_labeled,
             len(self.classes_),
             len(layer_sizes(self.hidden_layer_sizes)),
             is_image=self._columns.is_image,
@@ -62,36 +62,42 @@ class BaseLabelTerms(BaseDeepGenerative):
         weights: RowWeights,
         gradient_scale: float,
         random: np.random.RandomState,
+        *,
+        n_rows: int,
+        holds_out: bool,
     ) -> tuple[list[Term], Term | None]:
         """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
 
         Rows are held out of the bound only, labeled or unlabeled ones, whichever are more: every label counts in the
         classification term. Under "auto", the objective is the mean bound over all rows plus the mean log q(y | x) over
-        labeled rows.
+        labeled rows. A prior on the variances counts as one row beside ``n_rows``.
         """
-        n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
+        unlabeled, labeled = np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
         alpha = (1.0, "paper") if self.alpha == "auto" else (self.alpha, self.alpha_normalization)
         of_terms = term_weights(total(weights.sample, unlabeled), total(weights.sample, labeled), *alpha)
         bound_rows = labeled
         if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
-            unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
+            unlabeled, held_out = self._hold_out(unlabeled, random, wanted=holds_out)
         else:
-            bound_rows, held_out = self._hold_out(labeled, n_rows, random)
-        terms = self._labeled_terms(
-            source, labeled, bound_rows, weights.training, of_terms, labeled_is_larger=len(labeled) > len(unlabeled)
-        )
+            bound_rows, held_out = self._hold_out(labeled, random, wanted=holds_out)
+        terms = []
         if len(unlabeled):
             rows = self._subset(source, unlabeled, weights.sample)
-            terms.insert(0, self._unlabeled_term("unlabeled", rows, of_terms.unlabeled, gradient_scale))
+            terms.append(self._unlabeled_term("unlabeled", rows, of_terms.unlabeled, gradient_scale))
+        if len(labeled):
+            is_larger = len(labeled) > len(unlabeled)
+            terms += self._labeled_terms(
+                source, labeled, bound_rows, weights.training, of_terms, labeled_is_larger=is_larger
+            )
         terms += self._variance_prior(self.module_, terms[0].source, n_rows)
         if not len(held_out):
             return terms, None
         return terms, self._unlabeled_term("", self._subset(source, held_out, weights.sample), 1.0)
 
     def _hold_out(
-        self, indices: np.ndarray, n_rows: int, random: np.random.RandomState
+        self, indices: np.ndarray, random: np.random.RandomState, *, wanted: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        trained, validation = self._split_validation(len(indices), random, wanted=self._holds_out(n_rows))
+        trained, validation = self._split_validation(len(indices), random, wanted=wanted)
         return indices[trained], indices[validation]
 
     def _unlabeled_term(self, name: str, source: Source, weight: float, gradient_scale: float = 1.0) -> Term:

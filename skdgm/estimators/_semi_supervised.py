@@ -154,7 +154,7 @@ class BaseSemiSupervised(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         given = weighted_rows(X, y, sample_weight, type(self).__name__)
         table, targets = self._read_labeled(given.X, given.y)
-        weight = given.unequal
+        weight = given.relative
         weights = RowWeights(weight, training_weights(targets, self.classes_, self.class_weight, weight))
         prior = initial_prior(self.class_prior, self.classes_, targets, weights.sample)
         random, is_warm_start = self._start(), self._is_warm_start
@@ -171,9 +171,18 @@ class BaseSemiSupervised(
         if not is_warm_start:
             self.module_.classifier.init_shares(prior_estimator.label_shares)
         rates = self._init_classifier(source, targets, weights.training, random) if self.alpha == "auto" else {}
-        choice = self._alpha_choice(n_columns, targets)
+        n_rows, n_labeled = len(targets), int((targets >= 0).sum())
+        choice = self._alpha_choice(n_columns, n_labeled)
         self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
-        terms, validation = self._terms(source, targets, weights, choice.gradient_scale, random)
+        terms, validation = self._terms(
+            source,
+            targets,
+            weights,
+            choice.gradient_scale,
+            random,
+            n_rows=n_rows,
+            holds_out=self._holds_out(n_rows),
+        )
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
         self._train(

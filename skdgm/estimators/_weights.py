@@ -39,9 +39,9 @@ class WeightedRows(NamedTuple):
     kept: np.ndarray | None
 
     @property
-    def unequal(self) -> np.ndarray | None:
-        """The weights, or None if they are equal, which is the same as without weights."""
-        return None if self.weight is None or (self.weight == self.weight[0]).all() else self.weight
+    def relative(self) -> np.ndarray | None:
+        """The weights, scaled to mean 1; None if they are equal, which is the same as without weights."""
+        return relative(self.weight)
 
 
 def weighted_rows(X: Any, y: Any, sample_weight: Any, owner: str) -> WeightedRows:

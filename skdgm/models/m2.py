@@ -258,4 +258,4 @@ def term_weights(n_unlabeled: float, n_labeled: float, alpha: float, normalizati
     n_rows = n_unlabeled + n_labeled
     if normalization == "paper":
         return TermWeights(n_unlabeled / n_rows, n_labeled / n_rows, alpha)
-    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled)
+    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled if n_labeled else 0.0)
