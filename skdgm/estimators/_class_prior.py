@@ -138,8 +138,11 @@ class ClassPriorEstimator:
     def update(self, epoch: int) -> None:
         """Estimate the prior again if ``class_prior`` asks for it, from the second epoch on."""
         if epoch and is_estimated(self.class_prior) and self.n_unlabeled:
-            found = self.mean_q_y(self.q_y_labeled(), self.module.p_y.probs)
-            self.module.estimate_prior(found, *self.totals, self.n_labeled)
+            self.module.estimate_prior(self.found(), *self.totals, self.n_labeled)
+
+    def found(self) -> Tensor:
+        """Return the mean q(y | x) of the unlabeled rows under the module's prior, (n_classes,)."""
+        return self.mean_q_y(self.q_y_labeled(), self.module.p_y.probs)
 
     def estimated(self) -> np.ndarray:
         """Return the module's estimate, (n_classes,)."""

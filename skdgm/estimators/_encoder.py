@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -74,15 +75,38 @@ def fitted_encoder(
     """
     if isinstance(encoder, FrozenEstimator):
         return frozen_vae(encoder.estimator, X.shape[1])
-    vae = default if encoder is None else clone(encoder)
-    if vae.random_state is None:
-        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
+    vae = seeded_vae(default if encoder is None else clone(encoder), random)
     task = context.subcontext(task_name="fit-encoder")
     with task.propagate_callback_context(vae):
         task.call_on_fit_task_begin(estimator=owner, X=X)
         with interrupts_raise():  # there is no classifier yet that could be kept
             vae.fit(X, sample_weight=sample_weight)
         task.call_on_fit_task_end(estimator=owner, X=X)
+    return vae
+
+
+def updated_encoder(
+    encoder: Any,
+    previous: VAE | None,
+    X: Any,
+    sample_weight: np.ndarray | None,
+    random: np.random.RandomState,
+    default: VAE,
+) -> VAE:
+    """Return the encoder after ``partial_fit`` to a part: as ``fitted_encoder``, or a copy of the previous one."""
+    if isinstance(encoder, FrozenEstimator):
+        return frozen_vae(encoder.estimator, X.shape[1])
+    if previous is None:
+        vae = seeded_vae(default if encoder is None else clone(encoder), random)
+    else:
+        vae = copy.copy(previous)
+    return vae.partial_fit(X, sample_weight=sample_weight)
+
+
+def seeded_vae(vae: VAE, random: np.random.RandomState) -> VAE:
+    """Set a seed if the encoder has none; return the encoder, changed."""
+    if vae.random_state is None:
+        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
     return vae
 
 

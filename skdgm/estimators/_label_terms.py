@@ -7,6 +7,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha
+from skdgm.estimators._class_prior import ROWS_FOR_PRIOR, label_counts
 from skdgm.estimators._kernel_start import LINEAR_ONLY, Strengths
 from skdgm.estimators._options import layer_sizes
 from skdgm.estimators._partial_fit import BaseIncremental
@@ -35,11 +36,65 @@ class RowWeights(NamedTuple):
     training: np.ndarray | None
 
 
+class LabelTotals(NamedTuple):
+    """What is known of the labels of all parts so far.
+
+    Attributes
+    ----------
+    counts : ndarray of shape (2, n_classes)
+        Sums of the labels' sample weights by class, and of their weights in training, which class weights multiply.
+    n_labeled, n_unlabeled : int, float
+        Number of labels, and sum of the weights of unlabeled rows.
+    mean_q_y : ndarray of shape (n_classes,) or None
+        Mean q(y | x) of unlabeled rows.
+    rate_factors : dict
+        Factors on the learning rates of the classifier.
+    """
+
+    counts: np.ndarray
+    n_labeled: int
+    n_unlabeled: float
+    mean_q_y: np.ndarray | None
+    rate_factors: dict[str, float]
+
+    @classmethod
+    def none(cls, n_classes: int) -> LabelTotals:
+        """No labels yet."""
+        return cls(np.zeros((2, n_classes)), 0, 0.0, None, {})
+
+    def plus(self, targets: np.ndarray, weights: RowWeights) -> LabelTotals:
+        """Add the labels of a part."""
+        counts = [label_counts(targets, self.counts.shape[1], weight) for weight in weights]
+        unlabeled = np.flatnonzero(targets < 0)
+        return self._replace(
+            counts=self.counts + np.array(counts),
+            n_labeled=self.n_labeled + len(targets) - len(unlabeled),
+            n_unlabeled=self.n_unlabeled + total(weights.sample, unlabeled),
+        )
+
+    def with_mean(self, mean_q_y: np.ndarray, n_rows: float) -> LabelTotals:
+        """Take in the mean over the last ``n_rows`` unlabeled rows: an average over all, but at most 5,000."""
+        if self.mean_q_y is None:
+            return self._replace(mean_q_y=mean_q_y)
+        step = min(1.0, n_rows / min(self.n_unlabeled, ROWS_FOR_PRIOR))
+        return self._replace(mean_q_y=self.mean_q_y + step * (mean_q_y - self.mean_q_y))
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Shares of the classes among the labels, (2, n_classes), with one more label spread evenly over the classes.
+
+        They are positive for classes that have no labels yet.
+        """
+        counts = self.counts + 1 / self.counts.shape[1]
+        return counts / counts.sum(1, keepdims=True)
+
+
 class BaseLabelTerms(BaseIncremental):
     """Abstract base: the objective J^alpha of an M2."""
 
     _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
     _strengths: Strengths = LINEAR_ONLY  # of the start of q(y | x)
+    _totals: LabelTotals
 
     def _alpha_choice(self, n_columns: int, n_labeled: int) -> AutoAlpha:
         """Resolve alpha="auto"; a number neither scales gradients nor sets penalties."""

@@ -23,8 +23,9 @@ from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is
 from skdgm.estimators._classifier import read_labels, score_labeled
 from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, share_unlike
 from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, n_centers, place
-from skdgm.estimators._label_terms import BaseLabelTerms, RowWeights
+from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
 from skdgm.estimators._options import check_n_samples, layer_sizes
+from skdgm.estimators._partial_fit import Parts
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
 from skdgm.estimators._weights import drawn_by_weight, training_weights, weighted_rows
 from skdgm.likelihoods.columns import Groups
@@ -195,6 +196,8 @@ class BaseSemiSupervised(
             penalties=choice.penalties,
             rate_factors=rates,
         )
+        self._parts = Parts(n_rows)
+        self._totals = LabelTotals.none(len(self.classes_)).plus(targets, weights)._replace(rate_factors=rates)
         self.class_prior_ = prior_estimator.estimated() if is_estimated(self.class_prior) else prior
         prior_estimator.check(self.classes_, self.class_prior_)
         self._warn_if_unlike_labeled(source, targets)
@@ -334,7 +337,8 @@ class BaseSemiSupervised(
         """Start q(y | x) as logistic regression on columns and kernel features; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled if len(labeled) <= MAX_ROWS else np.sort(random.permutation(labeled)[:MAX_ROWS])
-        classifier, x = self.module_.classifier, self._classifier_inputs(source, labeled)
+        read = labeled if len(labeled) else some(np.arange(len(targets)))
+        classifier, x = self.module_.classifier, self._classifier_inputs(source, read)
         if not (self.warm_start and hasattr(self, "class_prior_")):
             self._strengths = LINEAR_ONLY
             if len(np.unique(targets[labeled])) > 1:

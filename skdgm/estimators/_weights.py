@@ -92,9 +92,11 @@ def training_weights(
         return sample_weight
     weight = np.ones(len(targets)) if sample_weight is None else sample_weight.copy()
     labeled = targets >= 0
-    present, of_class = np.unique(targets[labeled], return_inverse=True)
-    by_class = compute_class_weight(
-        class_weight, classes=classes[present], y=classes[targets[labeled]], sample_weight=weight[labeled]
-    )[of_class]
-    weight[labeled] *= by_class * (weight[labeled].sum() / (weight[labeled] * by_class).sum())
+    of_labels, by_class = targets[labeled], np.ones(len(classes))
+    chosen = np.arange(len(classes)) if isinstance(class_weight, dict) else np.unique(of_labels)
+    by_class[chosen] = compute_class_weight(
+        class_weight, classes=classes[chosen], y=classes[of_labels], sample_weight=weight[labeled]
+    )
+    weighted = weight[labeled] * by_class[of_labels]
+    weight[labeled] = weighted * (weight[labeled].sum() / weighted.sum())
     return weight
