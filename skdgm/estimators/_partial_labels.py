@@ -7,16 +7,11 @@ from abc import abstractmethod
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_consistent_length
 from torch import Tensor
 
-from skdgm._labels import encode_labels, labels_of
-from skdgm._sklearn_compat import validate_data
-from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._callbacks import fitting
-from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, with_named_classes
-from skdgm.estimators._classifier import check_y_given
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated
+from skdgm.estimators._classifier import read_part
 from skdgm.estimators._label_terms import LabelTotals, RowWeights
 from skdgm.estimators._semi_supervised import PROBA_METHODS, BaseSemiSupervised, TrainingData
 from skdgm.estimators._weights import training_weights, weighted_rows
@@ -78,7 +73,8 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
             If Ctrl-C is pressed. The estimator is then left unchanged.
         """
         given, is_first = weighted_rows(X, y, sample_weight, type(self).__name__), self._is_first_part
-        table, targets = self._read_part(given.X, given.y, classes)
+        self._check_class_weight()
+        table, targets = read_part(self, given.X, given.y, classes, is_first=is_first)
         weight = given.relative
         weights = RowWeights(weight, training_weights(targets, self.classes_, self.class_weight, weight))
         before = LabelTotals.none(len(self.classes_)) if is_first else self._totals
@@ -102,38 +98,11 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
         self.class_prior_ = prior
         return self
 
-    def _read_part(self, X: Any, y: Any, classes: Any) -> tuple[Any, np.ndarray]:
-        """Validate X and y; return X and class indices, -1 for unlabeled rows."""
-        check_y_given(self, y)
+    def _check_class_weight(self) -> None:
         if isinstance(self.class_weight, str):
             raise ValueError(
                 f"class_weight={self.class_weight!r} needs all labels at once, but partial_fit gets them in parts. Use "
                 "a dict; sklearn.utils.class_weight.compute_class_weight computes weights from labels at hand."
-            )
-        table = as_table(as_host_array(X), type(self).__name__)
-        validate_data(self, table, reset=self._is_first_part, skip_check_array=True)
-        labeled, labels = labels_of(as_host_array(y), self.unlabeled_value)
-        check_consistent_length(table, labeled)
-        self._learn_classes(classes)
-        targets = np.full(len(labeled), -1)
-        targets[labeled] = self._class_indices(labels, len(labels))
-        return table, targets
-
-    def _learn_classes(self, classes: Any) -> None:
-        """Set ``classes_`` in the first call; in later ones, check that they are the same."""
-        if classes is None:
-            if self._is_first_part:
-                raise ValueError("classes must be passed on the first call to partial_fit.")
-            return
-        found, none = encode_labels(classes, self.unlabeled_value, owner=type(self).__name__)
-        if isinstance(self.class_prior, dict):
-            found, none = with_named_classes(found, none, self.class_prior)
-        if self._is_first_part:
-            self.classes_ = found
-        elif not np.array_equal(found, self.classes_):
-            raise ValueError(
-                f"classes={classes!r} is not the same as in the first call of partial_fit or in fit, where it was "
-                f"{self.classes_.tolist()}. Leave classes out in later calls; new classes need a new fit."
             )
 
     def _start_module(

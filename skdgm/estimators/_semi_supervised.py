@@ -20,7 +20,7 @@ from skdgm.estimators._auto_alpha import rates_of_classifier
 from skdgm.estimators._base import BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
-from skdgm.estimators._classifier import read_labels, score_labeled
+from skdgm.estimators._classifier import indices_of, read_labels, score_labeled
 from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, share_unlike
 from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, n_centers, place
 from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
@@ -563,13 +563,10 @@ class BaseSemiSupervised(
     def _class_indices(self, y: Any, n: int) -> np.ndarray:
         """Return indices into ``classes_`` of one label for all rows, or of one label for each row."""
         labels = np.asarray(as_host_array(y), dtype=None if not isinstance(y, (list, tuple)) else object).ravel()
-        indices = {label: index for index, label in enumerate(self.classes_.tolist())}
-        unknown_labels = [label for label in labels.tolist() if label not in indices]
-        if unknown_labels:
-            raise ValueError(f"y has {unknown_labels[0]!r}, which is not among the classes {self.classes_.tolist()}.")
+        indices = indices_of(labels, self.classes_)
         if len(labels) not in (1, n):
             raise ValueError(f"y has {len(labels)} labels for {n} rows. Pass one label, or one for each row.")
-        return np.broadcast_to([indices[label] for label in labels.tolist()], n).astype(np.int64)
+        return np.broadcast_to(indices, n).copy()
 
     @property
     def _n_features_out(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from inspect import signature
@@ -28,8 +29,14 @@ from sklearn.utils.validation import check_is_fitted
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
-from skdgm.estimators._classifier import read_labels, score_labeled
-from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
+from skdgm.estimators._classifier import read_labels, read_part, score_labeled
+from skdgm.estimators._encoder import (
+    NestedDefaults,
+    active_dimensions,
+    check_frozen_names,
+    fitted_encoder,
+    updated_encoder,
+)
 from skdgm.estimators._frames import as_table
 from skdgm.estimators._unlabeled import (
     UnlabeledRows,
@@ -239,6 +246,79 @@ class M1Classifier(
                 fit_params = select_rows(fit_params, given.kept, len(sample_weight))
             return self._fit(X, y, given, self._routed("fit", given.weight, fit_params))
 
+    @available_if(inner_has("partial_fit"))
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train the encoder for one epoch on some rows, and the inner estimator by its ``partial_fit``.
+
+        It is there if the inner estimator has it. The encoder learns from all rows of a call, as
+        ``VAE.partial_fit``. The inner estimator then gets their new codes; the active dimensions are those of the first
+        call. Codes change while the encoder learns, so an encoder that has been fitted to some rows, as a
+        ``FrozenEstimator``, is easier to follow for the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            As in ``fit``; in all calls but the first one, all rows may be unlabeled.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes. The first call needs them, unless ``fit`` was called before.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in ``fit``; for the encoder, weights are relative to the other rows of the call.
+
+        Returns
+        -------
+        M1Classifier
+            This estimator. After ``fit``, calls continue from it; ``fit`` starts anew.
+
+        Raises
+        ------
+        ValueError
+            As in ``fit``; for a first call without ``classes`` or without a label, for other classes than before, and
+            for a label that is none of them. The estimator is then left unchanged.
+        """
+        with unchanged_on_error(self):
+            given = weighted_rows(X, y, sample_weight, type(self).__name__)
+            return self._fit_part(given, classes, self._routed("partial_fit", given.weight, {}))
+
+    def _fit_part(self, given: WeightedRows, classes: Any, params: dict[str, Any]) -> M1Classifier:
+        is_first = not hasattr(self, "estimator_")
+        if is_first:
+            check_frozen_names(self.encoder, given.X)
+            self._inner_uses_indices = self._fits_on_indices()
+        table, targets = read_part(self, given.X, given.y, classes, is_first=is_first)
+        random = self._random_of_part(is_first=is_first)
+        previous, default = None if is_first else self.encoder_, self._nested_defaults()["encoder"]
+        self.encoder_ = updated_encoder(self.encoder, previous, table, given.weight, random, default)
+        rows = self.encoder_._read(table)
+        indices, Z, _ = self._training_codes(rows, targets, random, learns=is_first)
+        if len(indices):
+            estimator = self._started(random) if is_first else copy.deepcopy(self.estimator_)
+            known = np.arange(len(self.classes_)) if self._inner_uses_indices else self.classes_
+            labels = self._inner_labels(targets[indices])
+            self.estimator_ = estimator.partial_fit(Z, labels, classes=known, **select_rows(params, indices, len(rows)))
+        elif is_first:
+            raise ValueError(
+                f"y has no labeled row, but {type(self._inner).__name__} needs one in the first call of partial_fit. "
+                "Begin with rows of which some are labeled."
+            )
+        return self
+
+    def _random_of_part(self, *, is_first: bool) -> np.random.RandomState:
+        """The random state of a call: that of the parameter, then one for each call."""
+        if is_first or not hasattr(self, "_part"):
+            random = check_random_state(self.random_state)
+            self._part = (int(random.randint(np.iinfo(np.int32).max)), 0)
+            return random
+        seed, n_calls = self._part
+        self._part = (seed, n_calls + 1)
+        return np.random.RandomState(self._part)
+
+    def _started(self, random: np.random.RandomState) -> Any:
+        """A new inner estimator, prepared for unlabeled rows if it gets them."""
+        estimator = seeded(clone(self._inner), random)
+        return marked(estimator) if self._inner_uses_indices else estimator
+
     def _routed(self, method: str, weight: np.ndarray | None, params: dict[str, Any]) -> dict[str, Any]:
         """Metadata for the inner estimator: the weights if it takes them or, under metadata routing, requests them."""
         if params or get_config()["enable_metadata_routing"]:
@@ -285,14 +365,15 @@ class M1Classifier(
         return self
 
     def _training_codes(
-        self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState
+        self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState, *, learns: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the indices of the rows for the inner estimator, repeated for each draw, and their features.
 
-        The third array holds the features of all unlabeled rows.
+        The third array holds the features of all unlabeled rows. ``learns`` chooses the active dimensions.
         """
         mean, sd = self.encoder_._posterior(rows)
-        self.active_ = active_dimensions(mean, self.active_threshold)
+        if learns:
+            self.active_ = active_dimensions(mean, self.active_threshold)
         means = self._features(rows)
         indices = np.arange(len(rows)) if self._inner_uses_indices else np.flatnonzero(targets >= 0)
         if self.n_draws is None:
@@ -452,9 +533,9 @@ class M1Classifier(
         Returns
         -------
         MetadataRouter
-            ``fit`` passes metadata to the inner estimator's ``fit``.
+            ``fit`` and ``partial_fit`` pass metadata to the same method of the inner estimator.
         """
-        mapping = MethodMapping().add(caller="fit", callee="fit")
+        mapping = MethodMapping().add(caller="fit", callee="fit").add(caller="partial_fit", callee="partial_fit")
         return MetadataRouter(owner=self).add_self_request(self).add(estimator=self._inner, method_mapping=mapping)
 
     @property
