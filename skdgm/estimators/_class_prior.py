@@ -63,10 +63,8 @@ def initial_prior(
     n_classes = len(classes)
     if isinstance(class_prior, str):
         return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(targets, n_classes, weight)
-    given = (
-        [class_prior.get(label, 0.0) for label in classes.tolist()] if isinstance(class_prior, dict) else class_prior
-    )
-    prior = np.asarray(given, dtype=float)
+    is_dict = isinstance(class_prior, dict)
+    prior = np.array([class_prior.get(label, 0) for label in classes.tolist()] if is_dict else class_prior, dtype=float)
     if prior.shape != (n_classes,) or not np.all(prior > 0) or not np.isclose(prior.sum(), 1):
         raise ValueError(wrong_prior(class_prior, classes))
     return prior / prior.sum()

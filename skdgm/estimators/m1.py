@@ -181,6 +181,10 @@ class M1Classifier(
         "random_state": ["random_state"],
     }
 
+    encoder_: VAE
+    estimator_: Any
+    _part: tuple[int, int] | None = None  # seed and number of the last call of partial_fit
+
     def __init__(
         self,
         estimator=None,
@@ -287,7 +291,7 @@ class M1Classifier(
             check_frozen_names(self.encoder, given.X)
             self._inner_uses_indices = self._fits_on_indices()
         table, targets = read_part(self, given.X, given.y, classes, is_first=is_first)
-        random = self._random_of_part(is_first=is_first)
+        random = self._random_of_part()
         previous, default = None if is_first else self.encoder_, self._nested_defaults()["encoder"]
         self.encoder_ = updated_encoder(self.encoder, previous, table, given.weight, random, default)
         rows = self.encoder_._read(table)
@@ -304,14 +308,11 @@ class M1Classifier(
             )
         return self
 
-    def _random_of_part(self, *, is_first: bool) -> np.random.RandomState:
-        """The random state of a call: that of the parameter, then one for each call."""
-        if is_first or not hasattr(self, "_part"):
-            random = check_random_state(self.random_state)
-            self._part = (int(random.randint(np.iinfo(np.int32).max)), 0)
-            return random
-        seed, n_calls = self._part
-        self._part = (seed, n_calls + 1)
+    def _random_of_part(self) -> np.random.RandomState:
+        """Count a call and return its random state."""
+        if self._part is None:
+            self._part = (int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)), 0)
+        self._part = (self._part[0], self._part[1] + 1)
         return np.random.RandomState(self._part)
 
     def _started(self, random: np.random.RandomState) -> Any:
@@ -360,7 +361,7 @@ class M1Classifier(
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         if self._inner_uses_indices:
             check_classes(estimator, len(self.classes_))
-        self.estimator_ = estimator
+        self.estimator_, self._part = estimator, None
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
