@@ -2,9 +2,9 @@
 
 ``ResidentSource`` gathers from tensors on the device; ``BlockwiseSource`` reads larger arrays block by block.
 ``DynamicBinarization``, ``GaussianCodeSource`` and ``EncodedSource`` draw new rows whenever they are read;
-``CorruptedSource`` draws noisy rows for the encoder; ``Subset`` selects rows of another source. ``order`` is the
-shuffled order in which a source is best read: one that reads in blocks defines its own, and a source that wraps another
-returns that source's order.
+``CorruptedSource`` draws noisy rows for the encoder; ``WeightedSource`` adds weights; ``Subset`` selects rows of
+another source. ``order`` is the shuffled order in which a source is best read: one that reads in blocks defines its
+own, and a source that wraps another returns that source's order.
 """
 
 from __future__ import annotations
@@ -296,6 +296,18 @@ class DynamicBinarization(SourceWrapper):
         """Draw each cell with its gray value as the probability of a 1."""
         batch = self.source.rows(indices, rng)
         return batch._replace(x=sample_bernoulli(batch.x, rng))
+
+
+class WeightedSource(SourceWrapper):
+    """Rows with weights in place of those that they have."""
+
+    def __init__(self, source: Source, weight: Tensor) -> None:
+        super().__init__(source)
+        self.weight = weight
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Return the rows with their weights."""
+        return self.source.rows(indices, rng)._replace(weight=self.weight.index_select(0, indices))
 
 
 class EncodedSource(SourceWrapper):

@@ -44,7 +44,7 @@ OUTSIDE = {
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
 HELPERS = "_arrays _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
-HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier".split()
+HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
@@ -77,18 +77,21 @@ INSIDE = {
         **{helper: " ".join(HELPERS[:i]) for i, helper in enumerate(HELPERS)},
         "_base": " ".join(HELPERS),
         "_imputation": FRAME,
-        "_latent_density": f"{FRAME} _imputation",
-        "_semi_supervised": f"{FRAME} _imputation",
+        "_partial_fit": FRAME,
+        "_latent_density": f"{FRAME} _imputation _partial_fit",
+        "_label_terms": f"{FRAME} _partial_fit",
+        "_semi_supervised": f"{FRAME} _imputation _partial_fit _label_terms",
         "vae": f"{FRAME} _latent_density",
         "dlgm": f"{FRAME} _latent_density",
-        "m2": f"{FRAME} _semi_supervised",
+        "_partial_labels": f"{FRAME} _label_terms _semi_supervised",
+        "m2": f"{FRAME} _partial_labels _semi_supervised",
         "stacked_autoencoder": FRAME,
         "transductive_svc": FRAME,
         "semi_supervised_meta": FRAME,
         # a VAE is their encoder: the only public estimator that others may import
         "_encoder": f"{FRAME} vae",
         "m1": f"{FRAME} _encoder vae",
-        "m1m2": f"{FRAME} _encoder vae _semi_supervised",
+        "m1m2": f"{FRAME} _encoder vae _partial_labels _semi_supervised",
         # a DLGM is its default
         "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },

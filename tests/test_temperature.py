@@ -137,7 +137,7 @@ def test_priors_and_weights_by_label_reach_the_folds(params):
 def test_an_encoder_is_fitted_once(monkeypatch):
     """The folds of M1M2Classifier share it."""
     fits, fit = [], VAE.fit
-    monkeypatch.setattr(VAE, "fit", lambda self, X, y=None: fits.append(1) or fit(self, X, y))
+    monkeypatch.setattr(VAE, "fit", lambda self, X, y=None, **params: fits.append(1) or fit(self, X, y, **params))
     X, y = table()
     MAKERS["M1M2"](calibration_cv=3).fit(X, y)
     assert len(fits) == 1

@@ -271,6 +271,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         rate_name: str = "learning_rate_init",
         *,
         interrupted: Callable[[], bool] = lambda: False,
+        progress: training.Progress | None = None,
     ) -> training.History:
         """Train a module in place and leave it in evaluation mode."""
         module.train().requires_grad_(True)
@@ -284,6 +285,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
                 before_epoch=epochs.begin,
                 on_epoch=epochs.end,
                 interrupted=interrupted,
+                progress=progress,
             )
         except training.NonFiniteError as error:
             raise ValueError(

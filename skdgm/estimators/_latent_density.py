@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from abc import abstractmethod
@@ -17,8 +18,15 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
-from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, map_chunks, pad_rows, tensor_in_tensor_out
+from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions, check_sample_weight
+from skdgm.estimators._arrays import (
+    CHUNK,
+    PreservesFloatDtype,
+    as_host_array,
+    map_chunks,
+    pad_rows,
+    tensor_in_tensor_out,
+)
 from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
@@ -26,6 +34,8 @@ from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._imputation import BaseImputation
 from skdgm.estimators._options import layer_sizes, with_input_noise
+from skdgm.estimators._partial_fit import BaseIncremental, Parts
+from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
 from skdgm.models.holes import N_FILLS
@@ -41,7 +51,12 @@ DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
 
 class BaseLatentDensity(
-    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseImputation
+    PreservesFloatDtype,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    BaseImputation,
+    BaseIncremental,
 ):
     """Abstract base of VAE and DLGM.
 
@@ -82,7 +97,7 @@ class BaseLatentDensity(
     # --- fit ----------------------------------------------------------------------------------------------------
 
     @fitting
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the model to all rows.
 
         Parameters
@@ -92,6 +107,10 @@ class BaseLatentDensity(
             ``likelihood="bernoulli"``.
         y : Ignored
             Present for API consistency.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows: a row of weight 2 counts like two equal rows, in the bound and in the bound of held-out
+            rows. Only their ratios count. Rows of weight 0 are left out. Scales of columns and priors do not depend on
+            weights.
 
         Returns
         -------
@@ -102,8 +121,8 @@ class BaseLatentDensity(
         ------
         ValueError
             For infinite values, values outside the range of a named likelihood, a column that is missing in every row,
-            invalid layer sizes, a device that is not available, or a bound that stays non-finite. The estimator is then
-            left unchanged.
+            invalid layer sizes, weights that are negative, NaN, or all 0, a device that is not available, or a bound
+            that stays non-finite. The estimator is then left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed before the first epoch of the model is complete, outside its training, or twice within
             two seconds. The estimator is then left unchanged.
@@ -118,30 +137,90 @@ class BaseLatentDensity(
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows = self._read(X, reset=True)
+        given = weighted_rows(X, None, sample_weight, type(self).__name__)
+        rows = self._read(given.X, reset=True)
         random = self._start()
-        self._choose_likelihood(rows)
-        self._misses_cells = np.isnan(rows).any(0)
         is_warm_start = self._is_warm_start
         n_rows, n_columns = rows.shape
-        self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
+        self._begin(rows, random)
         trained, validation = self._split_validation(n_rows, random)
         trained_rows = rows[trained] if len(validation) else rows
+        weight, of_held_out = relative(given.weight, trained), relative(given.weight, validation)
+        typical_rows = drawn_by_weight(trained_rows, weight, random)
         if not is_warm_start:
-            self._init_from_factors(trained_rows, random)
-        source = self._with_noise(self._make_source(trained_rows))
+            self._init_from_factors(typical_rows, random)
+        source = self._with_noise(self._make_source(trained_rows, weight))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, n_rows)
         held_out = None
         if len(validation):
-            held_out = self._term(self._make_source(rows[validation]), self._objective(noisy=False))
+            held_out = self._term(self._make_source(rows[validation], of_held_out), self._objective(noisy=False))
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
+        self._parts = Parts(n_rows)
         self.active_units_ = self._count_active(trained_rows)
         self.reconstruction_r2_ = self._reconstruction_r2(trained_rows)
-        self._warn_if_worse_than_baseline(trained_rows)
+        self._warn_if_worse_than_baseline(typical_rows)
         self._warn_if_collapsed(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def _begin(self, rows: np.ndarray, random: np.random.RandomState) -> None:
+        """Choose likelihoods, scales and the architecture by training rows, and build the module."""
+        self._choose_likelihood(rows)
+        self._misses_cells = np.isnan(rows).any(0)
+        n_rows, n_columns = rows.shape
+        self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
+
+    @fitting
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one epoch on some rows; further calls continue with other rows.
+
+        The first call learns from its rows what ``fit`` learns from all rows before training: likelihoods, scales,
+        categories, the architecture, and the start of the weights. It should have typical rows, not only a few of them.
+        Missing cells in later calls need missing cells in the first one, or ``input_noise="dropout"``.
+
+        Every call passes once over its rows, in steps of ``batch_size`` rows, at the constant rate
+        ``learning_rate_init``. The moments of Adam and the average of the weights are kept between calls; predictions
+        use the average. There are no held-out rows, no early stop, and no KL warm-up. Priors count the rows of all
+        calls.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            As in ``fit``. A category that the first call did not have is treated as ``handle_unknown`` says.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, relative to the other rows of the call; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : estimator
+            This estimator. After ``fit``, calls continue from it; ``fit`` starts anew.
+
+        Raises
+        ------
+        ValueError
+            As in ``fit``, and for rows with other columns than before. The estimator is then left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed. The estimator is then left unchanged.
+        """
+        given = weighted_rows(X, None, sample_weight, type(self).__name__)
+        is_first = self._is_first_part
+        rows = self._read(given.X, reset=is_first)
+        random = self._start_part(len(rows))
+        if is_first:
+            self._begin(rows, random)
+            self._init_from_factors(drawn_by_weight(rows, given.relative, random), random)
+        else:
+            self._columns.check_density_range(rows)
+            self.module_ = copy.deepcopy(self.module_).to(self.device_)
+        n_rows, source = self._parts.n_rows, self._with_noise(self._make_source(rows, given.relative))
+        terms = [self._term(source, self._objective(noisy=True)), *self._variance_prior(self.module_, source, n_rows)]
+        self._train_part(terms, random, len(rows), penalties=self._penalties(n_rows, rows.shape[1]))
+        self.active_units_ = self._count_active(rows)
+        self.reconstruction_r2_ = self._reconstruction_r2(rows)
         return self
 
     def _init_from_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
@@ -168,8 +247,8 @@ class BaseLatentDensity(
         names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
-    def _make_source(self, rows: np.ndarray) -> Source:
-        return self._source(rows, binary=self.dynamic_binarization)
+    def _make_source(self, rows: np.ndarray, weight: np.ndarray | None = None) -> Source:
+        return with_weights(self._source(rows, binary=self.dynamic_binarization), weight, self.device_)
 
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
@@ -324,19 +403,22 @@ class BaseLatentDensity(
         draws = self.n_importance_samples
         return self._densities(X, lambda x, rng, observed: self.module_.elbo(x, rng, draws, observed), draws)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Mean of ``score_samples`` over the rows, in nats; higher is better.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : Ignored
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean.
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X).mean())
+        weight = None if sample_weight is None else check_sample_weight(as_host_array(sample_weight), X)
+        return float(np.average(as_host_array(self.score_samples(X)), weights=weight))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from p(x).

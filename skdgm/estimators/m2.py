@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from skdgm._sklearn_compat import StrOptions
-from skdgm.estimators._semi_supervised import BaseSemiSupervised, TrainingData
+from skdgm._sklearn_compat import NoCallbacks, StrOptions
+from skdgm.estimators._partial_labels import BaseIncrementalClassifier
+from skdgm.estimators._semi_supervised import TrainingData
 from skdgm.models.m2 import M2Module
 
 
-class M2Classifier(BaseSemiSupervised):
+class M2Classifier(BaseIncrementalClassifier):
     r"""Semi-supervised classifier: a generative model of class and style (M2).
 
     The model draws a class, a style, and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`. The encoder is
@@ -304,7 +305,7 @@ class M2Classifier(BaseSemiSupervised):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseSemiSupervised._parameter_constraints,
+        **BaseIncrementalClassifier._parameter_constraints,
         "dynamic_binarization": ["boolean"],
         "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
     }
@@ -377,12 +378,22 @@ class M2Classifier(BaseSemiSupervised):
         self.n_importance_samples = n_importance_samples
 
     def _training_source(
-        self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
     ) -> TrainingData:
         rows = self._read(X, reset=True)
         self._misses_cells = np.isnan(rows).any(0)
         self._choose_likelihood(rows)
-        source = self._source(rows, y, weight, binary=self.dynamic_binarization)
+        return self._data(rows, y)
+
+    def _source_of_part(
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState
+    ) -> TrainingData:
+        if self._is_first_part:
+            return self._training_source(X, y, sample_weight, random, NoCallbacks())
+        return self._data(self._columns.check_density_range(self._read(X)), y)
+
+    def _data(self, rows: np.ndarray, y: Tensor) -> TrainingData:
+        source = self._source(rows, y, binary=self.dynamic_binarization)
         return TrainingData(rows, source, rows.shape[1], self._columns.groups)
 
     def _epoch_context(self, context: Any) -> Any:

@@ -12,7 +12,6 @@ from skdgm.likelihoods.base import Arguments, Likelihood, numbers_of
 from skdgm.likelihoods.transformed_normal import TransformedNormal, TransformedNormalLikelihood
 from skdgm.noise import Rng
 
-
 # What networks read puts zeros this many standard deviations below the center of the positive cells.
 ZERO_BELOW_CENTER = 2.0
 

@@ -88,15 +88,16 @@ class M2Module(nn.Module):
         return Categorical(self.log_p_y)
 
     @torch.no_grad()
-    def estimate_prior(self, mean_q_y: Tensor, n_unlabeled: int, n_labeled: int) -> None:
+    def estimate_prior(self, mean_q_y: Tensor, unlabeled: float, labeled: float, n_labeled: int) -> None:
         """Set p(y) from the mean of q(y | x) over the unlabeled rows, shrunk toward the labels' shares.
 
         A step of expectation-maximization in closed form (Saerens et al. 2002). With p_all, the shares among all rows,
         p(y) = (p_all + s p_labeled) / (1 + s), s = max(0.3, 10 / n_labeled). No class that has labels can vanish.
+        ``unlabeled`` and ``labeled`` are numbers of rows, or sums of their weights.
         """
         shrinkage = max(MIN_SHRINKAGE, SHRINKAGE_LABELS / n_labeled)
         p_labeled = torch.exp(self.log_p_labeled)
-        p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
+        p_all = (unlabeled * mean_q_y + labeled * p_labeled) / (unlabeled + labeled)
         self.log_p_y.copy_(torch.log((p_all + shrinkage * p_labeled) / (1 + shrinkage)))
 
     def modeled(self, x: Tensor) -> Tensor:
@@ -279,8 +280,8 @@ class TermWeights(NamedTuple):
     classification: float
 
 
-def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: str) -> TermWeights:
-    """Weights of the means in J^alpha, eqs. (8) and (9).
+def term_weights(n_unlabeled: float, n_labeled: float, alpha: float, normalization: str) -> TermWeights:
+    """Weights of the means in J^alpha, eqs. (8) and (9); numbers of rows may be sums of their weights.
 
     "paper": J^alpha / N. The paper's alpha, which multiplies the mean of log q(y | x) over labeled rows, is ``alpha``
     N. "balanced": both bounds count equally, whatever the numbers of rows, and each label's log q(y | x) keeps its
@@ -289,4 +290,4 @@ def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: 
     n_rows = n_unlabeled + n_labeled
     if normalization == "paper":
         return TermWeights(n_unlabeled / n_rows, n_labeled / n_rows, alpha)
-    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled)
+    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled if n_labeled else 0.0)
