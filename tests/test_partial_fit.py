@@ -273,6 +273,8 @@ def test_unknown_categories_in_later_calls():
     frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": np.where(X[:, 2] > 0, "red", "blue")})
     later = frame.assign(c=["green"] * 120)
     with pytest.raises(ValueError, match="unknown category 'green'"):
+        VAE(2, handle_unknown="error", **FAST).partial_fit(frame).partial_fit(later)
+    with pytest.warns(UserWarning, match="unknown category 'green'"):
         VAE(2, **FAST).partial_fit(frame).partial_fit(later)
     model = VAE(2, handle_unknown="ignore", **FAST).partial_fit(frame).partial_fit(later)
     assert model.sample(3).columns.tolist() == ["a", "b", "c"]

@@ -440,6 +440,7 @@ class M1Classifier(
 
     def _read(self, X: Any) -> np.ndarray:
         """Validate X and return it as numbers."""
+        check_is_fitted(self, "estimator_")
         return self.encoder_._read(self._table(X))
 
     def _table(self, X: Any) -> Any:
