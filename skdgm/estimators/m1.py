@@ -440,8 +440,8 @@ class M1Classifier(
 
     def _read(self, X: Any) -> np.ndarray:
         """Validate X and return it as numbers."""
-        check_is_fitted(self, "estimator_")
-        return self.encoder_._read(self._table(X))
+        table = self._table(X)  # first, because it raises NotFittedError
+        return self.encoder_._read(table)
 
     def _table(self, X: Any) -> Any:
         """Validate the shape and the column names of X; it becomes an array unless it is a frame."""
