@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
+from skdgm.likelihoods import MIN_LOG_VAR
+
 # A value this close to a bound of a range, or to a whole number, is in range: MinMaxScaler gives 1 + 2e-16.
 ROUNDING = 1e-6
 # Robust estimates of a spread and of a rate are at least this.
@@ -17,6 +19,8 @@ SMALLEST_SPREAD, SMALLEST_RATE = 1e-3, 1e-3
 MIN_DISPERSION, MAX_DISPERSION = 0.1, 1e4
 # A category counts as half a row more than it has, so that none has probability 0.
 PSEUDO_COUNT = 0.5
+# Multiples of a step differ from whole numbers by less than this.
+GRID_TOLERANCE = 0.01
 # Quantiles that define the map of a column to normal scores, and the smallest distance between two of them, in scales.
 N_QUANTILES, SMALLEST_GAP = 33, 1e-3
 
@@ -110,6 +114,17 @@ def of_quantiles(values: Values) -> dict[str, Any]:
     return {"knots": (knots[0] + np.append(0, np.cumsum(steps))).tolist(), "scores": norm.ppf(probabilities).tolist()}
 
 
+def of_rounded(values: Values) -> dict[str, Any]:
+    """The variance of a rounding error, if all values are multiples of one step that is not small beside the spread."""
+    steps = np.diff(np.unique(values))
+    steps = steps[steps > SMALLEST_SPREAD]
+    if not len(steps) or steps.min() ** 2 / 12 <= np.exp(MIN_LOG_VAR):
+        return {}
+    multiples = steps / steps.min()
+    is_grid = np.abs(multiples - np.round(multiples)).max() < GRID_TOLERANCE
+    return {"min_log_var": float(np.log(steps.min() ** 2 / 12))} if is_grid else {}
+
+
 NUMBERS = ("of finite numbers", "Use likelihood='auto'.")
 POSITIVE = (
     "of positive numbers",
@@ -125,7 +140,7 @@ KINDS: dict[str, Kind] = {
         "in [0, 1]",
         "Scale X (MinMaxScaler(clip=True)) or use likelihood='gaussian'.",
     ),
-    "gaussian": Kind("standardize", anything, unchanged, *NUMBERS),
+    "gaussian": Kind("standardize", anything, unchanged, *NUMBERS, of_rounded),
     "gaussian_heteroscedastic": Kind("standardize", anything, unchanged, *NUMBERS),
     "student_t": Kind("standardize", anything, unchanged, *NUMBERS),
     "gaussian_quantile": Kind("standardize", anything, unchanged, *NUMBERS, of_quantiles),
