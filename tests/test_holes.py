@@ -1,4 +1,4 @@
-"""Missing cells that the networks have not learned to read: chains fill them, and a mixture over the fills reads them."""
+"""Missing cells that the networks have not learned to read: chains fill them, and a mixture over the fills is read."""
 
 import numpy as np
 import pytest
@@ -140,9 +140,7 @@ def test_a_mixture_is_the_mean_of_its_components(kind):
 
 CLASSIFIERS = {
     "M2": lambda **params: M2Classifier(3, max_iter=40, **SHORT, **params),
-    "M1M2": lambda **params: M1M2Classifier(
-        3, encoder=VAE(4, max_iter=60, **SHORT), max_iter=40, **SHORT, **params
-    ),
+    "M1M2": lambda **params: M1M2Classifier(3, encoder=VAE(4, max_iter=60, **SHORT), max_iter=40, **SHORT, **params),
 }
 
 
