@@ -12,7 +12,8 @@ from sklearn.utils.validation import check_consistent_length
 from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import validate_data
 from skdgm.estimators._arrays import as_host_array
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._streams import header_of
 
 FLOATS = [np.float64, np.float32]
 
@@ -30,12 +31,12 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
 def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """Validate the shape and the column names of X, and y, and set ``classes_``; return X and class indices.
 
-    X becomes an array unless it is a frame. The indices of unlabeled rows are -1.
+    X becomes an array unless it is a frame or a stream. The indices of unlabeled rows are -1.
     """
     check_y_given(classifier, y)
     owner = type(classifier).__name__
-    table = as_table(as_host_array(X), owner)
-    validate_data(classifier, table, skip_check_array=True)
+    table = as_table_or_stream(as_host_array(X), owner)
+    validate_data(classifier, header_of(table), skip_check_array=True)
     classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
     check_consistent_length(table, targets)
     return table, targets

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_array
 
+from skdgm.estimators._streams import is_stream
+
 BOOLEANS = (bool, np.bool_)
 NUMBERS = (Real, Decimal, *BOOLEANS)
 DATES = (datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
@@ -163,6 +165,11 @@ def is_numeric_array(X: Any) -> bool:
     if container_of(X) != "array" or isinstance(X, np.ma.MaskedArray):
         return False
     return not (isinstance(X, list | tuple | np.ndarray) and np.asarray(X).dtype.kind in "OUSmM")
+
+
+def as_table_or_stream(X: Any, owner: str) -> Any:
+    """As ``as_table``; sparse matrices and tables that are read in blocks are returned unchanged, too."""
+    return X if is_stream(X) else as_table(X, owner)
 
 
 def as_table(X: Any, owner: str) -> Any:

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, map_chunks, pad_rows, tensor_in_tensor_out
-from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, missing_columns, some
+from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, in_memory, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._imputation import BaseImputation
 from skdgm.estimators._options import layer_sizes, with_input_noise
+from skdgm.estimators._streams import Table, look
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
 from skdgm.models.holes import N_FILLS
@@ -49,7 +50,7 @@ class BaseLatentDensity(
     which latent dimensions ``transform`` returns (``_code_indices``).
     """
 
-    _missing_cells_allowed = True
+    _missing_cells_allowed = _reads_streams = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -121,14 +122,14 @@ class BaseLatentDensity(
         rows = self._read(X, reset=True)
         random = self._start()
         self._choose_likelihood(rows)
-        self._misses_cells = np.isnan(rows).any(0)
+        self._misses_cells = np.isnan(look(rows)).any(0)
         is_warm_start = self._is_warm_start
         n_rows, n_columns = rows.shape
         self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
         trained, validation = self._split_validation(n_rows, random)
         trained_rows = rows[trained] if len(validation) else rows
         if not is_warm_start:
-            self._init_from_factors(trained_rows, random)
+            self._init_from_factors(in_memory(trained_rows), random)
         source = self._with_noise(self._make_source(trained_rows))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, n_rows)
@@ -137,7 +138,7 @@ class BaseLatentDensity(
             held_out = self._term(self._make_source(rows[validation]), self._objective(noisy=False))
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
-        self.active_units_ = self._count_active(trained_rows)
+        self.active_units_ = self._count_active(in_memory(trained_rows))
         self.reconstruction_r2_ = self._reconstruction_r2(trained_rows)
         self._warn_if_worse_than_baseline(trained_rows)
         self._warn_if_collapsed(trained_rows)
@@ -168,7 +169,7 @@ class BaseLatentDensity(
         names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
-    def _make_source(self, rows: np.ndarray) -> Source:
+    def _make_source(self, rows: Table) -> Source:
         return self._source(rows, binary=self.dynamic_binarization)
 
     def _term(self, source: Source, objective: Objective) -> Term:
@@ -206,7 +207,7 @@ class BaseLatentDensity(
         active = self._means(rows).var(0) > ACTIVE_VARIANCE
         return np.array([layer.sum() for layer in np.split(active, np.cumsum(self.module_.n_latents)[:-1])])
 
-    def _reconstruction_r2(self, rows: np.ndarray) -> np.ndarray:
+    def _reconstruction_r2(self, rows: Table) -> np.ndarray:
         """Share of each column's variance that the reconstruction from the posterior mean explains."""
         rows = some(rows)
         codes, x = self._means(rows), self._columns.transform(rows)
@@ -220,7 +221,7 @@ class BaseLatentDensity(
         """Decode codes of all latent dimensions to the scale of the module."""
         return map_chunks(lambda z: self.module_.p_x(pad_rows(self._tensor(z), CHUNK)).mean, CHUNK, codes)
 
-    def _warn_if_collapsed(self, rows: np.ndarray) -> None:
+    def _warn_if_collapsed(self, rows: Table) -> None:
         """Warn if a layer has no active units although the columns depend on each other."""
         if (
             self.n_iter_ < MIN_EPOCHS_FOR_WARNING
@@ -257,7 +258,7 @@ class BaseLatentDensity(
         X = self._read(X)
         return self._means(X)[:, self._code_indices].astype(self._feature_dtype(X))
 
-    def _means(self, rows: np.ndarray) -> np.ndarray:
+    def _means(self, rows: Table) -> np.ndarray:
         """Posterior means of all latent dimensions, float32."""
         return self._by_holes(
             rows,
@@ -355,7 +356,7 @@ class BaseLatentDensity(
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
-        return self._draw(n_samples, lambda: self.module_.sample(n_samples, rng))
+        return self._draw(n_samples, lambda part: self.module_.sample(part.stop - part.start, rng))
 
     # --- missing cells ------------------------------------------------------------------------------------------
 

@@ -25,11 +25,12 @@ from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, sh
 from skdgm.estimators._imputation import BaseClassImputation
 from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, Strengths, kernel_start, n_centers, place
 from skdgm.estimators._options import check_n_samples, layer_sizes
+from skdgm.estimators._streams import Table
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.holes import N_FILLS
 from skdgm.models.m2 import M2Module, TermWeights, term_weights
-from skdgm.sources import Batch, Source, Subset
+from skdgm.sources import Batch, Source
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
@@ -45,7 +46,7 @@ class TrainingData(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or Rows of shape (n_samples, n_features)
         X as numbers.
     source : Source
         What the M2 models: rows, or their codes.
@@ -53,7 +54,7 @@ class TrainingData(NamedTuple):
     likelihood : str or groups of columns
     """
 
-    rows: np.ndarray
+    rows: Table
     source: Source
     n_columns: int
     likelihood: str | Groups
@@ -81,7 +82,7 @@ class BaseSemiSupervised(
         "unlabeled_value": [Integral, Real, str, None],
     }
 
-    _missing_cells_allowed = True
+    _missing_cells_allowed = _reads_streams = True
 
     classes_: np.ndarray
     _misses_cells: np.ndarray | bool = False  # for each column that the M2 models, whether it has missing cells
@@ -427,8 +428,8 @@ class BaseSemiSupervised(
             Term("classification", rows, log_q_y, weights.classification, size, history_weight=history_weight),
         ]
 
-    def _subset(self, source: Source, indices: np.ndarray) -> Subset:
-        return Subset(source, self._tensor(indices))
+    def _subset(self, source: Source, indices: np.ndarray) -> Source:
+        return source.subset(self._tensor(indices))
 
     # --- classifier ---------------------------------------------------------------------------------------------
 
@@ -485,11 +486,13 @@ class BaseSemiSupervised(
         rows, model = self._read(X), self._model
         if self.proba_method == "bayes":
             draws = self.n_importance_samples
-            self._columns.check_density_range(rows)
-            log_joint = self._apply_with_noise(
-                lambda x, noise, observed: model.log_joint(x, noise, draws, observed), rows, self._draws_per_row
-            )
-            log_proba = log_softmax(log_joint.astype(np.float64), axis=1)
+            log_joint = [
+                self._apply_with_noise(
+                    lambda x, noise, observed: model.log_joint(x, noise, draws, observed), block, self._draws_per_row
+                )
+                for block in self._checked_blocks(rows)
+            ]
+            log_proba = log_softmax(np.concatenate(log_joint).astype(np.float64), axis=1)
         else:
             log_proba = self._by_holes(
                 rows,
@@ -631,7 +634,7 @@ class BaseSemiSupervised(
         else:
             indices = self._class_indices(y, n_samples)
         rng, model = self._generator(random), self._model
-        rows = self._draw(n_samples, lambda: model.sample(self._tensor(indices), rng))
+        rows = self._draw(n_samples, lambda part: model.sample(self._tensor(indices[part]), rng))
         return rows, self.classes_[indices]
 
     def _class_indices(self, y: Any, n: int) -> np.ndarray:

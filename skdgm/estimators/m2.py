@@ -9,6 +9,7 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import StrOptions
 from skdgm.estimators._semi_supervised import BaseSemiSupervised, TrainingData
+from skdgm.estimators._streams import look
 from skdgm.models.m2 import M2Module
 
 
@@ -380,7 +381,7 @@ class M2Classifier(BaseSemiSupervised):
         self, X: Any, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
     ) -> TrainingData:
         rows = self._read(X, reset=True)
-        self._misses_cells = np.isnan(rows).any(0)
+        self._misses_cells = np.isnan(look(rows)).any(0)
         self._choose_likelihood(rows)
         source = self._source(rows, y, weight, binary=self.dynamic_binarization)
         return TrainingData(rows, source, rows.shape[1], self._columns.groups)
