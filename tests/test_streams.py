@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier
+from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
 from skdgm.estimators import _streams
 from skdgm.estimators._streams import Extremes, Stream, blocks, in_blocks, look, row_of, rows_of
 from skdgm.readers import ArrayReader, ParquetReader, Rows, as_reader
@@ -14,12 +14,13 @@ from skdgm.readers import ArrayReader, ParquetReader, Rows, as_reader
 N_ROWS, N_COLUMNS = 600, 12
 CLASSIFIERS = ["M1", "M2", "M1M2"]
 SHORT = {"max_iter": 2, "random_state": 0}
+FEW_DRAWS = {**SHORT, "n_importance_samples": 3}
 MAKERS = {
-    "VAE": lambda **params: VAE(**SHORT, **params),
-    "DLGM": lambda **params: DLGM((3, 2), **SHORT, **params),
+    "VAE": lambda **params: VAE(**FEW_DRAWS, **params),
+    "DLGM": lambda **params: DLGM((3, 2), **FEW_DRAWS, **params),
     "M1": lambda **params: M1Classifier(encoder=VAE(**SHORT, **params), random_state=0),
-    "M2": lambda **params: M2Classifier(**SHORT, **params),
-    "M1M2": lambda **params: M1M2Classifier(encoder=VAE(**SHORT, **params), **SHORT),
+    "M2": lambda **params: M2Classifier(**FEW_DRAWS, **params),
+    "M1M2": lambda **params: M1M2Classifier(encoder=VAE(**SHORT, **params), **FEW_DRAWS),
 }
 
 
@@ -251,8 +252,6 @@ def test_impute_refuses_a_stream(on_disk):
 
 def test_an_inner_estimator_that_reads_unlabeled_rows_needs_them_in_memory(on_disk):
     """The error names passthrough=False, which works."""
-    from skdgm import TransductiveSVC
-
     model = M1Classifier(TransductiveSVC(), encoder=VAE(**SHORT), random_state=0)
     X, y = on_disk(table()), few_labels()
     with pytest.raises(ValueError, match="Use passthrough=False"):
