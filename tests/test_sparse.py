@@ -73,6 +73,12 @@ def test_sparse_and_dense_fits_have_the_same_bits(name, likelihood):
             np.testing.assert_array_equal(getattr(dense, method)(sp.csc_array(X)), expected, err_msg=method)
 
 
+@pytest.mark.parametrize("name", ["M1", "M2", "M1M2"])
+def test_all_rows_may_be_labeled(name):
+    """Sources and features of no unlabeled rows are empty."""
+    assert MAKERS[name]().fit(sp.csr_array(cells()), classes()).score(sp.csr_array(cells()), classes()) > 0.9
+
+
 def test_stored_nan_is_a_missing_cell():
     """As in the dense array, in fit and prediction; a stored zero is a zero, and repeated cells are summed."""
     X = cells()

@@ -88,7 +88,7 @@ class BaseLatentDensity(
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
             NaN marks a missing cell; the bound is that of the observed cells. Values must be in [0, 1] under
             ``likelihood="bernoulli"``.
         y : Ignored

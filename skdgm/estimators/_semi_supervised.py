@@ -121,7 +121,7 @@ class BaseSemiSupervised(
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
             Values must be finite, and in [0, 1] under ``likelihood="bernoulli"``.
         y : array-like of shape (n_samples,)
             Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark

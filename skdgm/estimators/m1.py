@@ -266,8 +266,7 @@ class M1Classifier(
         needs_unlabeled = self._inner_uses_indices or (self.fit_on != "labeled" and has_reader(self.estimator))
         unlabeled = unlabeled if needs_unlabeled else unlabeled[:0]
         self._check_features_fit_in_memory(rows, len(labeled) + len(unlabeled))
-        means = self._features(rows[labeled])
-        others = self._features(rows[unlabeled]) if len(unlabeled) else means[:0]
+        means, others = self._features(rows[labeled]), self._features(rows[unlabeled])
         position = np.arange(len(labeled))
         if self.n_draws is not None:
             position = np.repeat(position, self.n_draws)
