@@ -431,10 +431,10 @@ class BaseLatentDensity(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth image, decode latent codes
-            instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where ``n_codes`` is the number
-            of columns that ``transform`` returns.
+        ndarray, frame or sparse matrix of shape (n_samples, n_features)
+            Of the kind of the training rows. Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth
+            image, decode latent codes instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where
+            ``n_codes`` is the number of columns that ``transform`` returns.
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
