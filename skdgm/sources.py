@@ -309,6 +309,10 @@ class WeightedSource(SourceWrapper):
         """Return the rows with their weights."""
         return self.source.rows(indices, rng)._replace(weight=self.weight.index_select(0, indices))
 
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows with their weights."""
+        return WeightedSource(self.source.subset(indices), self.weight[indices])
+
 
 class EncodedSource(SourceWrapper):
     """Codes that ``encode`` draws for the rows of another source, again whenever they are read."""
@@ -326,7 +330,7 @@ class EncodedSource(SourceWrapper):
 class GaussianCodeSource(SourceWrapper):
     """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again whenever they are read.
 
-    Columns ``side`` of the rows follow the codes.
+    Columns of the rows, from the source ``side``, follow the codes.
     """
 
     def __init__(
@@ -335,7 +339,7 @@ class GaussianCodeSource(SourceWrapper):
         sd: Tensor,
         y: Tensor | None = None,
         weight: Tensor | None = None,
-        side: Tensor | None = None,
+        side: Source | None = None,
     ) -> None:
         super().__init__(ResidentSource(mean, None, y, weight))
         self.sd, self.side = sd, side
@@ -347,7 +351,7 @@ class GaussianCodeSource(SourceWrapper):
 
     def with_side(self, codes: Tensor, indices: Tensor) -> Tensor:
         """The codes of these rows and the columns beside them."""
-        return codes if self.side is None else torch.cat([codes, self.side[indices]], -1)
+        return codes if self.side is None else torch.cat([codes, self.side.rows(indices, None).x], -1)
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw the codes."""
@@ -355,9 +359,16 @@ class GaussianCodeSource(SourceWrapper):
         noise = torch.randn(batch.x.shape, generator=rng, device=batch.x.device)
         return batch._replace(x=self.with_side(batch.x + self.sd[indices] * noise, indices))
 
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
+        """Return the order of the columns beside the codes, which may be slower to read."""
+        return (self.side or self.source).order(rng, indices)
+
     def subset(self, indices: Tensor) -> Source:
-        """Return some of the rows, without a copy."""
-        return Subset(self, indices)
+        """Return some of the rows."""
+        subset = copy.copy(self)
+        subset.n_rows, subset.source, subset.sd = len(indices), self.source.subset(indices), self.sd[indices]
+        subset.side = None if self.side is None else self.side.subset(indices)
+        return subset
 
 
 class CorruptedSource(SourceWrapper):

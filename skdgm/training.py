@@ -28,6 +28,8 @@ SHARE_AVERAGED = 0.2
 # The bound still rises if its mean over a fifth of the epochs at full rate exceeds that over the fifth before by this
 # many nats per row, or by this share of its absolute value, whichever is more.
 SHARE_COMPARED, RISE_IN_NATS, RELATIVE_RISE = 0.2, 0.1, 0.01
+# The numbers of an epoch's steps are kept in blocks of this size.
+STEPS_PER_BLOCK = 4096
 
 
 class BoundTerms(Protocol):
@@ -366,11 +368,31 @@ def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
     return bound.mean() if weight is None else (weight * bound).mean()
 
 
+class Steps:
+    """A number per step, in blocks on the device: a small tensor for each would leave the heap in pieces."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Tensor] = []
+        self.n_steps = 0
+
+    def append(self, value: Tensor) -> None:
+        """Add a step's value."""
+        position = self.n_steps % STEPS_PER_BLOCK
+        if not position:
+            self.blocks.append(value.new_empty(STEPS_PER_BLOCK))
+        self.blocks[-1][position] = value
+        self.n_steps += 1
+
+    def mean(self) -> Tensor:
+        """Mean over the steps."""
+        return torch.cat(self.blocks)[: self.n_steps].mean()
+
+
 class Means:
     """Means of named terms over an epoch's steps, kept on the device until its end."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, list[Tensor]] = {}
+        self.steps: dict[str, Steps] = {}
 
     def add(self, name: str, value: BoundTerms | Tensor, weight: Tensor | None = None) -> None:
         """Add a step's value: a scalar, a value per row, or a bound, whose parts get the prefix ``name``.
@@ -380,11 +402,11 @@ class Means:
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
-            self.steps.setdefault(key, []).append(row_mean(rows.detach(), weight))
+            self.steps.setdefault(key, Steps()).append(row_mean(rows.detach(), weight))
 
     def read(self) -> dict[str, float]:
         """Synchronize with the device and return the means."""
-        means = torch.stack([torch.stack(values).mean() for values in self.steps.values()])
+        means = torch.stack([values.mean() for values in self.steps.values()])
         return dict(zip(self.steps, means.tolist(), strict=True))
 
 

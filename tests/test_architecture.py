@@ -21,6 +21,7 @@ MODULES = {
     "networks": "noise distributions structured_normals likelihoods",
     "models": "noise distributions structured_normals likelihoods networks",
     "readers": "",
+    "sparse": "readers sources",
     "sources": "noise readers",
     "training": "sources",
     "_sklearn_compat": "",
@@ -28,7 +29,7 @@ MODULES = {
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} sources training _sklearn_compat _labels svm",
+    "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
     "__init__": "estimators",
 }
@@ -37,13 +38,14 @@ OUTSIDE = {
     **dict.fromkeys([*TORCH.split(), "training"], "torch"),
     "readers": "numpy",
     "sources": "torch numpy",
+    "sparse": "torch numpy",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
+HELPERS = "_arrays _streams _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
 HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,16 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "bfloat16 units": multiplies_bfloat16("cpu"),
         "python": platform.python_version(),
-        **{name: version(name) for name in names},
+        **{name: installed(name) for name in names},
     }
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package; None if it is missing, as the packages of some benchmarks may be."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

@@ -110,12 +110,12 @@ class ClassPriorEstimator:
         random: np.random.RandomState,
     ) -> None:
         unlabeled, labeled = np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
-        self.class_prior, self.module, self.source = class_prior, module, source
+        self.class_prior, self.module = class_prior, module
         self.n_unlabeled, self.n_labeled = len(unlabeled), len(labeled)
         self.totals = total(weight, unlabeled), total(weight, labeled)
         device = module.log_p_y.device
         read = np.sort(random.permutation(unlabeled)[:ROWS_FOR_PRIOR])
-        self.row_indices = torch.from_numpy(read).to(device)
+        self.source = source.subset(torch.from_numpy(read).to(device))
         row_weight = relative(weight, read)
         self.row_weight = None if row_weight is None else torch.from_numpy(row_weight).float().to(device)
         self.rng = generator(random, device)
@@ -124,7 +124,8 @@ class ClassPriorEstimator:
     @torch.no_grad()
     def q_y_labeled(self) -> Tensor:
         """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes)."""
-        parts = [self.source.rows(part, self.rng) for part in self.row_indices.split(CHUNK)]
+        every = torch.arange(self.source.n_rows, device=self.module.log_p_y.device)
+        parts = [self.source.rows(part, self.rng) for part in every.split(CHUNK)]
         return torch.cat([self.module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
 
     def mean_q_y(self, q_y_labeled: Tensor, p_y: Tensor) -> Tensor:

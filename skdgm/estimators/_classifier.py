@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_consistent_length
 from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import validate_data
 from skdgm.estimators._arrays import as_host_array
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._streams import header_of
 
 FLOATS = [np.float64, np.float32]
 
@@ -29,12 +30,12 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
 def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """Validate the shape and the column names of X, and y, and set ``classes_``; return X and class indices.
 
-    X becomes an array unless it is a frame. The indices of unlabeled rows are -1.
+    X becomes an array unless it is a frame or a stream. The indices of unlabeled rows are -1.
     """
     check_y_given(classifier, y)
     owner = type(classifier).__name__
-    table = as_table(as_host_array(X), owner)
-    validate_data(classifier, table, skip_check_array=True)
+    table = as_table_or_stream(as_host_array(X), owner)
+    validate_data(classifier, header_of(table), skip_check_array=True)
     classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
     check_consistent_length(table, targets)
     return table, targets
@@ -43,8 +44,8 @@ def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
 def read_part(classifier: Any, X: Any, y: Any, classes: Any, *, is_first: bool) -> tuple[Any, np.ndarray]:
     """Validate a part of the rows as ``read_labels`` does, and the classes, which the first part sets."""
     check_y_given(classifier, y)
-    table = as_table(as_host_array(X), type(classifier).__name__)
-    validate_data(classifier, table, reset=is_first, skip_check_array=True)
+    table = as_table_or_stream(as_host_array(X), type(classifier).__name__)
+    validate_data(classifier, header_of(table), reset=is_first, skip_check_array=True)
     labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
     check_consistent_length(table, labeled)
     learn_classes(classifier, classes, is_first=is_first)

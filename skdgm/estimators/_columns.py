@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from warnings import warn
@@ -87,6 +87,8 @@ class ColumnTransform:
         names: Sequence[str] | None = None,
         *,
         may_mix: bool = True,
+        is_sparse: bool = False,
+        row_of: Callable[[int, int], int] = lambda row, column: row,
     ) -> ColumnTransform:
         """Describe the columns of training rows; raise an error if a named likelihood cannot hold a cell.
 
@@ -100,8 +102,12 @@ class ColumnTransform:
             Names of the columns.
         may_mix : bool
             Whether columns may differ in what "auto" chooses.
+        is_sparse : bool
+            Whether these are rows of a sparse matrix.
+        row_of : callable
+            Gives the number of a row in messages, from its position in X and the column.
         """
-        kinds, reasons, is_auto, is_gray = choose(X, named, types, may_mix=may_mix)
+        kinds, reasons, is_auto, is_gray = choose(X, named, types, may_mix=may_mix, is_sparse=is_sparse)
         n_columns = X.shape[1]
         columns = cls(
             tuple(kinds),
@@ -117,7 +123,7 @@ class ColumnTransform:
             {},
             ({},) * n_columns,
         )
-        columns.check_density_range(X)
+        columns.check_density_range(X, row_of)
         columns._set_scales(X)
         columns = replace(columns, outlier_limit=columns.outlier_limits(X))
         return replace(columns, arguments=tuple(columns._arguments(X[:, j], j) for j in range(n_columns)))
@@ -175,25 +181,30 @@ class ColumnTransform:
         labels: Sequence[Any] = range(len(self.kinds)) if self.names is None else self.names
         return [LikelihoodChoice(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
 
-    def check_density_range(self, X: np.ndarray) -> np.ndarray:
+    def check_density_range(
+        self, X: np.ndarray, row_of: Callable[[int, int], int] = lambda row, column: row
+    ) -> np.ndarray:
         """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
         for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if not auto}:
             columns = np.flatnonzero((np.array(self.kinds) == kind) & ~self.is_auto)
             with np.errstate(invalid="ignore"):
                 is_held = KINDS[kind].holds(X[:, columns]) | np.isnan(X[:, columns])
             if not is_held.all():
-                row, first = np.argwhere(~is_held)[0]
-                self._raise_out_of_range(X, int(row), int(columns[first]), KINDS[kind])
+                row, first = np.argwhere(~is_held)[0].tolist()
+                self._raise_out_of_range(X, row, int(columns[first]), KINDS[kind], row_of)
         return X
 
-    def _raise_out_of_range(self, X: np.ndarray, row: int, j: int, kind: Kind) -> None:
+    def _raise_out_of_range(
+        self, X: np.ndarray, row: int, j: int, kind: Kind, row_of: Callable[[int, int], int]
+    ) -> None:
         name = self.kinds[j]
         if len(set(self.kinds)) == 1:
             low, high = np.nanmin(X), np.nanmax(X)
             found = f"needs X {kind.wanted}, got values in [{low:.4g}, {high:.4g}], such as {X[row, j]:.6g}"
         else:
             found = f"needs cells {kind.wanted}, got {X[row, j]:.6g}"
-        raise ValueError(f"likelihood={name!r} {found} in column {self._name(j)!r}, row {row}. {kind.way_out}")
+        where = f"column {self._name(j)!r}, row {row_of(row, j)}"
+        raise ValueError(f"likelihood={name!r} {found} in {where}. {kind.way_out}")
 
     def _name(self, j: int) -> Any:
         return j if self.names is None else self.names[j]
@@ -212,6 +223,15 @@ class ColumnTransform:
             x[:, j] = np.where(np.isnan(X[:, j]) | self._is_unknown(X, j), np.nan, nearest_code(X[:, j], levels))
         if training and (self.outlier_limit < MAX_STANDARDIZED).any():
             x = np.where(np.abs(x) > self.outlier_limit, np.nan, x)
+        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
+
+    def transform_cells(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Transform cells of these columns, as ``transform`` does, if the likelihoods leave zeros where they are."""
+        x = values.copy()
+        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if auto}:
+            of_kind = ((np.array(self.kinds) == kind) & self.is_auto)[columns]
+            x[of_kind] = self._nearest_of(kind, values[of_kind])
+        x = x / self.scale[columns]
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
     def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
@@ -238,10 +258,13 @@ class ColumnTransform:
             if KINDS[kind].nearest is unchanged:
                 continue
             columns = np.flatnonzero((np.array(self.kinds) == kind) & self.is_auto)
-            nearest = np.clip(X[:, columns], 0, 1) if self._holds_gray(kind) else KINDS[kind].nearest(X[:, columns])
             moved = moved.copy() if moved is X else moved
-            moved[:, columns] = nearest
+            moved[:, columns] = self._nearest_of(kind, X[:, columns])
         return moved
+
+    def _nearest_of(self, kind: str, values: np.ndarray) -> np.ndarray:
+        """Move cells to the nearest values that columns of a kind can hold."""
+        return np.clip(values, 0, 1) if self._holds_gray(kind) else KINDS[kind].nearest(values)
 
     def _holds_gray(self, kind: str) -> bool:
         return kind == "bernoulli" and self.is_gray
@@ -255,14 +278,15 @@ class ColumnTransform:
         """Tell which cells count as missing because their category is new; a new number counts as the nearest one."""
         return self._is_new(X, j) & ~(self.is_auto[j] & self.is_number[j])
 
-    def check_known(self, X: np.ndarray, handle_unknown: str) -> None:
+    def check_known(self, X: np.ndarray, handle_unknown: str, first_row: int = 0) -> None:
         """Report a column of categories that has a number that training rows did not have."""
         for j in self.levels:
             unknown = np.flatnonzero(self._is_unknown(X, j))
             if len(unknown):
                 report_unknown(
                     handle_unknown,
-                    f"X has the unknown category {X[unknown[0], j]:g} in column {self._name(j)!r}, row {unknown[0]}. "
+                    f"X has the unknown category {X[unknown[0], j]:g} in column {self._name(j)!r}, row "
+                    f"{first_row + unknown[0]}. "
                     f"The training rows have {self.levels[j][:10].tolist()}.",
                 )
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import _check_feature_names
 from skdgm.estimators._interrupt import interrupts_raise
+from skdgm.estimators._streams import header_of
 from skdgm.estimators.vae import VAE
 
 
@@ -58,7 +59,7 @@ def fitted_encoder(
     Parameters
     ----------
     encoder : VAE, FrozenEstimator of a fitted VAE, or None
-    X : array or frame of shape (n_samples, n_features)
+    X : array, frame or stream of shape (n_samples, n_features)
     sample_weight : ndarray of shape (n_samples,) or None
     random : RandomState
         Seeds an encoder without a ``random_state`` of its own.
@@ -149,7 +150,7 @@ def check_frozen_names(encoder: Any, X: Any) -> None:
     if not isinstance(encoder, FrozenEstimator) or not isinstance(encoder.estimator, VAE):
         return
     try:
-        _check_feature_names(encoder.estimator, X, reset=False)
+        _check_feature_names(encoder.estimator, header_of(X), reset=False)
     except ValueError as error:
         raise ValueError(f"X does not have the columns of the frozen encoder. {error}") from error
 

@@ -15,7 +15,12 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.utils import check_array
+
+from skdgm._sklearn_compat import _safe_indexing
+from skdgm.estimators._streams import is_stream
+from skdgm.readers import Rows
 
 BOOLEANS = (bool, np.bool_)
 NUMBERS = (Real, Decimal, *BOOLEANS)
@@ -163,6 +168,18 @@ def is_numeric_array(X: Any) -> bool:
     if container_of(X) != "array" or isinstance(X, np.ma.MaskedArray):
         return False
     return not (isinstance(X, list | tuple | np.ndarray) and np.asarray(X).dtype.kind in "OUSmM")
+
+
+def as_table_or_stream(X: Any, owner: str) -> Any:
+    """As ``as_table``; sparse matrices and tables that are read in blocks are returned unchanged, too."""
+    return X if is_stream(X) else as_table(X, owner)
+
+
+def rows_at(X: Any, indices: np.ndarray) -> Any:
+    """Select rows of a table; those of a table in a file are read later."""
+    if issparse(X):
+        return X.tocsr()[indices]
+    return Rows.of(X)[indices] if is_stream(X) else _safe_indexing(X, indices)
 
 
 def as_table(X: Any, owner: str) -> Any:

@@ -16,6 +16,8 @@ from torch import Generator, Tensor
 from skdgm._labels import labels_of
 from skdgm.estimators._arrays import as_host_array, chunk_size, tensor_in_tensor_out
 from skdgm.estimators._base import BaseDeepGenerative, RowFunction
+from skdgm.estimators._streams import Table
+from skdgm.readers import Rows
 
 UNKNOWN_CLASS = -1
 
@@ -31,7 +33,7 @@ class BaseImputation(BaseDeepGenerative):
     def _filled(
         self,
         X: Any,
-        rows: np.ndarray,
+        rows: Table,
         mean: RowFunction | None,
         draw: Callable[[np.ndarray, Generator], np.ndarray],
         n_draws: int | None,
@@ -41,6 +43,12 @@ class BaseImputation(BaseDeepGenerative):
 
         Without a mean, ``n_draws=None`` fills them with one draw.
         """
+        if isinstance(rows, Rows):
+            raise ValueError(
+                f"impute fills tables in memory, got X as {type(X).__name__}, of which it would make a dense table of "
+                f"{rows.shape[0]} x {rows.shape[1]} cells. Impute some rows at a time, as an array: "
+                "X[start:stop].toarray() of a sparse matrix, numpy.asarray(X[start:stop]) of a file."
+            )
         self._columns.check_density_range(rows)
         if n_draws is None and mean is not None:
             return self._restored(X, mean(rows), is_drawn=False)

@@ -27,7 +27,7 @@ from skdgm.estimators._arrays import (
     pad_rows,
     tensor_in_tensor_out,
 )
-from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, missing_columns, some
+from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, in_memory, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
@@ -35,6 +35,7 @@ from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._imputation import BaseImputation
 from skdgm.estimators._options import layer_sizes, with_input_noise
 from skdgm.estimators._partial_fit import BaseIncremental, Parts
+from skdgm.estimators._streams import Table, look
 from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
@@ -64,7 +65,7 @@ class BaseLatentDensity(
     which latent dimensions ``transform`` returns (``_code_indices``).
     """
 
-    _missing_cells_allowed = True
+    _missing_cells_allowed = _reads_streams = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -102,7 +103,7 @@ class BaseLatentDensity(
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
             NaN marks a missing cell; the bound is that of the observed cells. Values must be in [0, 1] under
             ``likelihood="bernoulli"``.
         y : Ignored
@@ -148,7 +149,7 @@ class BaseLatentDensity(
         weight, of_held_out = relative(given.weight, trained), relative(given.weight, validation)
         typical_rows = drawn_by_weight(trained_rows, weight, random)
         if not is_warm_start:
-            self._init_from_factors(typical_rows, random)
+            self._init_from_factors(in_memory(typical_rows), random)
         source = self._with_noise(self._make_source(trained_rows, weight))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, n_rows)
@@ -158,17 +159,17 @@ class BaseLatentDensity(
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
         self._parts = Parts(n_rows)
-        self.active_units_ = self._count_active(trained_rows)
+        self.active_units_ = self._count_active(in_memory(trained_rows))
         self.reconstruction_r2_ = self._reconstruction_r2(trained_rows)
         self._warn_if_worse_than_baseline(typical_rows)
         self._warn_if_collapsed(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
-    def _begin(self, rows: np.ndarray, random: np.random.RandomState) -> None:
+    def _begin(self, rows: Table, random: np.random.RandomState) -> None:
         """Choose likelihoods, scales and the architecture by training rows, and build the module."""
         self._choose_likelihood(rows)
-        self._misses_cells = np.isnan(rows).any(0)
+        self._misses_cells = np.isnan(look(rows)).any(0)
         n_rows, n_columns = rows.shape
         self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
 
@@ -212,14 +213,14 @@ class BaseLatentDensity(
         random = self._start_part(len(rows))
         if is_first:
             self._begin(rows, random)
-            self._init_from_factors(drawn_by_weight(rows, given.relative, random), random)
+            self._init_from_factors(in_memory(drawn_by_weight(rows, given.relative, random)), random)
         else:
-            self._columns.check_density_range(rows)
+            self._check_part(rows)
             self.module_ = copy.deepcopy(self.module_).to(self.device_)
         n_rows, source = self._parts.n_rows, self._with_noise(self._make_source(rows, given.relative))
         terms = [self._term(source, self._objective(noisy=True)), *self._variance_prior(self.module_, source, n_rows)]
         self._train_part(terms, random, len(rows), penalties=self._penalties(n_rows, rows.shape[1]))
-        self.active_units_ = self._count_active(rows)
+        self.active_units_ = self._count_active(in_memory(rows))
         self.reconstruction_r2_ = self._reconstruction_r2(rows)
         return self
 
@@ -247,7 +248,7 @@ class BaseLatentDensity(
         names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
-    def _make_source(self, rows: np.ndarray, weight: np.ndarray | None = None) -> Source:
+    def _make_source(self, rows: Table, weight: np.ndarray | None = None) -> Source:
         return with_weights(self._source(rows, binary=self.dynamic_binarization), weight, self.device_)
 
     def _term(self, source: Source, objective: Objective) -> Term:
@@ -285,7 +286,7 @@ class BaseLatentDensity(
         active = self._means(rows).var(0) > ACTIVE_VARIANCE
         return np.array([layer.sum() for layer in np.split(active, np.cumsum(self.module_.n_latents)[:-1])])
 
-    def _reconstruction_r2(self, rows: np.ndarray) -> np.ndarray:
+    def _reconstruction_r2(self, rows: Table) -> np.ndarray:
         """Share of each column's variance that the reconstruction from the posterior mean explains."""
         rows = some(rows)
         codes, x = self._means(rows), self._columns.transform(rows)
@@ -299,7 +300,7 @@ class BaseLatentDensity(
         """Decode codes of all latent dimensions to the scale of the module."""
         return map_chunks(lambda z: self.module_.p_x(pad_rows(self._tensor(z), CHUNK)).mean, CHUNK, codes)
 
-    def _warn_if_collapsed(self, rows: np.ndarray) -> None:
+    def _warn_if_collapsed(self, rows: Table) -> None:
         """Warn if a layer has no active units although the columns depend on each other."""
         if (
             self.n_iter_ < MIN_EPOCHS_FOR_WARNING
@@ -336,7 +337,7 @@ class BaseLatentDensity(
         X = self._read(X)
         return self._means(X)[:, self._code_indices].astype(self._feature_dtype(X))
 
-    def _means(self, rows: np.ndarray) -> np.ndarray:
+    def _means(self, rows: Table) -> np.ndarray:
         """Posterior means of all latent dimensions, float32."""
         return self._by_holes(
             rows,
@@ -430,14 +431,14 @@ class BaseLatentDensity(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth image, decode latent codes
-            instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where ``n_codes`` is the number
-            of columns that ``transform`` returns.
+        ndarray, frame or sparse matrix of shape (n_samples, n_features)
+            Of the kind of the training rows. Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth
+            image, decode latent codes instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where
+            ``n_codes`` is the number of columns that ``transform`` returns.
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
-        return self._draw(n_samples, lambda: self.module_.sample(n_samples, rng))
+        return self._draw(n_samples, lambda part: self.module_.sample(part.stop - part.start, rng))
 
     # --- missing cells ------------------------------------------------------------------------------------------
 

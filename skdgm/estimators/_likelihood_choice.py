@@ -56,7 +56,9 @@ class Choice(NamedTuple):
     is_gray: bool
 
 
-def choose(X: np.ndarray, named: Sequence[str], types: Sequence[str], *, may_mix: bool = True) -> Choice:
+def choose(
+    X: np.ndarray, named: Sequence[str], types: Sequence[str], *, may_mix: bool = True, is_sparse: bool = False
+) -> Choice:
     """Choose a likelihood for each column.
 
     Parameters
@@ -68,13 +70,16 @@ def choose(X: np.ndarray, named: Sequence[str], types: Sequence[str], *, may_mix
         Type of each column.
     may_mix : bool
         Whether columns may differ in what "auto" chooses.
+    is_sparse : bool
+        Whether these are rows of a sparse matrix, whose zeros must stay where they are.
     """
     is_auto = np.array([name == "auto" for name in named])
     kinds, reasons, is_gray = list(named), ["named"] * len(named), False
     if is_auto.any():
         columns = np.flatnonzero(is_auto)
-        chosen, why, is_gray = choose_automatically(
-            X if is_auto.all() else X[:, is_auto], [types[int(j)] for j in columns], may_mix=may_mix
+        cells, types = X if is_auto.all() else X[:, is_auto], [types[int(j)] for j in columns]
+        chosen, why, is_gray = (
+            choose_for_sparse(cells) if is_sparse else choose_automatically(cells, types, may_mix=may_mix)
         )
         for j, kind, reason in zip(columns.tolist(), chosen, why, strict=True):
             kinds[j], reasons[j] = kind, reason
@@ -110,6 +115,29 @@ def choose_automatically(
         for j in range(n_columns)
     ]
     return [kind for kind, _ in chosen], [reason for _, reason in chosen], False
+
+
+def choose_for_sparse(X: np.ndarray) -> tuple[list[str], list[str], bool]:
+    """Choose one likelihood for all columns of a sparse matrix, which are alike: words, items, or genes.
+
+    Counts are Poisson, of which a cell that is 0 costs its rate. A negative binomial has a second parameter per column,
+    for which most columns have too few cells other than 0, and a multinomial says nothing about the sum of a row.
+    """
+    cells = X[~np.isnan(X)]
+    if cells.min() < 0:
+        raise ValueError(
+            f"likelihood='auto' needs sparse X without negative values, got {cells.min():.6g}. Make X dense "
+            "(X.toarray()), or scale it without moving its zeros."
+        )
+    if np.isin(cells, (0, 1)).all():
+        kind, reason = "bernoulli", "only 0 and 1"
+    elif is_count(cells).all():
+        kind, reason = "poisson", "sparse counts"
+    elif cells.max() <= 1:
+        kind, reason = "bernoulli", "sparse values in [0, 1], read as probabilities"
+    else:
+        kind, reason = "zero_inflated_lognormal", "sparse positive values"
+    return [kind] * X.shape[1], [reason] * X.shape[1], reason.endswith("probabilities")
 
 
 def of_column(column: np.ndarray, column_type: str) -> tuple[str, str]:

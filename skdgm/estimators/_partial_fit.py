@@ -13,6 +13,7 @@ import torch
 from skdgm._sklearn_compat import NoCallbacks
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks
+from skdgm.estimators._streams import Table, check_keeps_zeros, is_sparse
 from skdgm.training import Progress, Term
 
 
@@ -57,6 +58,14 @@ class BaseIncremental(BaseDeepGenerative):
     def _is_first_part(self) -> bool:
         """Whether there is no model yet."""
         return not hasattr(self, "module_")
+
+    def _check_part(self, rows: Table) -> Table:
+        """Return the rows of a further part of the training rows; raise an error if the model cannot hold them."""
+        if is_sparse(rows):
+            check_keeps_zeros(self._columns.kinds)
+        for _ in self._checked_blocks(rows):
+            pass
+        return rows
 
     def _start_part(self, n_rows: int) -> np.random.RandomState:
         """Count a call and its rows; return its random state, which depends on the first call's and their number."""

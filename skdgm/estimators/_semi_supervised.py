@@ -27,6 +27,7 @@ from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, 
 from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
 from skdgm.estimators._options import check_n_samples, layer_sizes
 from skdgm.estimators._partial_fit import Parts
+from skdgm.estimators._streams import Table
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
 from skdgm.estimators._weights import drawn_by_weight, training_weights, weighted_rows
 from skdgm.likelihoods.columns import Groups
@@ -44,7 +45,7 @@ class TrainingData(NamedTuple):
 
     Attributes
     ----------
-    rows : ndarray of shape (n_samples, n_features)
+    rows : ndarray or Rows of shape (n_samples, n_features)
         X as numbers.
     source : Source
         What the M2 models: rows, or their codes.
@@ -52,7 +53,7 @@ class TrainingData(NamedTuple):
     likelihood : str or groups of columns
     """
 
-    rows: np.ndarray
+    rows: Table
     source: Source
     n_columns: int
     likelihood: str | Groups
@@ -85,7 +86,7 @@ class BaseSemiSupervised(
         "unlabeled_value": [Integral, Real, str, None],
     }
 
-    _missing_cells_allowed = True
+    _missing_cells_allowed = _reads_streams = True
 
     classes_: np.ndarray
     _misses_cells: np.ndarray | bool = False  # for each column that the M2 models, whether it has missing cells
@@ -122,7 +123,7 @@ class BaseSemiSupervised(
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
             Values must be finite, and in [0, 1] under ``likelihood="bernoulli"``.
         y : array-like of shape (n_samples,)
             Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark
@@ -417,11 +418,13 @@ class BaseSemiSupervised(
         rows, model = self._read(X), self._model
         if self.proba_method == "bayes":
             draws = self.n_importance_samples
-            self._columns.check_density_range(rows)
-            log_joint = self._apply_with_noise(
-                lambda x, noise, observed: model.log_joint(x, noise, draws, observed), rows, self._draws_per_row
-            )
-            log_proba = log_softmax(log_joint.astype(np.float64), axis=1)
+            log_joint = [
+                self._apply_with_noise(
+                    lambda x, noise, observed: model.log_joint(x, noise, draws, observed), block, self._draws_per_row
+                )
+                for block in self._checked_blocks(rows)
+            ]
+            log_proba = log_softmax(np.concatenate(log_joint).astype(np.float64), axis=1)
         else:
             log_proba = self._by_holes(
                 rows,
@@ -563,7 +566,7 @@ class BaseSemiSupervised(
         else:
             indices = self._class_indices(y, n_samples)
         rng, model = self._generator(random), self._model
-        rows = self._draw(n_samples, lambda: model.sample(self._tensor(indices), rng))
+        rows = self._draw(n_samples, lambda part: model.sample(self._tensor(indices[part]), rng))
         return rows, self.classes_[indices]
 
     def _class_indices(self, y: Any, n: int) -> np.ndarray:

@@ -6,11 +6,13 @@ categories are codes and missing cells are NaN, and restores drawn or filled mat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 from warnings import warn
 
 import numpy as np
+from scipy import sparse
 
 from skdgm.estimators._frames import (
     LIBRARIES,
@@ -170,7 +172,7 @@ class TableFormat:
 
     Attributes
     ----------
-    container : {"array", "pandas", "polars", "pyarrow"}
+    container : {"array", "pandas", "polars", "pyarrow", "csr_array", "csr_matrix"}
     columns : tuple of ColumnFormat
     dtype : dtype or None
         That of a training array.
@@ -271,8 +273,21 @@ class TableFormat:
                 f"{title_of(self.columns[j].name, j)}, row {row}. Correct this cell, or make it missing (NaN)."
             )
 
+    def restore_parts(self, parts: Iterable[np.ndarray]) -> Any:
+        """Make a table of the training kind from some rows after others; see ``restore``.
+
+        A sparse matrix becomes one of the same kind in CSR format.
+        """
+        if self.container in LIBRARIES:
+            return self.restore(np.concatenate(list(parts)))
+        restored = [self.restore(part) for part in parts]
+        if self.container == "array":
+            return np.concatenate(restored)
+        kind = getattr(sparse, self.container)
+        return kind(sparse.vstack([kind(part) for part in restored], format="csr"))
+
     def restore(self, values: np.ndarray) -> Any:
-        """Make a table of the training kind.
+        """Make a table of the training kind, an array for a sparse matrix.
 
         Parameters
         ----------
@@ -287,7 +302,7 @@ class TableFormat:
             integers with missing cells become floats. Arrays are of floats, or of objects if a column has categories.
         """
         pairs = [(form, values[:, j]) for j, form in enumerate(self.columns)]
-        if self.container != "array":
+        if self.container in LIBRARIES:
             library = LIBRARIES[self.container]
             columns = [_native(library, form, cells, form.dtype) for form, cells in pairs]
             return library.frame(columns, [form.name for form in self.columns])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from skdgm._sklearn_compat import _safe_indexing
+from skdgm.estimators._frames import rows_at
 from skdgm.estimators._interrupt import interrupts_raise
 from skdgm.estimators._weights import relative
 
@@ -88,7 +88,7 @@ def temperatures(
     ----------
     fitted : callable
         Takes class indices, -1 for unlabeled rows, and returns a classifier fitted to all rows.
-    X : array or frame of shape (n_samples, n_features)
+    X : array, frame or stream of shape (n_samples, n_features)
     targets : ndarray of shape (n_samples,)
         Class indices, -1 for unlabeled rows. The held-out rows of a fold stay among the rows, as unlabeled ones.
     weight : ndarray of shape (n_samples,) or None
@@ -113,7 +113,7 @@ def temperatures(
             model = fitted(y)
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
-            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(_safe_indexing(X, fold))
+            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows_at(X, fold))
             log_proba[method].append(found)
     rows = np.concatenate(used)
     if not len(rows):

@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_consistent_length
 
 from skdgm._sklearn_compat import _safe_indexing, check_sample_weight
 from skdgm.estimators._arrays import as_host_array
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._frames import as_table_or_stream, rows_at
+from skdgm.estimators._streams import Table
 from skdgm.sources import Source, WeightedSource
 
 # Maximum number of rows for what is computed without weights, from rows drawn in proportion to their weights.
@@ -48,13 +49,13 @@ def weighted_rows(X: Any, y: Any, sample_weight: Any, owner: str) -> WeightedRow
     """Validate weights, and leave out rows of weight 0: nothing is learned from them."""
     if sample_weight is None:
         return WeightedRows(X, y, None, None)
-    X, y = as_table(as_host_array(X), owner), as_host_array(y)
+    X, y = as_table_or_stream(as_host_array(X), owner), as_host_array(y)
     weight = check_sample_weight(as_host_array(sample_weight), X)
     if weight.all():
         return WeightedRows(X, y, weight, None)
     check_consistent_length(X, y)
     kept = np.flatnonzero(weight)
-    return WeightedRows(_safe_indexing(X, kept), None if y is None else _safe_indexing(y, kept), weight[kept], kept)
+    return WeightedRows(rows_at(X, kept), None if y is None else _safe_indexing(y, kept), weight[kept], kept)
 
 
 def relative(weight: np.ndarray | None, rows: Any = slice(None)) -> np.ndarray | None:
@@ -75,8 +76,8 @@ def with_weights(source: Source, weight: np.ndarray | None, device: str) -> Sour
     return source if weight is None else WeightedSource(source, torch.from_numpy(weight.astype(np.float32)).to(device))
 
 
-def drawn_by_weight(rows: np.ndarray, weight: np.ndarray | None, random: np.random.RandomState) -> np.ndarray:
-    """Rows among which each is as frequent as its weight; without weights, all rows."""
+def drawn_by_weight(rows: Table, weight: np.ndarray | None, random: np.random.RandomState) -> Table:
+    """Rows among which each is as frequent as its weight; without weights, all rows. Nothing of a stream is read."""
     if weight is None:
         return rows
     n_rows = min(len(rows), MAX_DRAWN)

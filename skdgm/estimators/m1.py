@@ -37,7 +37,8 @@ from skdgm.estimators._encoder import (
     fitted_encoder,
     updated_encoder,
 )
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._streams import Table, fits_in_memory, header_of, in_blocks
 from skdgm.estimators._unlabeled import (
     UnlabeledRows,
     check_classes,
@@ -366,23 +367,40 @@ class M1Classifier(
         return self
 
     def _training_codes(
-        self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState, *, learns: bool = True
+        self, rows: Table, targets: np.ndarray, random: np.random.RandomState, *, learns: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the indices of the rows for the inner estimator, repeated for each draw, and their features.
 
-        The third array holds the features of all unlabeled rows. ``learns`` chooses the active dimensions.
+        The third array holds the features of all unlabeled rows, if the inner estimator has a use for them. ``learns``
+        chooses the active dimensions.
         """
         mean, sd = self.encoder_._posterior(rows)
         if learns:
             self.active_ = active_dimensions(mean, self.active_threshold)
-        means = self._features(rows)
-        indices = np.arange(len(rows)) if self._inner_uses_indices else np.flatnonzero(targets >= 0)
-        if self.n_draws is None:
-            return indices, means[indices], means[targets < 0]
-        drawn, read = np.repeat(indices[targets[indices] >= 0], self.n_draws), indices[targets[indices] < 0]
-        sd, Z = sd[drawn][:, self.active_], means[drawn]
-        Z[:, : len(self.active_)] += (sd * random.standard_normal(sd.shape)).astype(means.dtype)
-        return np.concatenate([drawn, read]), np.concatenate([Z, means[read]]), means[targets < 0]
+        labeled, unlabeled = np.flatnonzero(targets >= 0), np.flatnonzero(targets < 0)
+        needs_unlabeled = self._inner_uses_indices or (self.fit_on != "labeled" and has_reader(self.estimator))
+        unlabeled = unlabeled if needs_unlabeled else unlabeled[:0]
+        self._check_features_fit_in_memory(rows, len(labeled) + len(unlabeled))
+        means, others = self._features(rows[labeled]), self._features(rows[unlabeled])
+        position = np.arange(len(labeled))
+        if self.n_draws is not None:
+            position = np.repeat(position, self.n_draws)
+            sd, means = sd[labeled[position]][:, self.active_], means[position]
+            means[:, : len(self.active_)] += (sd * random.standard_normal(sd.shape)).astype(means.dtype)
+        if not self._inner_uses_indices:
+            return labeled[position], means, others
+        indices, Z = np.concatenate([labeled[position], unlabeled]), np.concatenate([means, others])
+        order = np.argsort(indices) if self.n_draws is None else np.arange(len(indices))
+        return indices[order], Z[order], others
+
+    def _check_features_fit_in_memory(self, rows: Table, n_needed: int) -> None:
+        """Raise an error if the inner estimator would read the columns of too many rows."""
+        if self.passthrough and not isinstance(rows, np.ndarray) and not fits_in_memory((n_needed, rows.shape[1])):
+            raise ValueError(
+                f"passthrough=True needs the {rows.shape[1]} columns of the {n_needed} rows that the inner estimator "
+                "reads in memory, where they do not fit. Use passthrough=False, or fit_on='labeled' if it reads "
+                "unlabeled rows."
+            )
 
     def _fits_on_indices(self) -> bool:
         """Whether ``fit`` of the inner estimator itself gets the unlabeled rows, and class indices as labels."""
@@ -438,33 +456,40 @@ class M1Classifier(
         X = self._table(X)  # first, because it raises NotFittedError
         return self.encoder_.impute(X, **options)
 
-    def _read(self, X: Any) -> np.ndarray:
+    def _read(self, X: Any) -> Table:
         """Validate X and return it as numbers."""
         table = self._table(X)  # first, because it raises NotFittedError
         return self.encoder_._read(table)
 
     def _table(self, X: Any) -> Any:
-        """Validate the shape and the column names of X; it becomes an array unless it is a frame."""
+        """Validate the shape and the column names of X; it becomes an array unless it is a frame or a stream."""
         check_is_fitted(self, "estimator_")
-        X = as_table(as_host_array(X), type(self).__name__)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        X = as_table_or_stream(as_host_array(X), type(self).__name__)
+        validate_data(self, header_of(X), reset=False, skip_check_array=True)
         return X
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.input_tags.sparse = True
         return tags
 
-    def _codes(self, rows: np.ndarray) -> np.ndarray:
+    def _codes(self, rows: Table) -> np.ndarray:
         mean, _ = self.encoder_._posterior(rows)
         return mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
 
-    def _features(self, rows: np.ndarray) -> np.ndarray:
+    def _features(self, rows: Table) -> np.ndarray:
         """What the inner estimator reads: codes and, with ``passthrough``, the columns of X, standardized."""
         codes = self._codes(rows)
         return (
             np.hstack([codes, self.encoder_._encoder_inputs(rows)]).astype(codes.dtype) if self.passthrough else codes
         )
+
+    def _apply_inner(self, name: str, X: Any) -> np.ndarray:
+        """Apply a method of the inner estimator to the features of rows."""
+        rows = self._read(X)  # first, because it raises NotFittedError
+        method = getattr(self.estimator_, name)
+        return in_blocks(lambda block: in_padded_chunks(method, self._features(block)), rows)
 
     @tensor_in_tensor_out
     def predict(self, X):
@@ -479,8 +504,7 @@ class M1Classifier(
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        features = self._features(self._read(X))  # first, because it raises NotFittedError
-        predicted = in_padded_chunks(self.estimator_.predict, features)
+        predicted = self._apply_inner("predict", X)
         return self.classes_[predicted] if self._inner_uses_indices else predicted
 
     @available_if(inner_has("predict_proba"))
@@ -496,8 +520,7 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        features = self._features(self._read(X))
-        return in_padded_chunks(self.estimator_.predict_proba, features)
+        return self._apply_inner("predict_proba", X)
 
     @available_if(inner_has("predict_log_proba"))
     @tensor_in_tensor_out
@@ -512,8 +535,7 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        features = self._features(self._read(X))
-        return in_padded_chunks(self.estimator_.predict_log_proba, features)
+        return self._apply_inner("predict_log_proba", X)
 
     @available_if(inner_has("decision_function"))
     @tensor_in_tensor_out
@@ -528,8 +550,7 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        features = self._features(self._read(X))
-        return in_padded_chunks(self.estimator_.decision_function, features)
+        return self._apply_inner("decision_function", X)
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy over the labeled rows of y.

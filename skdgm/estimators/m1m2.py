@@ -7,6 +7,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
@@ -20,12 +21,13 @@ from skdgm.estimators._encoder import (
     fitted_encoder,
     updated_encoder,
 )
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._frames import as_table_or_stream
 from skdgm.estimators._partial_labels import BaseIncrementalClassifier
 from skdgm.estimators._semi_supervised import TrainingData
+from skdgm.estimators._streams import Table, header_of
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
-from skdgm.sources import Batch, GaussianCodeSource
+from skdgm.sources import Batch, BlockwiseSource, GaussianCodeSource, ResidentSource, Source
 
 
 class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
@@ -442,14 +444,24 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         if learns:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
-        side = self._tensor(self.encoder_._encoder_inputs(rows)) if self.passthrough else None
-        self._n_side = 0 if side is None else side.shape[1]
+        side = self._side_source(rows) if self.passthrough else None
+        self._n_side = 0 if side is None else self._side(rows[:1]).shape[1]
         source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, side=side)
         return TrainingData(rows, source, mean.shape[1], self.likelihood)
 
-    def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
-        X = as_table(as_host_array(X), type(self).__name__)
-        validate_data(self, X, reset=reset, skip_check_array=True)
+    def _side_source(self, rows: Table) -> Source:
+        """Make the source of the columns beside the codes: in memory for an array, read in blocks for a stream."""
+        if isinstance(rows, np.ndarray):
+            return ResidentSource(self._side(rows))
+        return BlockwiseSource(rows, lambda block: (self._side(block), None), torch.device(self.device_))
+
+    def _side(self, rows: Table) -> Tensor:
+        """Rows as the encoder reads them."""
+        return self._tensor(self.encoder_._encoder_inputs(rows))
+
+    def _read(self, X: Any, *, reset: bool = False) -> Table:
+        X = as_table_or_stream(as_host_array(X), type(self).__name__)
+        validate_data(self, header_of(X), reset=reset, skip_check_array=True)
         return self.encoder_._read(X)
 
     _max_gradient_scale = 0.3  # there are few latent dimensions

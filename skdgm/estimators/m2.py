@@ -10,6 +10,7 @@ from torch import Tensor
 from skdgm._sklearn_compat import NoCallbacks, StrOptions
 from skdgm.estimators._partial_labels import BaseIncrementalClassifier
 from skdgm.estimators._semi_supervised import TrainingData
+from skdgm.estimators._streams import Table, look
 from skdgm.models.m2 import M2Module
 
 
@@ -386,7 +387,7 @@ class M2Classifier(BaseIncrementalClassifier):
         self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
     ) -> TrainingData:
         rows = self._read(X, reset=True)
-        self._misses_cells = np.isnan(rows).any(0)
+        self._misses_cells = np.isnan(look(rows)).any(0)
         self._choose_likelihood(rows)
         return self._data(rows, y)
 
@@ -395,9 +396,9 @@ class M2Classifier(BaseIncrementalClassifier):
     ) -> TrainingData:
         if self._is_first_part:
             return self._training_source(X, y, sample_weight, random, NoCallbacks())
-        return self._data(self._columns.check_density_range(self._read(X)), y)
+        return self._data(self._check_part(self._read(X)), y)
 
-    def _data(self, rows: np.ndarray, y: Tensor) -> TrainingData:
+    def _data(self, rows: Table, y: Tensor) -> TrainingData:
         source = self._source(rows, y, binary=self.dynamic_binarization)
         return TrainingData(rows, source, rows.shape[1], self._columns.groups)
 

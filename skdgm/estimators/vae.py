@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes
+from skdgm.estimators._streams import Table
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.holes import N_FILLS
 from skdgm.models.vae import VAEModule
@@ -326,18 +327,18 @@ class VAE(BaseLatentDensity):
     def _code_indices(self) -> np.ndarray:
         return np.arange(self.module_.n_latent)
 
-    def _posterior(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _posterior(self, rows: Table) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q(z | x), each of shape (n_samples, n_components), float32."""
         q_z = self.module_.q_z
         both = self._read_by_encoder(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], -1), rows)
         mean, sd = np.split(both, 2, axis=1)
         return mean, sd
 
-    def _encoder_inputs(self, rows: np.ndarray) -> np.ndarray:
+    def _encoder_inputs(self, rows: Table) -> np.ndarray:
         """The rows as the encoder reads them: standardized, and clipped far from the others; float32."""
         return self._read_by_encoder(self.module_.encoder_inputs, rows)
 
-    def _read_by_encoder(self, read: Callable[[Tensor, Tensor | None], Tensor], rows: np.ndarray) -> np.ndarray:
+    def _read_by_encoder(self, read: Callable[[Tensor, Tensor | None], Tensor], rows: Table) -> np.ndarray:
         """Apply a function of (x, observed), averaged over fills of missing cells that the encoder has not learned."""
         filled = self.module_.filled
         return self._by_holes(
