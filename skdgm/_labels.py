@@ -137,6 +137,13 @@ def as_column(y: Any, *, warn: bool = False) -> NDArray[Any]:
     return column_or_1d(_as_array(y), warn=warn)
 
 
+def is_missing(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which entries of a 1-d array are None, NaN, NaT or pandas.NA."""
+    if column.dtype.kind == "O":
+        return np.array([_is_missing(value) for value in column], dtype=bool)
+    return np.isnan(column) if column.dtype.kind in "fmM" else np.zeros(len(column), dtype=bool)
+
+
 def _as_array(y: Any) -> NDArray[Any]:
     if isinstance(y, list | tuple):
         return _from_list(y)
@@ -162,8 +169,7 @@ def _is_labeled(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
     _check_holds_marker(column, marker)
     if column.dtype.kind == "O":
         return np.array([not (_is_missing(value) or value == marker) for value in column], dtype=bool)
-    missing = np.isnan(column) if column.dtype.kind in "fmM" else False
-    return ~(_equals(column, marker) | missing)
+    return ~(_equals(column, marker) | is_missing(column))
 
 
 def _equals(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:

@@ -15,8 +15,15 @@ from sklearn.base import _fit_context
 from sklearn.model_selection._validation import _enforce_prediction_order
 from sklearn.utils import _safe_indexing
 from sklearn.utils._indexing import _get_column_indices
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_feature_names, _check_sample_weight, check_non_negative, validate_data
+from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, RealNotInt, StrOptions
+from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_feature_names_in,
+    _check_sample_weight,
+    check_non_negative,
+    validate_data,
+)
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -84,12 +91,15 @@ __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "MissingValues",
     "NoCallbacks",
     "RealNotInt",
     "StrOptions",
     "_check_feature_names",
+    "_check_feature_names_in",
     "_enforce_prediction_order",
     "_fit_context",
+    "_get_container_adapter",
     "_get_column_indices",
     "_safe_indexing",
     "check_sample_weight",

@@ -20,7 +20,8 @@ MODULES = {
     "likelihoods": "noise distributions structured_normals",
     "networks": "noise distributions structured_normals likelihoods",
     "models": "noise distributions structured_normals likelihoods networks",
-    "sources": "noise",
+    "readers": "",
+    "sources": "noise readers",
     "training": "sources",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
@@ -34,6 +35,7 @@ MODULES = {
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
     **dict.fromkeys([*TORCH.split(), "training"], "torch"),
+    "readers": "numpy",
     "sources": "torch numpy",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
@@ -41,8 +43,8 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _frames _tables _options _callbacks _interrupt _column_kinds _likelihood_choice _columns".split()
-HELPERS += "_input _factors _auto_alpha _kernel_start _classifier _weights".split()
+HELPERS = "_arrays _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
+HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
@@ -57,12 +59,12 @@ INSIDE = {
         "columns": "__init__",
     },
     "models": {
-        "gaussian_latent": "bound holes",
+        "gaussian_latent": "bound holes imputation",
         "vae": "gaussian_latent holes",
         "dlgm": "gaussian_latent holes",
         "label_sum": "bound",
-        "m2": "bound holes label_sum",
-        "m1m2": "m2 vae",
+        "m2": "bound holes imputation label_sum",
+        "m1m2": "imputation m2 vae",
         "autoencoder": "binary_codes",
         "rbm": "binary_codes",
         "enumeration": "binary_codes",
@@ -74,10 +76,11 @@ INSIDE = {
         # helpers know no estimator; each may import those before it
         **{helper: " ".join(HELPERS[:i]) for i, helper in enumerate(HELPERS)},
         "_base": " ".join(HELPERS),
+        "_imputation": FRAME,
         "_partial_fit": FRAME,
-        "_latent_density": f"{FRAME} _partial_fit",
+        "_latent_density": f"{FRAME} _imputation _partial_fit",
         "_label_terms": f"{FRAME} _partial_fit",
-        "_semi_supervised": f"{FRAME} _partial_fit _label_terms",
+        "_semi_supervised": f"{FRAME} _imputation _partial_fit _label_terms",
         "vae": f"{FRAME} _latent_density",
         "dlgm": f"{FRAME} _latent_density",
         "_partial_labels": f"{FRAME} _label_terms _semi_supervised",
@@ -89,6 +92,8 @@ INSIDE = {
         "_encoder": f"{FRAME} vae",
         "m1": f"{FRAME} _encoder vae",
         "m1m2": f"{FRAME} _encoder vae _partial_labels _semi_supervised",
+        # a DLGM is its default
+        "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
     "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},

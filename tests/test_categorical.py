@@ -63,9 +63,11 @@ def test_log_prob_is_that_of_a_softmax_per_column():
         likelihood, outputs + torch.log(likelihood.levels.flat([shares_of(k, j) for j, k in enumerate(SIZES)]))
     )
     log_probs = [log_softmax(logit.astype(float), -1) for logit in logits]
-    expected = sum(lp[np.arange(len(x)), x[:, j].long()] for j, lp in enumerate(log_probs))
-    p = likelihood(outputs, NO_SHARED)
-    np.testing.assert_allclose(p.log_prob(x).numpy(), expected, rtol=1e-5, atol=1e-5)
+    cells = np.stack([lp[np.arange(len(x)), x[:, j].long()] for j, lp in enumerate(log_probs)], -1)
+    p, observed = likelihood(outputs, NO_SHARED), torch.rand(x.shape, generator=generator(1)) < 0.6
+    np.testing.assert_allclose(p.log_prob(x), cells.sum(-1), rtol=1e-5, atol=1e-5)
+    masked = likelihood(outputs, NO_SHARED, observed).log_prob(x)
+    np.testing.assert_allclose(masked, np.where(observed, cells, 0).sum(-1), rtol=1e-5, atol=1e-5)
     for probs, log_prob in zip(split(likelihood, p.mean_parameters), log_probs, strict=True):
         np.testing.assert_allclose(probs, np.exp(log_prob), rtol=1e-4)
     modes = np.stack([lp.argmax(-1) for lp in log_probs], -1)
@@ -106,21 +108,19 @@ def test_a_column_of_many_levels_has_an_embedding():
 
 
 def test_features_are_one_hot_and_values():
-    """Fixed features are so for columns of many levels, too."""
+    """Fixed features are one-hot for columns of many levels, too, but only the value for columns of numbers."""
     values = {1: [-0.5, 2.0], 3: np.linspace(-2, 2, 40).tolist()}
     likelihood = columns(3, 2, 2, 40, values=values.items())
     x = torch.tensor([[2.0, 1.0, 0.0, 7.0], [0.0, 0.0, 1.0, 39.0]])
     fixed, owners = likelihood.fixed_features(x), torch.tensor(likelihood.column_of_fixed_feature)
-    assert likelihood.n_fixed_features == 3 + 2 + 2 + 40 + 2
+    assert likelihood.n_fixed_features == 3 + 1 + 2 + 1
     for j, k in enumerate([3, 2, 2, 40]):
-        of_column = fixed[:, owners == j]
-        assert torch.equal(of_column[:, :k], torch.nn.functional.one_hot(x[:, j].long(), k).float())
-        expected = torch.tensor(values[j])[x[:, j].long()] if j in values else torch.zeros(2, 0)
-        torch.testing.assert_close(of_column[:, k:].reshape(expected.shape), expected)
-    owners = torch.tensor(likelihood.column_of_feature)
-    assert torch.equal(
-        likelihood.features(x)[:, owners < 3], fixed[:, torch.tensor(likelihood.column_of_fixed_feature) < 3]
-    )
+        one_hot = torch.nn.functional.one_hot(x[:, j].long(), k).float()
+        value = torch.tensor(values[j])[x[:, j].long()][:, None] if j in values else None
+        torch.testing.assert_close(fixed[:, owners == j], one_hot if value is None else value)
+        if k < 40:
+            read = likelihood.features(x)[:, torch.tensor(likelihood.column_of_feature) == j]
+            torch.testing.assert_close(read, one_hot if value is None else torch.cat([one_hot, value], 1))
 
 
 def test_a_mixture_has_the_mean_of_the_probabilities():

@@ -47,7 +47,7 @@ def test_probabilities_are_those_of_the_cumulative_logit_model(output):
 
 def test_narrow_levels_and_far_outputs_keep_their_digits():
     """Shares of 1e-6 in the middle, and tails of exp(-40), against float64."""
-    shares = [0.5, 1e-6, 0.5 - 2e-6, 1e-6]
+    shares = [0.9, 1e-6, 0.1 - 2e-6, 1e-6]
     likelihood = made(shares)
     for output in (-30.0, 0.0, 30.0):
         got = likelihood(torch.full((4, 1), output), NO_SHARED).log_prob(torch.arange(4.0)[:, None])

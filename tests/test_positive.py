@@ -79,11 +79,10 @@ def test_outputs_of_zero_give_the_share_and_the_geometric_mean():
     assert np.abs(np.log(draws.numpy()).mean(0) / SPREADS).max() < 4 / np.sqrt(20_000) * 1.3
 
 
-def test_features_are_scaled_logarithms_and_which_cells_are_positive():
+def test_features_are_scaled_logarithms_with_zeros_two_standard_deviations_below():
     x = torch.tensor([[0.0, np.e], [np.e**2, 0.0]])
-    expected = [[0.0, 0.0, 1.0, 1 / 1.5], [1.0, 4.0, 0.0, 0.0]]
+    expected = [[0.0, 2 + 1 / 1.5], [2 + 4.0, 0.0]]
     np.testing.assert_allclose(made("zero_inflated_lognormal").features(x), expected, rtol=1e-6)
-    assert made("zero_inflated_lognormal").column_of_feature == [0, 0, 1, 1]
     np.testing.assert_allclose(made("lognormal").features(x[:1, 1:].expand(1, 2)), [[2.0, 1 / 1.5]], rtol=1e-6)
 
 

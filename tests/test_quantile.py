@@ -78,6 +78,20 @@ def test_densities_integrate_to_one_and_the_mean_is_the_integral(column):
     assert made()(outputs, SHARED).mean[0, column].item() == pytest.approx((x * density).sum(), abs=1e-5)
 
 
+def test_the_mean_keeps_its_digits_across_a_gap():
+    """Two clusters of values with nothing between them: the inverse has slopes of 1 and 20,000."""
+    knots, scores = np.array([-1.5, -1.0, 1.0, 1.5]), np.array([-0.5, -5e-5, 5e-5, 0.5])
+    likelihood = LIKELIHOODS["gaussian_quantile"](1, [{"knots": knots.tolist(), "scores": scores.tolist()}])
+    output, log_var = torch.tensor([[0.7]]), torch.tensor([-3.0])
+    nodes, weights = np.polynomial.legendre.leggauss(200)
+    limits = np.array([-5.0, *scores, 5.0])
+    half = np.diff(limits)[:, None] / 2
+    t = limits[:-1, None] + half * (1 + nodes)
+    normal = scipy.stats.norm(np.float32(0.7), np.exp(-1.5))
+    expected = (piecewise(t, scores, knots) * normal.pdf(t) * half * weights).sum()
+    assert likelihood(output, log_var).mean.item() == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("rng", [generator(), RowNoise(0, torch.arange(20_000.0)[:, None])], ids=["generator", "rows"])
 def test_draws_follow_the_density(rng):
     """Kolmogorov-Smirnov of the normal scores; the mean of x within 4 standard errors."""

@@ -205,7 +205,7 @@ def test_weight_zero_is_an_absent_row_to_the_bit(name):
     assert not np.allclose(outputs(absent, X), outputs(plain, X))
 
 
-@pytest.mark.parametrize("name", set(MAKERS) - {"M1"})
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {"M1"}))
 def test_equal_weights_are_no_weights_to_the_bit(name):
     X, y = table()
     plain, model = MAKERS[name]().fit(X, y), MAKERS[name]()
@@ -218,7 +218,7 @@ def test_weight_zero_in_frames_lists_and_tensors():
     X, y = table()
     frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "c": np.where(np.arange(80) == 5, "rare", "often")})
     weight = np.where(np.arange(80) == 5, 0.0, 1.0)
-    with pytest.raises(ValueError, match="unknown category 'rare'"):
+    with pytest.warns(UserWarning, match="unknown category 'rare'"):
         M2Classifier(2, **FAST).fit(frame, y.tolist(), sample_weight=pd.Series(weight)).predict(frame)
     by_list = VAE(2, **FAST).fit(X.tolist(), sample_weight=weight.tolist())
     by_tensor = VAE(2, **FAST).fit(torch.from_numpy(X), sample_weight=torch.from_numpy(weight))

@@ -357,13 +357,18 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
     def _by_holes(self, X: np.ndarray, function: RowFunction, of_holed: RowFunction | None = None) -> np.ndarray:
         """Apply a function to rows, and ``of_holed`` to those with missing cells that the networks cannot read."""
         of_holed = of_holed or function
-        holed = self._columns.misses_cells(X, np.asarray(self._architecture["missing_indicator"]))
+        holed = self._columns.misses_cells(X, self._learned_holes)
         if holed.all() or not holed.any():
             return (of_holed if holed.any() else function)(X)
         of_complete = function(X[~holed])
         result = np.empty((len(X), *of_complete.shape[1:]), of_complete.dtype)
         result[~holed], result[holed] = of_complete, of_holed(X[holed])
         return result
+
+    @property
+    def _learned_holes(self) -> np.ndarray:
+        """For each column or for all, whether the networks have learned to read its missing cells."""
+        return np.asarray(self._architecture.get("missing_indicator", False))
 
     def _apply_in_chunks(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
         chunk = chunk_size(n_draws)

@@ -110,20 +110,20 @@ def of_quantiles(values: Values) -> dict[str, Any]:
     return {"knots": (knots[0] + np.append(0, np.cumsum(steps))).tolist(), "scores": norm.ppf(probabilities).tolist()}
 
 
-NUMBERS = ("finite numbers", "Use likelihood='auto'.")
+NUMBERS = ("of finite numbers", "Use likelihood='auto'.")
 POSITIVE = (
-    "positive numbers",
+    "of positive numbers",
     "Use 'zero_inflated_lognormal' for a column with zeros, 'gaussian' for one with negative values.",
 )
-COUNTS = ("whole numbers from 0", "Use 'gaussian' for other numbers, 'categorical' for codes.")
+COUNTS = ("of whole numbers from 0", "Use 'gaussian' for other numbers, 'categorical' for codes.")
 
 KINDS: dict[str, Kind] = {
     "bernoulli": Kind(
         "none",
         lambda x: (x >= -ROUNDING) & (x <= 1 + ROUNDING),
         lambda x: (x > 0.5) + 0 * x,  # 0 * x keeps NaN
-        "values in [0, 1]",
-        "Scale it (MinMaxScaler(clip=True)) or use 'gaussian'.",
+        "in [0, 1]",
+        "Scale X (MinMaxScaler(clip=True)) or use likelihood='gaussian'.",
     ),
     "gaussian": Kind("standardize", anything, unchanged, *NUMBERS),
     "gaussian_heteroscedastic": Kind("standardize", anything, unchanged, *NUMBERS),
@@ -136,13 +136,13 @@ KINDS: dict[str, Kind] = {
         "divide",
         lambda x: x >= 0,
         lambda x: np.maximum(x, 0),
-        "numbers from 0",
+        "of numbers from 0",
         "Use 'gaussian' for a column with negative values.",
         of_positive,
     ),
     "poisson": Kind("none", is_count, nearest_count, *COUNTS, of_counts),
     "negative_binomial": Kind("none", is_count, nearest_count, *COUNTS, of_counts),
     "multinomial": Kind("none", is_count, nearest_count, *COUNTS, of_counts),
-    "categorical": Kind("levels", anything, unchanged, "known categories", "", of_categories),
-    "ordinal": Kind("levels", anything, unchanged, "known categories", "", of_categories),
+    "categorical": Kind("levels", anything, unchanged, "of known categories", "", of_categories),
+    "ordinal": Kind("levels", anything, unchanged, "of known categories", "", of_categories),
 }

@@ -13,6 +13,7 @@ import torch
 
 from skdgm.estimators._column_kinds import KINDS, ROUNDING, Kind, unchanged
 from skdgm.estimators._likelihood_choice import ROWS_FOR_QUANTILES, LikelihoodChoice, choose
+from skdgm.estimators._tables import report_unknown
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.likelihoods.columns import ColumnGroup, Groups
 
@@ -189,9 +190,9 @@ class ColumnTransform:
         name = self.kinds[j]
         if len(set(self.kinds)) == 1:
             low, high = np.nanmin(X), np.nanmax(X)
-            found = f"needs X to hold {kind.wanted}, got values in [{low:.4g}, {high:.4g}], such as {X[row, j]:.6g}"
+            found = f"needs X {kind.wanted}, got values in [{low:.4g}, {high:.4g}], such as {X[row, j]:.6g}"
         else:
-            found = f"needs {kind.wanted}, got {X[row, j]:.6g}"
+            found = f"needs cells {kind.wanted}, got {X[row, j]:.6g}"
         raise ValueError(f"likelihood={name!r} {found} in column {self._name(j)!r}, row {row}. {kind.way_out}")
 
     def _name(self, j: int) -> Any:
@@ -214,11 +215,11 @@ class ColumnTransform:
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
 
     def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
-        """Tell which rows miss cells, or have unknown categories, in columns that are not ``learned``."""
-        missing = np.isnan(X) & ~learned
+        """Tell which rows miss some cells, or have unknown categories, in columns that are not ``learned``."""
+        missing = np.isnan(X)
         for j in self.levels:
-            missing[:, j] |= self._is_unknown(X, j) & ~np.broadcast_to(learned, X.shape[1])[j]
-        return missing.any(1)
+            missing[:, j] |= self._is_unknown(X, j)
+        return (missing & ~learned).any(1) & ~missing.all(1)
 
     def noise_key(self, X: np.ndarray) -> np.ndarray:
         """What the noise of a row depends on: the standardized row, the same for a float32 copy of X.
@@ -254,15 +255,15 @@ class ColumnTransform:
         """Tell which cells count as missing because their category is new; a new number counts as the nearest one."""
         return self._is_new(X, j) & ~(self.is_auto[j] & self.is_number[j])
 
-    def check_known(self, X: np.ndarray) -> None:
-        """Raise an error if a column of categories has a number that training rows did not have."""
+    def check_known(self, X: np.ndarray, handle_unknown: str) -> None:
+        """Report a column of categories that has a number that training rows did not have."""
         for j in self.levels:
             unknown = np.flatnonzero(self._is_unknown(X, j))
             if len(unknown):
-                raise ValueError(
-                    f"column {self._name(j)!r} has the category {X[unknown[0], j]:g} in row {unknown[0]}, which fit "
-                    f"did not see. Known are {self.levels[j][:10].tolist()}. Use handle_unknown='ignore' to read it as "
-                    "a missing cell, or fit to rows that have it."
+                report_unknown(
+                    handle_unknown,
+                    f"X has the unknown category {X[unknown[0], j]:g} in column {self._name(j)!r}, row {unknown[0]}. "
+                    f"The training rows have {self.levels[j][:10].tolist()}.",
                 )
 
     def out_of_range_penalty(self, X: np.ndarray) -> np.ndarray:

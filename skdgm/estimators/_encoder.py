@@ -75,14 +75,33 @@ def fitted_encoder(
     """
     if isinstance(encoder, FrozenEstimator):
         return frozen_vae(encoder.estimator, X.shape[1])
-    vae = seeded_vae(default if encoder is None else clone(encoder), random)
-    task = context.subcontext(task_name="fit-encoder")
-    with task.propagate_callback_context(vae):
-        task.call_on_fit_task_begin(estimator=owner, X=X)
-        with interrupts_raise():  # there is no classifier yet that could be kept
-            vae.fit(X, sample_weight=sample_weight)
-        task.call_on_fit_task_end(estimator=owner, X=X)
+    vae: VAE = fitted_part(
+        default if encoder is None else clone(encoder), X, random, owner, context, "fit-encoder", sample_weight
+    )
     return vae
+
+
+def fitted_part(
+    part: Any,
+    X: Any,
+    random: np.random.RandomState,
+    owner: Any,
+    context: Any,
+    task_name: str,
+    sample_weight: np.ndarray | None = None,
+) -> Any:
+    """Fit an estimator that is a part of ``owner`` to all rows, as a task of its callback context; return it.
+
+    ``random`` seeds it unless it has a ``random_state`` of its own.
+    """
+    part = seeded(part, random)
+    task = context.subcontext(task_name=task_name)
+    with task.propagate_callback_context(part):
+        task.call_on_fit_task_begin(estimator=owner, X=X)
+        with interrupts_raise():  # there is no owner yet that could be kept
+            part.fit(X, sample_weight=sample_weight)
+        task.call_on_fit_task_end(estimator=owner, X=X)
+    return part
 
 
 def updated_encoder(
@@ -97,17 +116,17 @@ def updated_encoder(
     if isinstance(encoder, FrozenEstimator):
         return frozen_vae(encoder.estimator, X.shape[1])
     if previous is None:
-        vae = seeded_vae(default if encoder is None else clone(encoder), random)
+        vae = seeded(default if encoder is None else clone(encoder), random)
     else:
         vae = copy.copy(previous)
     return vae.partial_fit(X, sample_weight=sample_weight)
 
 
-def seeded_vae(vae: VAE, random: np.random.RandomState) -> VAE:
-    """Set a seed if the encoder has none; return the encoder, changed."""
-    if vae.random_state is None:
-        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    return vae
+def seeded(part: Any, random: np.random.RandomState) -> Any:
+    """Set a seed if the estimator has none; return it, changed."""
+    if part.random_state is None:
+        part.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
+    return part
 
 
 def frozen_vae(vae: Any, n_columns: int) -> VAE:

@@ -90,7 +90,7 @@ class Column:
     @cached_property
     def labels(self) -> list[Any]:
         """The distinct observed cells, in order of appearance."""
-        return [key for key in dict.fromkeys(self.keys) if not _is_missing(key)]
+        return [key for key in dict.fromkeys(self.keys) if not is_missing(key)]
 
     @cached_property
     def missing(self) -> np.ndarray:
@@ -142,7 +142,7 @@ def _hashable(value: Any) -> Hashable:
     return value
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     """Tell whether a cell is None, NaN, NaT or pandas.NA."""
     return value is None or type(value).__name__ == "NAType" or bool(value != value)
 
@@ -386,4 +386,4 @@ LIBRARIES: dict[str, Any] = {"pandas": Pandas, "polars": Polars, "pyarrow": PyAr
 def _with_labels(categories: Any, values: np.ndarray) -> list[Any]:
     """Append those labels that are not among the categories."""
     known = list(categories)
-    return list(dict.fromkeys([*known, *(value for value in values.tolist() if not _is_missing(value))]))
+    return list(dict.fromkeys([*known, *(value for value in values.tolist() if not is_missing(value))]))

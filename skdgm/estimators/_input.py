@@ -60,8 +60,8 @@ class BaseReader(BaseEstimator):
             self._named = named_likelihoods(X, self.likelihood, self._names, rows.shape[1])
             if self._missing_cells_allowed:
                 check_no_empty_column(rows, self._names, type(self).__name__)
-        elif not learns and self._missing_cells_allowed and self._handle_unknown == "error":
-            self._columns.check_known(rows)
+        elif self._missing_cells_allowed and not reset:
+            self._columns.check_known(rows, self._handle_unknown)
         return rows
 
     def _read_table(self, X: Any, *, reset: bool, learns: bool) -> np.ndarray:
@@ -76,7 +76,7 @@ class BaseReader(BaseEstimator):
 
     @property
     def _handle_unknown(self) -> str:
-        return str(getattr(self, "handle_unknown", "error"))
+        return str(getattr(self, "handle_unknown", "warn"))
 
     @property
     def _is_numeric(self) -> bool:

@@ -6,7 +6,7 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 from warnings import warn
@@ -23,7 +23,6 @@ from skdgm.estimators._arrays import (
     CHUNK,
     PreservesFloatDtype,
     as_host_array,
-    chunk_size,
     map_chunks,
     pad_rows,
     tensor_in_tensor_out,
@@ -33,6 +32,7 @@ from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
+from skdgm.estimators._imputation import BaseImputation
 from skdgm.estimators._options import layer_sizes, with_input_noise
 from skdgm.estimators._partial_fit import BaseIncremental, Parts
 from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
@@ -51,7 +51,12 @@ DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
 
 class BaseLatentDensity(
-    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseIncremental
+    PreservesFloatDtype,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    BaseImputation,
+    BaseIncremental,
 ):
     """Abstract base of VAE and DLGM.
 
@@ -66,7 +71,7 @@ class BaseLatentDensity(
         "dynamic_binarization": ["boolean"],
         "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"}), None],
-        "handle_unknown": [StrOptions({"error", "ignore"})],
+        "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
     }
@@ -442,15 +447,16 @@ class BaseLatentDensity(
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-            NaN marks a missing cell. All cells of a row may be missing.
+        X : array-like, frame or torch.Tensor of shape (n_samples, n_features)
+            NaN, None and pandas.NA mark a missing cell. All cells of a row may be missing.
         method : {"importance", "chain"}, default="importance"
             "importance" weighs draws of the latent code by how well they explain the observed cells. "chain" runs the
             paper's Markov chain. It starts from a row drawn from the model; each step encodes the row, draws a new row
             from the decoder, and restores the observed cells.
         n_draws : int or None, default=None
-            None fills each cell once: "importance" with the mean E[x_missing | x_observed], "chain" with the last state
-            of the chain. An integer returns that many independent draws of the missing cells.
+            None fills each cell once: "importance" with the mean E[x_missing | x_observed] of a number or the most
+            probable category, "chain" with the last state of the chain. An integer returns that many independent draws
+            of the missing cells (multiple imputation).
         n_steps : int, default=100
             Number of steps of the chain, at least 1. More steps make it forget its start. ("importance" draws
             ``n_importance_samples`` codes per row.)
@@ -460,8 +466,10 @@ class BaseLatentDensity(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
-            float32 for float32 X, otherwise float64.
+        ndarray or frame of shape (n_samples, n_features); for ``n_draws``, (n_draws, n_samples, n_features) or a list
+            A frame like X if X is a frame, and a list of ``n_draws`` frames: observed cells, index, and dtypes are
+            those of X. Otherwise an array. Draws in columns of integers are integers; means are not, unless the dtype
+            of X demands it.
 
         Raises
         ------
@@ -470,12 +478,6 @@ class BaseLatentDensity(
             likelihood.
         TypeError
             If ``n_draws`` or ``n_steps`` is not an integer.
-
-        Warns
-        -----
-        UserWarning
-            If cells are missing, but ``fit`` had no missing cells and made none by ``input_noise="dropout"``. The
-            encoder then reads each missing cell as the median of its column, or as 0 in a Bernoulli column.
 
         References
         ----------
@@ -486,49 +488,28 @@ class BaseLatentDensity(
         if method not in ("importance", "chain"):
             raise ValueError(f"method must be 'importance' or 'chain', got {method!r}.")
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        rows = self._columns.check_density_range(self._read(X))
-        if n_draws is None and method == "importance":
-            return self._filled(X, self._expected(rows), is_drawn=False)
-        check_scalar(1 if n_draws is None else n_draws, "n_draws", Integral, min_val=1)
-        rng = self._generator(check_random_state(random_state))
-        fill = self._chain(rng, n_steps) if method == "chain" else self._resampling(rng)
-        draws = [self._filled(X, self._fill(rows, fill), is_drawn=True) for _ in range(n_draws or 1)]
-        if n_draws is None:
-            return draws[0]
-        return np.stack(draws) if isinstance(draws[0], np.ndarray) else draws
+        rows = self._read(X)
+        mean: Any = partial(self._expected, function=self.module_.expected)
+        draw = partial(self._resampled, function=self.module_.resampled)
+        if method == "chain":
+            mean, draw = None, partial(self._chain, n_steps=n_steps)
+        return self._filled(X, rows, mean, draw, n_draws, random_state)
 
-    def _filled(self, X: Any, filled: np.ndarray, *, is_drawn: bool) -> Any:
-        """Fill the missing cells of X from ``filled``, rows in the units of the module."""
-        return self._format.restore_like(self._columns.inverse(filled), X, is_drawn=is_drawn)
+    def _chain(self, rows: np.ndarray, rng: torch.Generator, n_steps: int) -> np.ndarray:
+        """Last states of the Markov chain over missing cells."""
 
-    def _expected(self, X: np.ndarray) -> np.ndarray:
-        draws = self.n_importance_samples
-        return self._apply_with_noise(
-            lambda x, noise, observed: self.module_.expected(x, noise, draws, all_of(x, observed)), X, draws
-        )
-
-    def _fill(self, X: np.ndarray, fill: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-        """Apply a function of (x, observed) that draws rows, in chunks."""
-        chunk = chunk_size(self.n_importance_samples)
-        return self._apply(lambda x, observed: fill(x, all_of(x, observed)), X, chunk)
-
-    def _chain(self, rng: torch.Generator, n_steps: int) -> Callable[[Tensor, Tensor], Tensor]:
-        def run(x, observed):
+        def run(x: Tensor, observed: Tensor) -> Tensor:
             x = torch.where(observed, x, self.module_.sample(len(x), rng))
             for _ in range(n_steps):
                 x = self.module_.chain_step(x, rng, observed).clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
             return x
 
-        return run
+        return self._drawn(rows, run)
 
-    def _resampling(self, rng: torch.Generator) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, observed: self.module_.resampled(x, rng, self.n_importance_samples, observed)
+    @property
+    def _draws_per_row(self) -> int:
+        return self.n_importance_samples
 
     @property
     def _n_features_out(self) -> int:
         return len(self._code_indices)
-
-
-def all_of(x: Tensor, observed: Tensor | None) -> Tensor:
-    """Return the mask, or a mask of all cells for None."""
-    return torch.ones_like(x, dtype=torch.bool) if observed is None else observed

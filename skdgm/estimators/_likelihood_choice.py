@@ -21,8 +21,8 @@ CELLS_TO_COUNT_LEVELS = 2_000_000
 ROWS_FOR_QUANTILES = 20_000
 # Numbers with at most this many distinct values are categories, if each has this many rows on average.
 MAX_LEVELS, ROWS_PER_LEVEL = 10, 5
-# Counts start at 0 and have a median of at most this.
-MAX_MEDIAN_COUNT = 20
+# Counts start at 0 and go up to at most this.
+MAX_COUNT = 100
 # A spike at zero holds at least this share of the cells.
 MIN_SPIKE = 0.1
 # Positive numbers are lognormal if that raises the log-density by this much, in nats per cell.
@@ -120,8 +120,8 @@ def of_column(column: np.ndarray, column_type: str) -> tuple[str, str]:
     levels = np.unique(values[:: max(1, len(values) // ROWS_FOR_QUANTILES)])
     if 1 < len(levels) <= MAX_LEVELS and len(values) >= ROWS_PER_LEVEL * len(levels) and np.isin(values, levels).all():
         return "categorical", f"{len(levels)} distinct values"
-    spike, median = float((values == 0).mean()), float(np.median(values))
-    if values.min() == 0 and median <= MAX_MEDIAN_COUNT and len(levels) > 2 and is_count(values).all():
+    spike = float((values == 0).mean())
+    if values.min() == 0 and len(levels) > 2 and values.max() <= MAX_COUNT and is_count(values).all():
         return "negative_binomial", "counts"
     if values.min() == 0 and spike >= MIN_SPIKE and (values > 0).sum() > MAX_LEVELS:
         return "zero_inflated_lognormal", f"{100 * spike:.0f} % zeros, other values positive"

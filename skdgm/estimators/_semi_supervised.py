@@ -22,6 +22,7 @@ from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
 from skdgm.estimators._classifier import indices_of, read_labels, score_labeled
 from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, share_unlike
+from skdgm.estimators._imputation import BaseClassImputation
 from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, n_centers, place
 from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
 from skdgm.estimators._options import check_n_samples, layer_sizes
@@ -58,7 +59,12 @@ class TrainingData(NamedTuple):
 
 
 class BaseSemiSupervised(
-    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseLabelTerms
+    PreservesFloatDtype,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseClassImputation,
+    BaseLabelTerms,
 ):
     """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on their latent codes.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -83,7 +84,7 @@ class ColumnFormat:
     def read(self, column: Column, *, handle_unknown: str, owner: str) -> np.ndarray:
         """Read the cells of a column as numbers or codes; raise an error for cells that it cannot hold."""
         if self.kind == "category":
-            return self._codes(column, ignore_unknown=handle_unknown == "ignore", owner=owner)
+            return self._codes(column, handle_unknown=handle_unknown, owner=owner)
         wrong = [label for label in column.labels if not isinstance(label, NUMBERS)] if column.floats is None else []
         numbers = column.cells if wrong else column.numbers()
         if self.kind == "boolean" and not wrong:
@@ -95,16 +96,16 @@ class ColumnFormat:
             )
         return numbers
 
-    def _codes(self, column: Column, *, ignore_unknown: bool, owner: str) -> np.ndarray:
+    def _codes(self, column: Column, *, handle_unknown: str, owner: str) -> np.ndarray:
         known = {label: float(code) for code, label in enumerate(self.categories or ())}
         unknown = [label for label in column.labels if label not in known]
-        if unknown and not ignore_unknown:
+        if unknown:
             shown = [repr(label) for label in list(known)[:MAX_CATEGORIES_SHOWN]]
             more = ["..."] if len(known) > MAX_CATEGORIES_SHOWN else []
-            raise ValueError(
+            report_unknown(
+                handle_unknown,
                 f"X has the unknown category {unknown[0]!r} in {self._cell(column, unknown[0])}. The rows that {owner} "
-                f"was fitted to have {', '.join([*shown, *more]) or 'no category'} in this column. Use "
-                "handle_unknown='ignore' to read unknown categories as missing, or fit to rows that have this one."
+                f"was fitted to have {', '.join([*shown, *more]) or 'no category'} in this column.",
             )
         return column.mapped({label: known.get(label, np.nan) for label in column.labels})
 
@@ -144,6 +145,16 @@ class ColumnFormat:
         if self.is_integer:
             return np.clip(np.rint(numbers), self.low, self.high) + 0.0  # no -0.0
         return np.clip(numbers, 0 if self.low >= 0 else -np.inf, 0 if self.high <= 0 else np.inf)
+
+
+def report_unknown(handle_unknown: str, found: str) -> None:
+    """Raise an error about an unknown category, warn of it, or ignore it."""
+    if handle_unknown == "error":
+        raise ValueError(
+            f"{found} Use handle_unknown='ignore' to read unknown categories as missing, or fit to rows that have it."
+        )
+    if handle_unknown == "warn":
+        warn(f"{found} It is read as missing. handle_unknown='ignore' silences this warning.", UserWarning, 2)
 
 
 def _order(label: Any) -> tuple[int, Any, str]:
@@ -217,8 +228,8 @@ class TableFormat:
         ----------
         X : table of shape (n_rows, n_columns)
             Of any kind; columns are taken by position.
-        handle_unknown : {"error", "ignore"}
-            What to do with a category that is not among the training rows; "ignore" reads it as missing.
+        handle_unknown : {"warn", "error", "ignore"}
+            What to do with a category that is not among the training rows: "warn" and "ignore" read it as missing.
         owner : str
             The estimator to name in messages.
 

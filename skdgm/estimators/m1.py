@@ -419,12 +419,36 @@ class M1Classifier(
         """
         return self._codes(self._read(X))
 
+    @tensor_in_tensor_out
+    def impute(self, X, *, method="importance", n_draws=None, n_steps=100, random_state=None):
+        """Fill in missing cells with the encoder, a VAE; leave observed cells unchanged to the bit.
+
+        Parameters
+        ----------
+        X : array-like, frame or torch.Tensor of shape (n_samples, n_features)
+        method, n_draws, n_steps, random_state
+            As in the ``impute`` of ``VAE``.
+
+        Returns
+        -------
+        ndarray or frame of shape (n_samples, n_features); for ``n_draws``, (n_draws, n_samples, n_features) or a list
+            As in the ``impute`` of ``VAE``.
+        """
+        options = {"method": method, "n_draws": n_draws, "n_steps": n_steps, "random_state": random_state}
+        X = self._table(X)  # first, because it raises NotFittedError
+        return self.encoder_.impute(X, **options)
+
     def _read(self, X: Any) -> np.ndarray:
         """Validate X and return it as numbers."""
+        table = self._table(X)  # first, because it raises NotFittedError
+        return self.encoder_._read(table)
+
+    def _table(self, X: Any) -> Any:
+        """Validate the shape and the column names of X; it becomes an array unless it is a frame."""
         check_is_fitted(self, "estimator_")
         X = as_table(as_host_array(X), type(self).__name__)
         validate_data(self, X, reset=False, skip_check_array=True)
-        return self.encoder_._read(X)
+        return X
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -246,7 +246,8 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
 
-        The draws are per row and class, in ``score_samples``, ``elbo_samples``, and under ``proba_method="bayes"``.
+        The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
+        ``proba_method="bayes"``.
 
     Attributes
     ----------
@@ -460,6 +461,10 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         mean, sd = self.encoder_._posterior(X)
         variance = mean[:, self.active_].var(0) + (sd[:, self.active_] ** 2).mean(0) * self.resample_codes
         return float(-0.5 * np.log(2 * np.pi * np.e * (variance + VARIANCE_FLOOR)).sum())
+
+    @property
+    def _learned_holes(self) -> np.ndarray:
+        return self.encoder_._learned_holes
 
     @property
     def _clips_inputs(self) -> bool:

@@ -42,21 +42,26 @@ class M2Classifier(BaseIncrementalClassifier):
 
         The paper uses "softplus"; with "relu" q(y | x) learns in far fewer epochs.
 
-    likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
-        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
-        Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in [0, 1], are exactly 0 or 1
-        in at least a third of their cells, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell
-        out of range is scored as the nearest value in range, minus 10 nats.
+    likelihood : str or list of (str, columns), default="auto"
+        Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
+        "bernoulli" for booleans and for 0 and 1, "categorical" for text, for categories, and for numbers with at most
+        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts up to 100,
+        "zero_inflated_lognormal" for positive numbers with at least 10 % zeros, "lognormal" for skewed positive
+        numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In tables of gray
+        images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in
+        [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct values. Where
+        "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
-        A likelihood given by name applies to all columns; values out of its range then raise ValueError. "bernoulli"
-        needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
-        "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
-        standard deviation; Bernoulli columns are never standardized.
+        A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
+        make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
+        a function of X, as in ColumnTransformer. Values out of the range of a named likelihood raise ValueError. There
+        are also "gaussian_heteroscedastic" (the decoder gives the variance), "student_t" (heavy tails),
+        "gaussian_quantile" (normal after a monotone map learned from the column), "poisson", and "multinomial" (rows of
+        counts). Columns of real numbers are standardized by their median and a robust standard deviation.
 
-    handle_unknown : {"error", "ignore"}, default="error"
-        What to do with a category that ``fit`` did not see. "error" raises ValueError; "ignore" reads the cell as
-        missing, which costs 10 nats of density.
+    handle_unknown : {"warn", "error", "ignore"}, default="warn"
+        What to do with a category that ``fit`` did not see. "warn" and "ignore" read the cell as missing, at a cost of
+        10 nats of density, with and without a warning. "error" raises ValueError.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -222,7 +227,8 @@ class M2Classifier(BaseIncrementalClassifier):
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
 
-        The draws are per row and class, in ``score_samples``, ``elbo_samples``, and under ``proba_method="bayes"``.
+        The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
+        ``proba_method="bayes"``.
 
     Attributes
     ----------
@@ -306,7 +312,7 @@ class M2Classifier(BaseIncrementalClassifier):
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseIncrementalClassifier._parameter_constraints,
         "dynamic_binarization": ["boolean"],
-        "handle_unknown": [StrOptions({"error", "ignore"})],
+        "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
     }
 
     def __init__(
@@ -316,7 +322,7 @@ class M2Classifier(BaseIncrementalClassifier):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
-        handle_unknown="error",
+        handle_unknown="warn",
         dynamic_binarization=False,
         alpha="auto",
         alpha_normalization="balanced",

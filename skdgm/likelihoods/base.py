@@ -77,10 +77,6 @@ class Likelihood(nn.Module):
         """Number of fixed features of all columns."""
         return len(self.column_of_fixed_feature)
 
-    def filled(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Cells with ``filler`` in place of missing ones, whatever these held."""
-        return x if observed is None else torch.where(observed, x, self.filler)
-
 
 def numbers_of(arguments: Sequence[Arguments], name: str) -> Tensor:
     """The argument ``name`` of all columns: (n_columns,), or (n_columns, k) if it is a list of k numbers."""

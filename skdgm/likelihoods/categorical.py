@@ -29,12 +29,13 @@ class CategoricalLikelihood(Likelihood):
     n_columns : int
     arguments : sequence of mappings
         ``shares``: the share of each level, above 0. ``values``: the standardized number of each code, which networks
-        read as well, or None.
+        read as well, or None. Fixed features are the number alone, if there is one: few labels learn more from it.
     """
 
     values: Tensor
     log_shares: Tensor
     valued: Tensor
+    of_labels: Tensor
 
     def __init__(self, n_columns: int, arguments: Sequence[Arguments]) -> None:
         super().__init__(n_columns)
@@ -51,7 +52,9 @@ class CategoricalLikelihood(Likelihood):
         valued = [column for column, of_column in enumerate(arguments) if of_column["values"] is not None]
         self.owners = [column for column, length in zip(self.embedded, lengths, strict=True) for _ in range(length)]
         self.n_features = self.n_outputs + len(valued)
+        of_labels = torch.tensor([column not in valued for column in self.levels.column.tolist()], dtype=torch.bool)
         self.keep(
+            of_labels=of_labels.nonzero()[:, 0],
             log_shares=torch.log(self.levels.flat(shares)),
             values=self.levels.flat(values),
             valued=torch.tensor(valued, dtype=torch.long),
@@ -71,11 +74,11 @@ class CategoricalLikelihood(Likelihood):
         return [*self.levels.column[: self.n_one_hot].tolist(), *self.owners, *self.valued.tolist()]
 
     def fixed_features(self, x: Tensor) -> Tensor:
-        return torch.cat([self.levels.one_hot(x, len(self.levels.level)), self.values_of(x)], -1)
+        return torch.cat([self.levels.one_hot(x, len(self.levels.level))[..., self.of_labels], self.values_of(x)], -1)
 
     @property
     def column_of_fixed_feature(self) -> list[int]:
-        return [*self.levels.column.tolist(), *self.valued.tolist()]
+        return [*self.levels.column[self.of_labels].tolist(), *self.valued.tolist()]
 
     def values_of(self, x: Tensor) -> Tensor:
         """The numbers that codes stand for, of the columns that have them."""

@@ -68,6 +68,7 @@ class MixedLikelihood(nn.Module):
         filler = torch.tensor([one.filler for one, size in zip(made, self.sizes, strict=True) for _ in range(size)])
         features = in_column_order(self.groups, [likelihood.column_of_feature for likelihood in made])
         fixed_features = in_column_order(self.groups, [likelihood.column_of_fixed_feature for likelihood in made])
+        self.feature_owners: list[int] = features[0].tolist()
         for name, buffer in {
             "columns": order,
             "back": back,
@@ -118,8 +119,7 @@ class MixedLikelihood(nn.Module):
         for group, n_outputs, n_shared in zip(self.groups, self.n_outputs, self.n_shared, strict=True):
             if group.likelihood == likelihood:
                 columns = list(group.columns)
-                owners = self.column_of_feature.tolist()
-                features = [owners.index(column) for column in columns]
+                features = [self.feature_owners.index(column) for column in columns]
                 return columns, slice(outputs, outputs + n_outputs), slice(shared, shared + n_shared), features
             outputs, shared = outputs + n_outputs, shared + n_shared
         return [], slice(0), slice(0), []

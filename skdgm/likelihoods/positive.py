@@ -12,6 +12,9 @@ from skdgm.likelihoods.base import Arguments, Likelihood, numbers_of
 from skdgm.likelihoods.transformed_normal import TransformedNormal, TransformedNormalLikelihood
 from skdgm.noise import Rng
 
+# What networks read puts zeros this many standard deviations below the center of the positive cells.
+ZERO_BELOW_CENTER = 2.0
+
 
 class LognormalLikelihood(TransformedNormalLikelihood):
     """log(x) / spread is normal, for x > 0 in units of the column's geometric mean.
@@ -45,7 +48,8 @@ class LognormalLikelihood(TransformedNormalLikelihood):
 class ZeroInflatedLognormalLikelihood(Likelihood):
     """A cell is 0, or else log-normal. The decoder gives logits of being positive, then means of log(x) / spread.
 
-    Networks read two numbers per column: whether x > 0, and log(x) / spread, which is 0 if x = 0.
+    Networks read 0 for a zero and 2 + log(x) / spread for positive cells, whose log(x) / spread has mean 0 and standard
+    deviation 1: one increasing number per column, since few labels cannot tell two apart.
 
     Parameters
     ----------
@@ -59,7 +63,7 @@ class ZeroInflatedLognormalLikelihood(Likelihood):
 
     def __init__(self, n_columns: int, arguments: Sequence[Arguments]) -> None:
         super().__init__(n_columns)
-        self.n_outputs = self.n_features = 2 * n_columns
+        self.n_outputs = 2 * n_columns
         self.n_shared = n_columns
         self.positive = LognormalLikelihood(n_columns, arguments)
         self.keep(logit_share=torch.logit(numbers_of(arguments, "positive_share")))
@@ -70,12 +74,8 @@ class ZeroInflatedLognormalLikelihood(Likelihood):
 
     def features(self, x: Tensor) -> Tensor:
         is_positive = x > 0
-        t = self.positive.features(self.positive.filled(x, is_positive))
-        return torch.stack([is_positive.to(x.dtype), t], -1).flatten(-2)
-
-    @property
-    def column_of_feature(self) -> list[int]:
-        return [column for column in range(self.n_columns) for _ in range(2)]
+        t = self.positive.features(torch.where(is_positive, x, 1.0))
+        return torch.where(is_positive, ZERO_BELOW_CENTER + t, 0.0)
 
 
 class ZeroInflated(WithMeans):

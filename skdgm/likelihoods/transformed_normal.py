@@ -65,5 +65,5 @@ class TransformedNormal(WithMeans):
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum over columns of log N(g(x)) + log g'(x), of shape (..., n)."""
         observed = self.normal.observed
-        t, log_slope = self.likelihood.transform(self.likelihood.filled(x, observed))
+        t, log_slope = self.likelihood.transform(x)
         return self.normal.log_prob(t) + sum_observed(log_slope, observed)

@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from skdgm.distributions import Distribution, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.models.holes import EncoderInput, fills, has_new_holes
+from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal, EqualMixture
 
@@ -113,14 +114,12 @@ class GaussianLatentModule(nn.Module):
         This is the mean of a number and the most probable category.
         """
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        weight, p_x = torch.softmax(contiguous_last(log_w), -1).T, self.p_x(z)
-        return p_x.center(contiguous_last(weight[..., None] * p_x.mean_parameters).sum(-1))
+        return mixture_center(log_w, self.p_x(z))
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
         """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        chosen = torch.multinomial(torch.softmax(log_w, 0).T, 1, generator=rng)[:, 0]
-        return self.p_x(z[chosen, torch.arange(len(x), device=x.device)]).rsample(rng)
+        return self.p_x(chosen_rows(z, resampled_draws(log_w, rng))).rsample(rng)
 
     def chain_step(self, x: Tensor, rng: Generator | None, observed: Tensor) -> Tensor:
         """One step of the Markov chain over missing cells: z ~ q(z | x), x' ~ p(x | z), observed cells kept.

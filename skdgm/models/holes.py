@@ -29,8 +29,11 @@ def learned_holes(missing_indicator: bool | Sequence[bool], n_columns: int) -> T
 
 
 def has_new_holes(observed: Tensor | None, learned: Tensor) -> bool:
-    """Tell whether cells are missing whose absence the encoder has not learned to read."""
-    return observed is not None and bool((~observed & ~learned).any())
+    """Tell whether cells are missing whose absence the encoder has not learned to read.
+
+    A row without any cell is read exactly: its posterior is the prior.
+    """
+    return observed is not None and bool((observed.any(-1, keepdim=True) & ~observed & ~learned).any())
 
 
 def fills(
@@ -54,8 +57,8 @@ def fills(
         Numbers of chains per row.
     """
     kept, readable = observed | learned, observed.expand(*lead, *x.shape)
-    state = x.expand(*lead, *x.shape)
+    state, has_cells = x.expand(*lead, *x.shape), observed.any(-1, keepdim=True)  # without any, q(z | x) is the prior
     for _ in range(N_STEPS):
         state = torch.where(kept, state, step(state, readable).rsample(rng))
-        readable = (observed | ~learned).expand_as(state)
+        readable = (has_cells & (observed | ~learned)).expand_as(state)
     return state, readable

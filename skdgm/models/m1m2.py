@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp, log_standard_normal
+from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.noise import Rng, standard_normal
@@ -83,13 +84,20 @@ class M1M2Module(nn.Module):
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class, with one z2 per draw of z1; (n, n_classes)."""
-        return log_mean_exp(torch.stack([self.log_joint_weight(x, rng, observed) for _ in range(n_draws)]))
+        log_w, _ = self.weighted_draws(x, self.upper.every_class, rng, n_draws, observed)
+        return log_mean_exp(log_w).T.contiguous()
 
-    def log_joint_weight(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
-        """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw of z1, with one draw of z2; (n, n_classes)."""
-        z, log_q_z = self.draw_z1(x, rng, observed)
+    def weighted_draws(
+        self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """log p(x | z1) + log p(z1, y) - log q(z1 | x) of k classes y, (k, 1), with one z2 per draw and class.
+
+        Returns the weights, (n_draws, k, n), and the draws of z1, (n_draws, n, n_latent of the lower layer).
+        """
+        z, log_q_z = self.lower.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
         below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - log_q_z
-        return below[:, None] + self.upper.log_joint(z[..., self.active], rng, 1)
+        above = self.upper.weighted_draws(z[:, None, :, self.active], y, rng, 1)[0][0]
+        return below[:, None] + above + self.upper.log_p_y[y], z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x); (n,)."""
@@ -115,6 +123,27 @@ class M1M2Module(nn.Module):
         """log N(z1; 0, I) of the inactive dimensions; (n,)."""
         inactive = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
         return log_standard_normal(z[..., inactive])
+
+    # --- missing cells ------------------------------------------------------------------------------------------
+
+    def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None = None) -> Tensor:
+        """Center of p(x | x_observed), or of p(x | x_observed, y) for y of shape (1, 1); (n, n_columns)."""
+        log_w, z = self.code_draws(x, rng, n_draws, observed, y)
+        return mixture_center(log_w, self.lower.p_x(z))
+
+    def resampled(
+        self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor, y: Tensor | None = None
+    ) -> Tensor:
+        """Draw from the distribution whose center is ``expected``, with z1 resampled by weight; (n, n_columns)."""
+        log_w, z = self.code_draws(x, rng, n_draws, observed, y)
+        return self.lower.p_x(chosen_rows(z, resampled_draws(log_w, rng))).rsample(rng)
+
+    def code_draws(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Weights of draws of z1, summed over the classes y, (k, 1), or all: (n_draws, n); and the draws."""
+        log_w, z = self.weighted_draws(x, self.upper.every_class if y is None else y, rng, n_draws, observed)
+        return torch.logsumexp(contiguous_last(log_w, 1), -1), z
 
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""

@@ -20,6 +20,7 @@ from skdgm.distributions import (
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.bound import LabelBound
 from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, learned_holes
+from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 from skdgm.noise import Rng, standard_normal
@@ -181,9 +182,15 @@ class M2Module(nn.Module):
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n)."""
-        x, y = self.modeled(x), self.every_class
-        z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
-        return self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
+        return self.weighted_draws(x, self.every_class, rng, n_draws, observed)[0]
+
+    def weighted_draws(
+        self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``log_weights`` of k classes y, (k, 1), and the draws of z; (n_draws, k, n) and (n_draws, k, n, n_latent)."""
+        x = self.modeled(x)
+        z, log_q_z = self.proposal(x, y, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+        return self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x), with the label summed out; (n,)."""
@@ -196,16 +203,15 @@ class M2Module(nn.Module):
 
     # --- missing cells that the networks have not learned to read -----------------------------------------------
 
-    def proposal(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Normal | EqualMixture:
-        """q(z | x_observed, y) of every class; rows of shape (n_classes, n, n_latent)."""
-        y = self.every_class
+    def proposal(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> Normal | EqualMixture:
+        """q(z | x_observed, y) of k classes y, (k, 1); rows of shape (k, n, n_latent)."""
         if observed is None or not has_new_holes(observed, self.learned_holes):
             return self.q_z(x, y, observed)
 
         def step(x: Tensor, mask: Tensor) -> Distribution:
             return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
 
-        filled, mask = fills(x, rng, observed, self.learned_holes, step, (N_FILLS, self.n_classes))
+        filled, mask = fills(x, rng, observed, self.learned_holes, step, (N_FILLS, len(y)))
         return EqualMixture(self.q_z(filled, y, mask))
 
     def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
@@ -223,9 +229,35 @@ class M2Module(nn.Module):
 
     def code_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Tensor:
         """E_q[z | x_observed]; (n, n_latent)."""
-        return torch.einsum(
-            "ny,ynd->nd", self.q_y_marginal(x, rng, observed).probs, self.proposal(x, rng, observed).mean
-        )
+        means = self.proposal(x, self.every_class, rng, observed).mean
+        return torch.einsum("ny,ynd->nd", self.q_y_marginal(x, rng, observed).probs, means)
+
+    # --- missing cells ------------------------------------------------------------------------------------------
+
+    def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None = None) -> Tensor:
+        """Center of p(x | x_observed), or of p(x | x_observed, y); (n, n_columns).
+
+        Self-normalized importance sampling with ``n_draws`` draws of z for each of the classes y, (k, 1). None sums
+        over all classes, which have their posterior weights p(y | x_observed).
+        """
+        log_w, z, y = self.joint_draws(x, rng, n_draws, observed, y)
+        return mixture_center(log_w, self.p_x(y, z))
+
+    def resampled(
+        self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor, y: Tensor | None = None
+    ) -> Tensor:
+        """Draw from the distribution whose center is ``expected``: class and z are resampled by weight."""
+        log_w, z, y = self.joint_draws(x, rng, n_draws, observed, y)
+        index = resampled_draws(log_w, rng)
+        return self.p_x(y[index % len(y), 0], chosen_rows(z, index)).rsample(rng)
+
+    def joint_draws(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(x, y, z) - log q(z | x, y), (n_draws, k, n), the draws of z, and the classes, (k, 1)."""
+        y = self.every_class if y is None else y
+        log_w, z = self.weighted_draws(x, y, rng, n_draws, observed)
+        return log_w + self.log_p_y[y], z, y
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | y, z], averaged over p(y) if y is None; (n, n_columns)."""
