@@ -309,6 +309,10 @@ class WeightedSource(SourceWrapper):
         """Return the rows with their weights."""
         return self.source.rows(indices, rng)._replace(weight=self.weight.index_select(0, indices))
 
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows with their weights."""
+        return WeightedSource(self.source.subset(indices), self.weight.index_select(0, indices))
+
 
 class EncodedSource(SourceWrapper):
     """Codes that ``encode`` draws for the rows of another source, again whenever they are read."""

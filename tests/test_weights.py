@@ -123,6 +123,8 @@ def test_weights_of_sources_follow_their_rows():
     order = source.order(torch.Generator().manual_seed(0))
     batch = source.rows(order, None)
     assert sorted(order.tolist()) == list(range(5)) and torch.equal(batch.weight, batch.x[:, 0] ** 2)
+    some = source.subset(torch.tensor([4, 2])).rows(torch.tensor([1, 0]), None)
+    assert some.x[:, 0].tolist() == [2, 4] and some.weight.tolist() == [4, 16]
 
 
 # --- what is estimated beside the objective ---------------------------------------------------------------------------

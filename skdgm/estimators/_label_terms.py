@@ -13,7 +13,7 @@ from skdgm.estimators._options import layer_sizes
 from skdgm.estimators._partial_fit import BaseIncremental
 from skdgm.estimators._weights import relative, total, with_weights
 from skdgm.models.m2 import TermWeights, term_weights
-from skdgm.sources import Source, Subset
+from skdgm.sources import Source
 from skdgm.training import Term
 
 AUTO_LABELED_BATCH = 100
@@ -197,4 +197,4 @@ class BaseLabelTerms(BaseIncremental):
 
     def _subset(self, source: Source, indices: np.ndarray, weight: np.ndarray | None) -> Source:
         """Some rows of a source, with weights of mean 1."""
-        return with_weights(Subset(source, self._tensor(indices)), relative(weight, indices), self.device_)
+        return with_weights(source.subset(self._tensor(indices)), relative(weight, indices), self.device_)
