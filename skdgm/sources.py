@@ -311,7 +311,7 @@ class WeightedSource(SourceWrapper):
 
     def subset(self, indices: Tensor) -> Source:
         """Return some of the rows with their weights."""
-        return WeightedSource(self.source.subset(indices), self.weight[indices])
+        return WeightedSource(self.source.subset(indices), self.weight.index_select(0, indices))
 
 
 class EncodedSource(SourceWrapper):

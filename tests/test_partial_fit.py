@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+import pickletools
 
 import numpy as np
 import pandas as pd
@@ -116,9 +117,8 @@ def test_pickling_between_calls_changes_no_bit(name):
         part(model, X[rows], y[rows])
         pickled = pickle.loads(pickle.dumps(part(pickled, X[rows], y[rows])))
     assert np.array_equal(outputs(model, X), outputs(pickled, X))
-    for loaded in (model, pickled):
-        state = pickle.dumps(loaded)
-        assert b"torch" not in state or "M1" in name or b"torch._utils" not in state
+    named = [argument for _, argument, _ in pickletools.genops(pickle.dumps(model)) if isinstance(argument, str)]
+    assert not [argument for argument in named if "torch" in argument.lower()]
 
 
 @pytest.mark.parametrize("name", sorted(set(MAKERS) - {"M1"}))
@@ -175,6 +175,7 @@ def test_a_call_that_diverges_changes_nothing(monkeypatch):
     assert np.array_equal(outputs(model, X), before)
 
 
+@pytest.mark.filterwarnings("ignore:DLGM has no active units")  # one latent dimension is enough for a curve
 @pytest.mark.parametrize("make", [lambda: VAE(1, **FAST), lambda: DLGM((2, 1), **FAST)])
 def test_blocks_reach_the_bound_of_fit(make):
     """Many calls on blocks of a curve in 3 columns come as far from the start as a fit at the same rate."""
@@ -219,8 +220,8 @@ def test_partial_fit_continues_from_fit_and_fit_starts_anew(name):
 
 def test_predictions_use_the_average_and_training_the_weights_of_the_last_step():
     X, y = table()
-    model = in_parts(VAE(2, **FAST), X, y, n_epochs=3)
-    averages, last = [p.numpy() for p in model.module_.parameters() if p.numel()], model._parts.weights
+    model = in_parts(VAE(2, device="cpu", **FAST), X, y, n_epochs=3)
+    averages, last = [p.cpu().numpy() for p in model.module_.parameters() if p.numel()], model._parts.weights
     assert not any(np.array_equal(*pair) for pair in zip(averages, last, strict=True))
     decoded = model.inverse_transform([[1.0, -1.0]])
     with torch.no_grad():
@@ -344,6 +345,7 @@ def test_labels_may_come_late(name, class_prior):
     assert np.isfinite(model.predict_log_proba(X)).all() and len(model.classes_) == 3
     model.partial_fit(X, names[np.where(y == 1, 1, -1)])
     assert np.isfinite(model.predict_log_proba(X)).all()
+    assert np.isnan(model.history_["classification"]).tolist() == [True, False]
     for _ in range(40):
         model.partial_fit(X, names[y])
     assert model.score(X, names[y]) > 0.85

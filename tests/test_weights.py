@@ -71,7 +71,7 @@ def objective_and_gradient(module, terms):
 def test_the_objective_of_weighted_rows_is_that_of_repeated_rows(make):
     X, _ = table()
     times = np.arange(len(X)) % 4
-    model = make().fit(X)
+    model = make().set_params(device="cpu").fit(X)
     found = []
     for rows, weight in [(X, relative(times)), (np.repeat(X, times, 0), None)]:
         term = model._term(model._make_source(rows.astype(np.float32), weight), model._objective(noisy=True))
@@ -94,7 +94,7 @@ def test_the_objective_of_weighted_labels_is_that_of_repeated_labels(params, mon
     monkeypatch.setattr(_label_terms, "NEGLIGIBLE", 0.0)  # the sum over classes has all rows in all classes
     X, y = table()
     times = 1 + np.arange(len(X)) % 3 + 2 * (y < 0)
-    model = M2Classifier(2, early_stopping=False, **params, **FAST).fit(X, y)
+    model = M2Classifier(2, early_stopping=False, device="cpu", **params, **FAST).fit(X, y)
     found = []
     for repeats, weight in [(1, times.astype(float)), (times, None)]:
         rows, targets = np.repeat(X.astype(np.float32), repeats, 0), np.repeat(y, repeats)
@@ -123,6 +123,8 @@ def test_weights_of_sources_follow_their_rows():
     order = source.order(torch.Generator().manual_seed(0))
     batch = source.rows(order, None)
     assert sorted(order.tolist()) == list(range(5)) and torch.equal(batch.weight, batch.x[:, 0] ** 2)
+    some = source.subset(torch.tensor([4, 2])).rows(torch.tensor([1, 0]), None)
+    assert some.x[:, 0].tolist() == [2, 4] and some.weight.tolist() == [4, 16]
 
 
 # --- what is estimated beside the objective ---------------------------------------------------------------------------
@@ -149,7 +151,7 @@ def test_class_weights_multiply_and_leave_the_weight_of_all_labels():
 def test_the_class_prior_counts_weights():
     """Estimated from weighted rows as from repeated ones; the pull toward the labels counts labels in both cases."""
     X, y = table()
-    model = M2Classifier(2, **FAST).fit(X, y)
+    model = M2Classifier(2, device="cpu", **FAST).fit(X, y)
     times, found = 1 + np.arange(len(X)) % 3, []
     for repeats, weight in [(1, times.astype(float)), (times, None)]:
         rows, targets = np.repeat(X, repeats, 0), np.repeat(y, repeats)
