@@ -324,6 +324,7 @@ LABELS = {
     ),
     "polars booleans": (lambda codes: pl.Series([None if c < 0 else bool(c) for c in codes]), [False, True]),
     "polars integers": (lambda codes: pl.Series([None if c < 0 else int(c) for c in codes]), [0, 1]),
+    "pyarrow integers": (lambda codes: pa.array([None if c < 0 else int(c) for c in codes]), [0, 1]),
     "pyarrow strings": (lambda codes: pa.chunked_array([[None if c < 0 else WORDS[c] for c in codes]]), WORDS),
 }
 
