@@ -108,6 +108,7 @@ class ColumnTransform:
             Gives the number of a row in messages, from its position in X and the column.
         """
         kinds, reasons, is_auto, is_gray = choose(X, named, types, may_mix=may_mix, is_sparse=is_sparse)
+        check_types(kinds, types, names)
         n_columns = X.shape[1]
         columns = cls(
             tuple(kinds),
@@ -280,7 +281,7 @@ class ColumnTransform:
 
     def check_known(self, X: np.ndarray, handle_unknown: str, first_row: int = 0) -> None:
         """Report a column of categories that has a number that training rows did not have."""
-        for j in self.levels:
+        for j in (j for j in self.levels if self.is_number[j]):
             unknown = np.flatnonzero(self._is_unknown(X, j))
             if len(unknown):
                 report_unknown(
@@ -371,6 +372,16 @@ def warn_of_outliers(found: Sequence[tuple[Any, float]]) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def check_types(kinds: Sequence[str], types: Sequence[str], names: Sequence[str] | None) -> None:
+    """Raise an error if a column of text or categories has a likelihood of numbers."""
+    for j, (kind, column_type) in enumerate(zip(kinds, types, strict=True)):
+        if column_type in ("category", "ordered") and KINDS[kind].scaling != "levels":
+            raise ValueError(
+                f"likelihood={kind!r} needs numbers, but column {j if names is None else names[j]!r} holds text or "
+                "categories. Use 'categorical' or 'ordinal' for it, or convert it to numbers."
+            )
 
 
 def nearest_code(column: np.ndarray, levels: np.ndarray) -> np.ndarray:

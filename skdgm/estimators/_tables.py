@@ -27,6 +27,8 @@ from skdgm.estimators._frames import (
 )
 
 MAX_CATEGORIES_SHOWN = 10
+# Code of a category that is not among the training rows.
+UNKNOWN = -1.0
 # The largest integers of 64 bits are read as these floats, which no such integer equals.
 BEYOND_INTEGERS = (2.0**63, 2.0**64)
 
@@ -109,7 +111,7 @@ class ColumnFormat:
                 f"X has the unknown category {unknown[0]!r} in {self._cell(column, unknown[0])}. The rows that {owner} "
                 f"was fitted to have {', '.join([*shown, *more]) or 'no category'} in this column.",
             )
-        return column.mapped({label: known.get(label, np.nan) for label in column.labels})
+        return column.mapped({label: known.get(label, UNKNOWN) for label in column.labels})
 
     def _cell(self, column: Column, label: Any) -> str:
         """Name the first cell with a label in a message."""
@@ -231,7 +233,7 @@ class TableFormat:
         X : table of shape (n_rows, n_columns)
             Of any kind; columns are taken by position.
         handle_unknown : {"warn", "error", "ignore"}
-            What to do with a category that is not among the training rows: "warn" and "ignore" read it as missing.
+            What to do with a category that is not among the training rows: "warn" and "ignore" read it as -1.
         owner : str
             The estimator to name in messages.
 

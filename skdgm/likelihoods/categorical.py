@@ -36,6 +36,7 @@ class CategoricalLikelihood(Likelihood):
     log_shares: Tensor
     valued: Tensor
     of_labels: Tensor
+    is_number: Tensor
 
     def __init__(self, n_columns: int, arguments: Sequence[Arguments]) -> None:
         super().__init__(n_columns)
@@ -54,6 +55,7 @@ class CategoricalLikelihood(Likelihood):
         self.n_features = self.n_outputs + len(valued)
         of_labels = torch.tensor([column not in valued for column in self.levels.column.tolist()], dtype=torch.bool)
         self.keep(
+            is_number=torch.tensor([of_column["values"] is not None for of_column in arguments]),
             of_labels=of_labels.nonzero()[:, 0],
             log_shares=torch.log(self.levels.flat(shares)),
             values=self.levels.flat(values),
@@ -63,7 +65,8 @@ class CategoricalLikelihood(Likelihood):
     def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> IndependentCategorical:
         one_hot, *embedded = outputs.split(self.output_sizes, -1)
         products = [linear(part, table).float() for part, table in zip(embedded, self.tables, strict=True)]
-        return IndependentCategorical(torch.cat([one_hot, *products], -1) + self.log_shares, self.levels, observed)
+        logits = torch.cat([one_hot, *products], -1) + self.log_shares
+        return IndependentCategorical(logits, self.levels, observed, self.values, self.is_number)
 
     def features(self, x: Tensor) -> Tensor:
         embedded = [F.embedding(x[..., j].long(), table) for j, table in zip(self.embedded, self.tables, strict=True)]
@@ -86,7 +89,7 @@ class CategoricalLikelihood(Likelihood):
 
 
 class IndependentCategorical(CategoryDistribution):
-    """Independent columns of codes.
+    """Independent columns of codes. The center of codes that stand for numbers is the one nearest to the mean number.
 
     Parameters
     ----------
@@ -94,11 +97,29 @@ class IndependentCategorical(CategoryDistribution):
         Unnormalized log-probabilities, in the flat order of ``levels``.
     levels, observed
         As in ``CategoryDistribution``.
+    values : Tensor of shape (n_levels,) or None
+        The number that each code stands for.
+    is_number : Tensor of bool of shape (n_columns,) or None
+        Columns whose codes stand for numbers.
     """
 
-    def __init__(self, logits: Tensor, levels: Levels, observed: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        logits: Tensor,
+        levels: Levels,
+        observed: Tensor | None = None,
+        values: Tensor | None = None,
+        is_number: Tensor | None = None,
+    ) -> None:
         super().__init__(levels, observed)
-        self.logits = logits
+        self.logits, self.values, self.is_number = logits, values, is_number
+
+    def center(self, mean_parameters: Tensor) -> Tensor:
+        """The most probable code of each cell; of numbers, the one nearest to the mean."""
+        modes = super().center(mean_parameters)
+        if self.values is None or self.is_number is None:
+            return modes
+        return torch.where(self.is_number, self.levels.nearest_to_mean(mean_parameters, self.values), modes)
 
     @property
     def mean_parameters(self) -> Tensor:

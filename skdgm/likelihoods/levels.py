@@ -77,6 +77,14 @@ class Levels(nn.Module):
         modes = [part.argmax(-1) for part in self.by_run(probs)]
         return torch.cat(modes, -1)[..., self.back].to(probs.dtype)
 
+    def nearest_to_mean(self, probs: Tensor, values: Tensor) -> Tensor:
+        """The code of each column whose value, of (n_levels,), is nearest to the mean value; (..., n_columns)."""
+        nearest = []
+        for part, numbers in zip(self.by_run(probs), self.by_run(values), strict=True):
+            mean = (part * numbers).sum(-1, keepdim=True) / part.sum(-1, keepdim=True)
+            nearest.append((numbers - mean).abs().argmin(-1))
+        return torch.cat(nearest, -1)[..., self.back].to(probs.dtype)
+
     def draw(self, probs: Tensor, rng: Rng) -> Tensor:
         """One code per column by inversion of one uniform number each; (..., n, n_columns)."""
         noise = uniform((*probs.shape[:-1], len(self.order)), rng, probs).split([count for count, _ in self.runs], -1)
