@@ -647,7 +647,11 @@ def test_drawn_answers_are_answers_in_the_right_shares(name):
 
 @pytest.mark.parametrize(
     "name",
-    unmet(["VAE", "DLGM", "M1M2Classifier"], DENSITIES, "after 60 epochs, 0.76 to 0.84 of the drawn rows agree"),
+    unmet(
+        ["VAE", "DLGM", "M1M2Classifier"],
+        DENSITIES,
+        "0.76 to 0.84 of the drawn rows agree; VAE() with its defaults: 0.78",
+    ),
 )
 def test_a_number_and_the_category_that_fixes_it_agree(name):
     number = np.tile([1, 2, 3], 150)
