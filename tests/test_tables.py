@@ -308,7 +308,7 @@ def test_arrays_of_text_hold_categories(X):
 
 
 def test_filled_arrays_keep_their_observed_objects():
-    number, text = 10**30, "".join(["te", "xt"])
+    number, text = 10**30, "".join(["tex", "t"])
     X = objects([[number, text, None], [None, None, 2.0], [7, "u", 1.5]])
     filled = TableFormat.of(X).restore_like(np.full((3, 3), 1.0), X)
     assert filled[0, 0] is number and filled[0, 1] is text
