@@ -154,10 +154,10 @@ def test_inversion_gives_every_code_its_interval():
     assert invert(short, torch.tensor(1 - 2.0**-24)).tolist() == 2
 
 
-def test_the_center_of_numbers_is_the_one_nearest_to_their_mean():
+def test_the_center_of_numbers_is_their_median():
     """And of labels the mode; also for a mixture, and with columns in another order than their levels."""
     likelihood = columns(4, 3, values=[(0, [-1.0, 0.0, 1.0, 3.0])])
     p_x = likelihood(torch.zeros(2, likelihood.n_outputs), torch.zeros(0))
-    numbers, labels = [[0.5, 0.0, 0.0, 0.5], [0.6, 0.3, 0.1, 0.0]], [[0.2, 0.3, 0.5], [0.9, 0.0, 0.1]]
+    numbers, labels = [[0.3, 0.25, 0.0, 0.45], [0.6, 0.3, 0.1, 0.0]], [[0.2, 0.3, 0.5], [0.9, 0.0, 0.1]]
     probabilities = torch.cat([torch.tensor(labels), torch.tensor(numbers)], 1)  # few levels first
-    assert p_x.center(probabilities).tolist() == [[2.0, 2.0], [0.0, 0.0]]  # means 1.0 and -0.5
+    assert p_x.center(probabilities).tolist() == [[1.0, 2.0], [0.0, 0.0]]

@@ -281,11 +281,7 @@ def test_fitted_estimators_survive_a_pickle(name):
 @every_estimator
 def test_tags_say_what_is_read(name):
     tags = get_tags(new(name)).input_tags
-    assert tags.allow_nan and tags.string and tags.categorical
-    assert not tags.sparse  # and indeed:
-    from_sparse = pytest.importorskip("scipy.sparse").csr_array(np.eye(60, 3))
-    with pytest.raises(TypeError, match=r"[Ss]parse"):
-        fit(new(name), from_sparse, np.arange(60) % 2)
+    assert tags.allow_nan and tags.string and tags.categorical and tags.sparse
 
 
 @pytest.mark.parametrize("output", ["pandas", "polars"])
@@ -476,7 +472,7 @@ def test_each_column_stands_in_exactly_one_group(name):
         fit(new(name, likelihood=[("gaussian", ["a", "b", "n"])]), X, y)
     with pytest.raises(ValueError, match="snow"):
         fit(new(name, likelihood=[("gaussian", ["a", "b", "n", "snow"])]), X, y)
-    with pytest.raises(ValueError, match=r"'gausian'.*'gaussian'"):
+    with pytest.raises(ValueError, match=r"'normal'.*'gaussian'"):
         fit(new(name, likelihood=[("normal", ["a", "b", "n", "bit"])]), X, y)
 
 
@@ -617,7 +613,7 @@ def answers(n=500):
 @every_density
 def test_drawn_answers_are_answers_in_the_right_shares(name):
     X, y = answers()
-    model = fit(new(name, **LONGER | {"max_iter": 150}), X, y)
+    model = fit(new(name, max_iter=None, hidden_layer_sizes=(200,), learning_rate_init=3e-3), X, y)
     drawn = draw(model, 4000)
     assert (drawn.dtypes == X.dtypes).all()
     for column in X:

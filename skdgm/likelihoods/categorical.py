@@ -66,7 +66,7 @@ class CategoricalLikelihood(Likelihood):
         one_hot, *embedded = outputs.split(self.output_sizes, -1)
         products = [linear(part, table).float() for part, table in zip(embedded, self.tables, strict=True)]
         logits = torch.cat([one_hot, *products], -1) + self.log_shares
-        return IndependentCategorical(logits, self.levels, observed, self.values, self.is_number)
+        return IndependentCategorical(logits, self.levels, observed, self.is_number)
 
     def features(self, x: Tensor) -> Tensor:
         embedded = [F.embedding(x[..., j].long(), table) for j, table in zip(self.embedded, self.tables, strict=True)]
@@ -89,7 +89,7 @@ class CategoricalLikelihood(Likelihood):
 
 
 class IndependentCategorical(CategoryDistribution):
-    """Independent columns of codes. The center of codes that stand for numbers is the one nearest to the mean number.
+    """Independent columns of codes. The center of codes that stand for numbers is their median.
 
     Parameters
     ----------
@@ -97,8 +97,6 @@ class IndependentCategorical(CategoryDistribution):
         Unnormalized log-probabilities, in the flat order of ``levels``.
     levels, observed
         As in ``CategoryDistribution``.
-    values : Tensor of shape (n_levels,) or None
-        The number that each code stands for.
     is_number : Tensor of bool of shape (n_columns,) or None
         Columns whose codes stand for numbers.
     """
@@ -108,18 +106,19 @@ class IndependentCategorical(CategoryDistribution):
         logits: Tensor,
         levels: Levels,
         observed: Tensor | None = None,
-        values: Tensor | None = None,
         is_number: Tensor | None = None,
     ) -> None:
         super().__init__(levels, observed)
-        self.logits, self.values, self.is_number = logits, values, is_number
+        self.logits, self.is_number = logits, is_number
 
     def center(self, mean_parameters: Tensor) -> Tensor:
-        """The most probable code of each cell; of numbers, the one nearest to the mean."""
+        """The most probable code of each cell; of numbers, the median."""
         modes = super().center(mean_parameters)
-        if self.values is None or self.is_number is None:
-            return modes
-        return torch.where(self.is_number, self.levels.nearest_to_mean(mean_parameters, self.values), modes)
+        return (
+            modes
+            if self.is_number is None
+            else torch.where(self.is_number, self.levels.medians(mean_parameters), modes)
+        )
 
     @property
     def mean_parameters(self) -> Tensor:

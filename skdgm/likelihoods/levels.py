@@ -77,13 +77,11 @@ class Levels(nn.Module):
         modes = [part.argmax(-1) for part in self.by_run(probs)]
         return torch.cat(modes, -1)[..., self.back].to(probs.dtype)
 
-    def nearest_to_mean(self, probs: Tensor, values: Tensor) -> Tensor:
-        """The code of each column whose value, of (n_levels,), is nearest to the mean value; (..., n_columns)."""
-        nearest = []
-        for part, numbers in zip(self.by_run(probs), self.by_run(values), strict=True):
-            mean = (part * numbers).sum(-1, keepdim=True) / part.sum(-1, keepdim=True)
-            nearest.append((numbers - mean).abs().argmin(-1))
-        return torch.cat(nearest, -1)[..., self.back].to(probs.dtype)
+    def medians(self, probs: Tensor) -> Tensor:
+        """The median code of each column, (..., n_columns); it is the most probable one if that has more than half."""
+        half = [part.sum(-1) / 2 for part in self.by_run(probs)]
+        medians = [(part.cumsum(-1) < h[..., None]).sum(-1) for part, h in zip(self.by_run(probs), half, strict=True)]
+        return torch.cat(medians, -1)[..., self.back].to(probs.dtype)
 
     def draw(self, probs: Tensor, rng: Rng) -> Tensor:
         """One code per column by inversion of one uniform number each; (..., n, n_columns)."""

@@ -45,7 +45,8 @@ class M1M2Module(nn.Module):
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
-        return self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        q_y = self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        return self.upper.or_prior(q_y, observed)
 
     def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
         """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""

@@ -116,7 +116,13 @@ class M2Module(nn.Module):
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
         log_ratio = torch.where(self.log_p_labeled.isfinite(), self.log_p_y - self.log_p_labeled, 0.0)
-        return Categorical(self.q_y_labeled(x, observed).log_probs + log_ratio)
+        return self.or_prior(Categorical(self.q_y_labeled(x, observed).log_probs + log_ratio), observed)
+
+    def or_prior(self, q_y: Categorical, observed: Tensor | None) -> Categorical:
+        """q(y | x), but p(y) for rows without observed cells."""
+        if observed is None:
+            return q_y
+        return Categorical(torch.where(observed.any(-1, keepdim=True), q_y.log_probs, self.log_p_y))
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x, y), rows of shape (..., n, n_latent)."""
