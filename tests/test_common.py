@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.multiclass import OneVsOneClassifier
 from sklearn.semi_supervised import LabelSpreading
 from sklearn.utils import estimator_checks as checks
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 import skdgm
@@ -73,7 +74,13 @@ def expected_failures(estimator):
     if getattr(estimator, "unlabeled_value", None) == -1:
         failures["check_classifiers_classes"] = "labels -1 and 1: here -1 marks unlabeled rows (unlabeled_value=-1)"
     if has_fit_parameter(estimator, "sample_weight"):
-        failures["check_sample_weight_equivalence_on_dense_data"] = "repeated rows come in other minibatches"
+        of_repeated = "repeated rows come in other minibatches"
+        failures["check_sample_weight_equivalence_on_dense_data"] = of_repeated
+        if get_tags(estimator).input_tags.sparse:
+            failures["check_sample_weight_equivalence_on_sparse_data"] = of_repeated
+    if isinstance(getattr(estimator, "estimator", None), VotingClassifier | StackingClassifier):
+        of_member = "the ensemble's error says that a member does not support 'sample weights', in these words"
+        failures["check_classifiers_one_label_sample_weights"] = of_member
     return failures
 
 
@@ -178,7 +185,12 @@ def test_defaults_learn_in_15_epochs(name):
 def test_minus_one_is_a_class_where_nothing_is_unlabeled():
     """The check that is expected to fail with unlabeled_value=-1 passes with None, so it hides no other failure."""
     named = {check for make in ESTIMATORS.values() for check in expected_failures(make())}
-    assert named == {"check_classifiers_classes", "check_sample_weight_equivalence_on_dense_data"}
+    assert named == {
+        "check_classifiers_classes",
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
+        "check_classifiers_one_label_sample_weights",
+    }
     assert not any(
         "check_classifiers_classes" in expected_failures(make().set_params(unlabeled_value=None))
         for make in ESTIMATORS.values()

@@ -119,7 +119,10 @@ class BaseReader(BaseEstimator):
         """Read a frame, or an array with text or masked cells."""
         owner = type(self).__name__
         if not self._missing_cells_allowed:
-            return validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+            rows = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
+            if learns:
+                self._format = TableFormat.of(rows, owner=owner)
+            return rows
         validate_data(self, X, reset=reset, skip_check_array=True)
         if learns:
             self._format = TableFormat.of(X, owner=owner)

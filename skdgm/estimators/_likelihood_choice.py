@@ -21,6 +21,8 @@ CELLS_TO_COUNT_LEVELS = 2_000_000
 ROWS_FOR_QUANTILES = 20_000
 # Numbers with at most this many distinct values are categories, if each has this many rows on average.
 MAX_LEVELS, ROWS_PER_LEVEL = 10, 5
+# Their range is at most this many of the smallest distance between two: beyond, one of them is a mistake.
+MAX_RANGE = 1e4
 # Counts start at 0 and go up to at most this.
 MAX_COUNT = 100
 # A spike at zero holds at least this share of the cells.
@@ -146,7 +148,7 @@ def of_column(column: np.ndarray, column_type: str) -> tuple[str, str]:
         return ("ordinal", "ordered categories") if column_type == "ordered" else ("categorical", "text or categories")
     values = column[~np.isnan(column)].astype(np.float64)
     levels = np.unique(values[:: max(1, len(values) // ROWS_FOR_QUANTILES)])
-    if 1 < len(levels) <= MAX_LEVELS and len(values) >= ROWS_PER_LEVEL * len(levels) and np.isin(values, levels).all():
+    if are_categories(values, levels):
         return "categorical", f"{len(levels)} distinct values"
     spike = float((values == 0).mean())
     if values.min() == 0 and len(levels) > 2 and values.max() <= MAX_COUNT and is_count(values).all():
@@ -158,13 +160,28 @@ def of_column(column: np.ndarray, column_type: str) -> tuple[str, str]:
     return "gaussian", "other values than 0 and 1"
 
 
+def are_categories(values: np.ndarray, levels: np.ndarray) -> bool:
+    """Tell whether numbers have so few distinct values that these are categories; a mistaken cell is none."""
+    if not 1 < len(levels) <= MAX_LEVELS or len(values) < ROWS_PER_LEVEL * len(levels):
+        return False
+    is_close = levels[-1] - levels[0] <= MAX_RANGE * np.diff(levels).min()
+    return bool(is_close and np.isin(values, levels).all())
+
+
 def gain_of_logarithm(values: np.ndarray) -> float:
-    """Log-density of positive numbers under a lognormal minus that under a normal, in nats per cell."""
-    logs = np.log(values)
-    spread, spread_of_logs = values.std(), logs.std()
+    """Log-density of positive numbers under a lognormal minus that under a normal, in nats per cell.
+
+    Without the extreme hundredths, which should not decide.
+    """
+    n_extreme = max(1, len(values) // 100)
+    typical = np.sort(values)[n_extreme : -n_extreme or None]
+    if not len(typical):
+        return 0.0
+    logs = np.log(typical)
+    spread, spread_of_logs = (typical / typical[-1]).std(), logs.std()  # the ratio, since squares of 1e200 overflow
     if spread <= 0 or spread_of_logs <= 0:
         return 0.0
-    return float(np.log(spread) - np.log(spread_of_logs) - logs.mean())
+    return float(np.log(spread) + logs[-1] - np.log(spread_of_logs) - logs.mean())
 
 
 def is_binary(X: np.ndarray) -> np.ndarray:

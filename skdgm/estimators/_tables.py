@@ -223,7 +223,7 @@ class TableFormat:
         X = as_table(X, owner)
         columns = tuple(ColumnFormat.of(column) for column in columns_of(X))
         container = container_of(X)
-        return cls(container, columns, X.dtype if container == "array" else None)
+        return cls(container, columns, X.dtype.str if container == "array" else None)
 
     def read(self, X: Any, *, handle_unknown: str, owner: str) -> np.ndarray:
         """Read rows as floats: NaN is missing, booleans are 0 and 1, categories their codes.
@@ -309,7 +309,7 @@ class TableFormat:
             columns = [_native(library, form, cells, form.dtype) for form, cells in pairs]
             return library.frame(columns, [form.name for form in self.columns])
         has_categories = any(form.kind == "category" for form in self.columns)
-        floats = self.dtype if self.dtype.kind == "f" else np.float64
+        floats = np.dtype(self.dtype if np.dtype(self.dtype).kind == "f" else np.float64)
         X = np.empty(values.shape, object if has_categories else floats)
         for j, (form, cells) in enumerate(pairs):
             X[:, j] = form.restored(cells, np.nan, as_objects=has_categories)
