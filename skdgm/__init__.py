@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skdgm.estimators.deep_imputer import DeepImputer
     from skdgm.estimators.dlgm import DLGM
     from skdgm.estimators.m1 import M1Classifier
     from skdgm.estimators.m1m2 import M1M2Classifier
@@ -21,6 +22,7 @@ __version__ = "0.1.0.dev0"
 __all__ = [
     "DLGM",
     "VAE",
+    "DeepImputer",
     "M1Classifier",
     "M1M2Classifier",
     "M2Classifier",
@@ -31,6 +33,7 @@ __all__ = [
 
 _ESTIMATOR_MODULES = {
     "DLGM": "dlgm",
+    "DeepImputer": "deep_imputer",
     "VAE": "vae",
     "M1Classifier": "m1",
     "M1M2Classifier": "m1m2",

@@ -137,16 +137,32 @@ def as_column(y: Any, *, warn: bool = False) -> NDArray[Any]:
     return column_or_1d(_as_array(y), warn=warn)
 
 
+def is_missing(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell which entries of a 1-d array are None, NaN, NaT or pandas.NA."""
+    if column.dtype.kind == "O":
+        return np.array([_is_missing(value) for value in column], dtype=bool)
+    return np.isnan(column) if column.dtype.kind in "fmM" else np.zeros(len(column), dtype=bool)
+
+
 def _as_array(y: Any) -> NDArray[Any]:
     if isinstance(y, list | tuple):
         return _from_list(y)
     if hasattr(y, "detach"):  # a torch tensor, perhaps on a GPU
         y = y.detach().cpu().numpy()
-    # pandas converts its nullable integers to floats, which would turn class 1 into 1.0.
-    nullable = hasattr(y, "isna") and not isinstance(getattr(y, "dtype", None), np.dtype | None)
-    array = np.asarray(y, dtype=object if nullable else None)
+    # Integers with missing values become floats in NumPy, which would turn class 1 into 1.0.
+    if hasattr(y, "isna"):
+        y = y if isinstance(getattr(y, "dtype", None), np.dtype | None) else y.astype(object)
+        array = np.asarray(y)
+    else:
+        array = _with_missing_integers(y, np.asarray(y))
     # NumPy 2's StringDType may hold missing values, so it is read item by item.
     return array.astype(object) if array.dtype.kind == "T" else array
+
+
+def _with_missing_integers(y: Any, array: NDArray[Any]) -> NDArray[Any]:
+    """Read a column of polars or pyarrow that NumPy makes floats item by item."""
+    items = getattr(y, "to_pylist", None) or getattr(y, "to_list", None)
+    return array if items is None or array.dtype.kind != "f" or array.ndim != 1 else np.array(items(), dtype=object)
 
 
 def _from_list(y: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
@@ -162,8 +178,7 @@ def _is_labeled(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
     _check_holds_marker(column, marker)
     if column.dtype.kind == "O":
         return np.array([not (_is_missing(value) or value == marker) for value in column], dtype=bool)
-    missing = np.isnan(column) if column.dtype.kind in "fmM" else False
-    return ~(_equals(column, marker) | missing)
+    return ~(_equals(column, marker) | is_missing(column))
 
 
 def _equals(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:

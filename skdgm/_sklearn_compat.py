@@ -10,11 +10,20 @@ from copy import copy
 from inspect import signature
 from typing import Any
 
+import numpy as np
 from sklearn.base import _fit_context
 from sklearn.model_selection._validation import _enforce_prediction_order
 from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_feature_names, validate_data
+from sklearn.utils._indexing import _get_column_indices
+from sklearn.utils._param_validation import HasMethods, Interval, MissingValues, RealNotInt, StrOptions
+from sklearn.utils._set_output import _get_container_adapter
+from sklearn.utils.validation import (
+    _check_feature_names,
+    _check_feature_names_in,
+    _check_sample_weight,
+    check_non_negative,
+    validate_data,
+)
 
 try:
     from sklearn.callback import CallbackSupportMixin
@@ -25,6 +34,15 @@ except ImportError:  # scikit-learn < 1.9
 
         def _init_callback_context(self, **kwargs: Any) -> NoCallbacks:
             return NoCallbacks()
+
+
+def check_sample_weight(sample_weight: Any, X: Any) -> Any:
+    """Validate the weights of the rows of X and return them as float64; scikit-learn before 1.9 lets zeros pass."""
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64)
+    if not weight.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    check_non_negative(weight, "`sample_weight`")
+    return weight
 
 
 def with_labels(scorer: Any, classes: Any) -> Any:
@@ -73,13 +91,18 @@ __all__ = [
     "CallbackSupportMixin",
     "HasMethods",
     "Interval",
+    "MissingValues",
     "NoCallbacks",
     "RealNotInt",
     "StrOptions",
     "_check_feature_names",
+    "_check_feature_names_in",
     "_enforce_prediction_order",
     "_fit_context",
+    "_get_container_adapter",
+    "_get_column_indices",
     "_safe_indexing",
+    "check_sample_weight",
     "scorer_name",
     "validate_data",
     "with_labels",

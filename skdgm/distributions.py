@@ -53,13 +53,20 @@ class Distribution(Protocol):
         ...
 
 
+class HasMean(Protocol):
+    """What ``WithMeans`` needs."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each cell, (..., n, n_columns)."""
+        ...
+
+
 class WithMeans:
     """Mixin of distributions whose mean parameters are the means of the cells."""
 
-    mean: Tensor
-
     @property
-    def mean_parameters(self) -> Tensor:
+    def mean_parameters(self: HasMean) -> Tensor:
         """The means, (..., n, n_columns)."""
         return self.mean
 

@@ -5,22 +5,98 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator
 from inspect import Parameter, signature
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import get_scorer, make_scorer
-from sklearn.model_selection import BaseCrossValidator, StratifiedKFold, check_cv, cross_validate
-from sklearn.utils import indexable
+from sklearn.model_selection import (
+    BaseCrossValidator,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+    check_cv,
+    cross_validate,
+)
+from sklearn.utils import check_scalar, indexable
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from skdgm._labels import encode_labels, is_labeled, labels_of
+from skdgm._labels import as_column, encode_labels, is_labeled, is_missing, labels_of
 from skdgm._sklearn_compat import _enforce_prediction_order, scorer_name, with_labels
 
-__all__ = ["LabeledStratifiedKFold", "cross_val_predict_labeled", "make_labeled_scorer"]
+__all__ = [
+    "LabeledStratifiedGroupKFold",
+    "LabeledStratifiedKFold",
+    "LabeledTimeSeriesSplit",
+    "cross_val_predict_labeled",
+    "make_labeled_scorer",
+]
 
 
-class LabeledStratifiedKFold(BaseCrossValidator):
+class _LabeledSplitter(BaseCrossValidator):
+    """Splits whose test parts hold labeled rows only."""
+
+    n_splits: int
+    unlabeled_value: Any
+    _without_labels: ClassVar[str]  # scikit-learn's splitter for tables without labels
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Return the number of splits.
+
+        Parameters
+        ----------
+        X, y, groups : object
+            Ignored, present for API consistency.
+
+        Returns
+        -------
+        n_splits : int
+            The parameter `n_splits`.
+        """
+        return self.n_splits
+
+    def _check_y_given(self, y: Any) -> None:
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} needs y to tell labeled rows, got None. Use {self._without_labels} without "
+                "labels."
+            )
+
+
+class _LabeledKFold(_LabeledSplitter):
+    """Stratified folds of the labeled rows."""
+
+    def __init__(
+        self,
+        n_splits: int = 5,
+        *,
+        shuffle: bool = False,
+        random_state: int | np.random.RandomState | None = None,
+        unlabeled_value: Any = -1,
+    ) -> None:
+        StratifiedKFold(n_splits, shuffle=shuffle, random_state=random_state)  # raises for values out of range
+        self.n_splits = n_splits
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.unlabeled_value = unlabeled_value
+
+    def _class_indices(self, y: Any) -> NDArray[np.int64]:
+        """Return class indices of y, -1 where unlabeled; raise if they cannot fill n_splits folds."""
+        self._check_y_given(y)
+        name = type(self).__name__
+        _, indices = encode_labels(y, self.unlabeled_value, owner=name, require_labeled=False)
+        largest = np.bincount(indices + 1)[1:].max(initial=0)
+        if largest < self.n_splits:
+            raise ValueError(
+                f"{name}(n_splits={self.n_splits}) needs a class with at least {self.n_splits} labeled "
+                f"rows, but y has {(indices >= 0).sum()} labeled among {len(indices)} rows, at most {largest} in a "
+                f"class. Use fewer splits, label more rows, or use {self._without_labels} if there are no labels."
+            )
+        return indices
+
+
+class LabeledStratifiedKFold(_LabeledKFold):
     """Stratified K-fold over the labeled rows, with all unlabeled rows in every training set.
 
     The labeled rows are split into test folds as :class:`~sklearn.model_selection.StratifiedKFold` would split them on
@@ -43,6 +119,8 @@ class LabeledStratifiedKFold(BaseCrossValidator):
 
     See Also
     --------
+    LabeledStratifiedGroupKFold : Folds that keep the rows of a group together.
+    LabeledTimeSeriesSplit : Test rows later than all training rows.
     make_labeled_scorer : Scores labeled rows only, for use with other splitters and for training scores.
     cross_val_predict_labeled : Predictions for each labeled row by a model that was not trained on its label.
 
@@ -72,34 +150,7 @@ class LabeledStratifiedKFold(BaseCrossValidator):
     0.95
     """
 
-    def __init__(
-        self,
-        n_splits: int = 5,
-        *,
-        shuffle: bool = False,
-        random_state: int | np.random.RandomState | None = None,
-        unlabeled_value: Any = -1,
-    ) -> None:
-        StratifiedKFold(n_splits, shuffle=shuffle, random_state=random_state)  # raises for values out of range
-        self.n_splits = n_splits
-        self.shuffle = shuffle
-        self.random_state = random_state
-        self.unlabeled_value = unlabeled_value
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Return the number of folds.
-
-        Parameters
-        ----------
-        X, y, groups : object
-            Ignored, present for API consistency.
-
-        Returns
-        -------
-        n_splits : int
-            The parameter `n_splits`.
-        """
-        return self.n_splits
+    _without_labels = "KFold"
 
     def _iter_test_indices(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[NDArray[np.intp]]:
         if groups is not None:
@@ -110,19 +161,251 @@ class LabeledStratifiedKFold(BaseCrossValidator):
         for _, test in folds.split(labeled, classes[labeled]):
             yield labeled[test]
 
-    def _class_indices(self, y: Any) -> NDArray[np.int64]:
-        """Return class indices of y, -1 where unlabeled; raise if they cannot fill n_splits folds."""
-        if y is None:
-            raise ValueError("LabeledStratifiedKFold needs y to tell labeled rows, got None. Use KFold without labels.")
-        _, indices = encode_labels(y, self.unlabeled_value, owner="LabeledStratifiedKFold", require_labeled=False)
-        largest = np.bincount(indices + 1)[1:].max(initial=0)
-        if largest < self.n_splits:
+
+class LabeledStratifiedGroupKFold(_LabeledKFold):
+    """Stratified K-fold over the labeled rows that keeps the rows of a group together.
+
+    No group has rows both in a test fold and in the training rows of that fold. The test folds hold labeled rows only:
+    those that :class:`~sklearn.model_selection.StratifiedGroupKFold` would choose on the labeled rows alone, with class
+    shares as equal as whole groups permit. The unlabeled rows of a tested group are left out of that fold, because an
+    unlabeled row of the same patient or document gives away much of what is to be predicted. All rows of other groups
+    are trained on, including groups without any label.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of folds, at least 2. There must be labeled rows in `n_splits` groups or more, and at least one class
+        must have `n_splits` labeled rows.
+    shuffle : bool, default=False
+        Whether to shuffle the groups before splitting. It only changes the order among groups with the same spread of
+        labels over the classes, as in StratifiedGroupKFold.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the shuffling; must be None if ``shuffle=False``. Pass an int for the same folds at every call.
+    unlabeled_value : int, float, str or None, default=-1
+        Marks unlabeled rows in `y`, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled, and the
+        folds are those of StratifiedGroupKFold.
+
+    See Also
+    --------
+    LabeledStratifiedKFold : Folds for independent rows.
+    LabeledTimeSeriesSplit : Test rows later than all training rows.
+
+    Notes
+    -----
+    A class whose labels all belong to one group is missing from the training rows when that group is tested.
+
+    The rows of an inner cross-validation, as in :class:`~skdgm.SemiSupervisedMetaClassifier` or for `calibration_cv`,
+    are not kept apart by groups.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdgm.model_selection import LabeledStratifiedGroupKFold
+    >>> y = np.array([0, -1, 1, 0, -1, 1, -1])
+    >>> patients = np.array(["a", "a", "a", "b", "b", "b", "c"])
+    >>> cv = LabeledStratifiedGroupKFold(n_splits=2)
+    >>> for train, test in cv.split(np.zeros((7, 1)), y, patients):
+    ...     print(train, test)
+    [3 4 5 6] [0 2]
+    [0 1 2 6] [3 5]
+
+    As ``cv=`` in a search, which takes the groups in ``fit``:
+
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.semi_supervised import LabelSpreading
+    >>> from skdgm.datasets import mask_labels
+    >>> X, y = load_digits(return_X_y=True)
+    >>> y_few = mask_labels(y, 180, random_state=0)
+    >>> writers = np.arange(len(y)) // 40
+    >>> search = GridSearchCV(LabelSpreading(), {"gamma": [0.001, 0.003]}, cv=LabeledStratifiedGroupKFold())
+    >>> search.fit(X, y_few, groups=writers).best_params_
+    {'gamma': 0.003}
+    """
+
+    _without_labels = "GroupKFold"
+    __metadata_request__split: ClassVar[dict[str, bool]] = {"groups": True}
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Generate the training and test indices of each fold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Labeled and unlabeled rows.
+        y : array-like of shape (n_samples,)
+            Labels, with the marker for unlabeled rows.
+        groups : array-like of shape (n_samples,)
+            Group of each row, labeled or not, as numbers or strings without missing values.
+
+        Yields
+        ------
+        train : ndarray
+            All rows of the groups that are not tested.
+        test : ndarray
+            The labeled rows of the groups that are tested.
+
+        Raises
+        ------
+        ValueError
+            If `y` or `groups` is missing, a row has no group, or there are too few labels or labeled groups.
+        """
+        indices = _group_indices(groups, type(self).__name__)
+        for train, test in super().split(X, y, indices):
+            yield train[~np.isin(indices[train], indices[test])], test
+
+    def _iter_test_indices(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[NDArray[np.intp]]:
+        classes = self._class_indices(y)
+        labeled = np.flatnonzero(classes >= 0)
+        yield from (labeled[test] for test in self._folds(classes[labeled], groups[labeled]))
+
+    def _folds(self, classes: NDArray[np.int64], groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        """Return the test folds among the labeled rows; raise if one is empty, as few groups can leave it."""
+        n_groups, folds = len(np.unique(groups)), []
+        if n_groups >= self.n_splits:
+            splitter = StratifiedGroupKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
+            folds = [test for _, test in splitter.split(classes, classes, groups)]
+        if not folds or not all(map(len, folds)):
             raise ValueError(
-                f"LabeledStratifiedKFold(n_splits={self.n_splits}) needs a class with at least {self.n_splits} labeled "
-                f"rows, but y has {(indices >= 0).sum()} labeled among {len(indices)} rows, at most {largest} in a "
-                "class. Use fewer splits, label more rows, or use KFold if there are no labels."
+                f"LabeledStratifiedGroupKFold(n_splits={self.n_splits}) cannot give each fold a labeled row: the "
+                f"{len(groups)} labeled rows are in {n_groups} groups. Use fewer splits, label rows of more groups, or "
+                "try shuffle=True with another random_state."
             )
-        return indices
+        return folds
+
+
+class LabeledTimeSeriesSplit(_LabeledSplitter):
+    """Splits of rows in time order: test on labeled rows, train on all rows before them.
+
+    The last labeled rows are divided into `n_splits` blocks of consecutive labeled rows, as
+    :class:`~sklearn.model_selection.TimeSeriesSplit` would divide the labeled rows alone, so every test part has the
+    same number of labels wherever these are in time. The training rows of a block are all rows before its first row,
+    labeled or not. Unlabeled rows from then on are left out: at the time of the prediction, they have not been seen.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of splits, at least 2.
+    test_size : int or None, default=None
+        Number of labeled rows of each test part, at least 1. None is the number of labeled rows divided by ``n_splits +
+        1``, rounded down.
+    gap : int, default=0
+        Number of rows, labeled or not, to leave out between the training rows and the first test row.
+    unlabeled_value : int, float, str or None, default=-1
+        Marks unlabeled rows in `y`, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled, and the
+        splits are those of TimeSeriesSplit.
+
+    See Also
+    --------
+    LabeledStratifiedKFold : Folds for independent rows.
+    LabeledStratifiedGroupKFold : Folds that keep the rows of a group together.
+
+    Notes
+    -----
+    The blocks are not stratified. The first training parts may lack a class that appears later.
+
+    The first labeled rows are in no test part. :func:`cross_val_predict_labeled` therefore needs
+    ``return_indices=True`` with these splits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdgm.model_selection import LabeledTimeSeriesSplit
+    >>> y = np.array([0, -1, 1, -1, 0, -1, 1, 0, -1, 1])
+    >>> for train, test in LabeledTimeSeriesSplit(n_splits=2).split(np.zeros((10, 1)), y):
+    ...     print(train, test)
+    [0 1 2 3] [4 6]
+    [0 1 2 3 4 5 6] [7 9]
+    """
+
+    _without_labels = "TimeSeriesSplit"
+
+    def __init__(
+        self, n_splits: int = 5, *, test_size: int | None = None, gap: int = 0, unlabeled_value: Any = -1
+    ) -> None:
+        TimeSeriesSplit(n_splits)  # raises for values out of range
+        check_scalar(gap, "gap", Integral, min_val=0)
+        if test_size is not None:
+            check_scalar(test_size, "test_size", Integral, min_val=1)
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.gap = gap
+        self.unlabeled_value = unlabeled_value
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Generate the training and test indices of each split.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Labeled and unlabeled rows, in time order.
+        y : array-like of shape (n_samples,)
+            Labels, with the marker for unlabeled rows.
+        groups : object
+            Ignored, present for API consistency.
+
+        Yields
+        ------
+        train : ndarray
+            All rows that are more than `gap` rows before the first test row.
+        test : ndarray
+            Labeled rows.
+
+        Raises
+        ------
+        ValueError
+            If `y` is missing, there are too few labels, or a training part has none.
+        """
+        if groups is not None:
+            warnings.warn("The groups parameter is ignored by LabeledTimeSeriesSplit", UserWarning, stacklevel=2)
+        for train, test in super().split(X, y):
+            yield train[train < test[0] - self.gap], test
+
+    def _iter_test_indices(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[NDArray[np.intp]]:
+        self._check_y_given(y)
+        labeled = np.flatnonzero(is_labeled(y, self.unlabeled_value))
+        tests = self._tests(labeled, len(y))
+        if labeled[0] >= tests[0][0] - self.gap:
+            raise ValueError(
+                f"LabeledTimeSeriesSplit(gap={self.gap}) leaves no labeled row to train on before the first test row, "
+                f"{tests[0][0]}: the first labeled row is {labeled[0]}. Use a smaller gap, fewer splits, or a smaller "
+                "test_size."
+            )
+        yield from tests
+
+    def _tests(self, labeled: NDArray[np.intp], n_samples: int) -> list[NDArray[np.intp]]:
+        """Return the labeled rows of each test part; raise if there are too few."""
+        needed = self.n_splits * (self.test_size or 1) + 1
+        if len(labeled) < needed:
+            raise ValueError(
+                f"LabeledTimeSeriesSplit(n_splits={self.n_splits}, test_size={self.test_size}) needs at least {needed} "
+                f"labeled rows, but y has {len(labeled)} among {n_samples} rows. Use fewer splits, a smaller "
+                "test_size, label more rows, or use TimeSeriesSplit if there are no labels."
+            )
+        return [labeled[test] for _, test in TimeSeriesSplit(self.n_splits, test_size=self.test_size).split(labeled)]
+
+
+def _group_indices(groups: Any, owner: str) -> NDArray[np.intp]:
+    """Return an index of each row's group, in sorted order; raise unless every row has one."""
+    if groups is None:
+        raise ValueError(
+            f"{owner} needs groups, with an entry per row, got None. Pass groups= to split, or to fit of a search; "
+            "cross_validate takes groups=, or with metadata routing params={'groups': ...}. Without groups, use "
+            "LabeledStratifiedKFold."
+        )
+    if len(np.shape(groups)) != 1:
+        raise ValueError(f"groups must have one entry per row, got shape {np.shape(groups)}. Pass a single column.")
+    column = as_column(groups)
+    n_missing = int(is_missing(column).sum())
+    if n_missing:
+        raise ValueError(
+            f"groups has {n_missing} missing among {len(column)} entries (None, NaN, NaT or pandas.NA), but {owner} "
+            "needs a group for each row, labeled or not. Give a row that belongs to no other a value of its own."
+        )
+    try:
+        return np.unique(column, return_inverse=True)[1]
+    except TypeError as error:
+        raise ValueError("groups mixes types that cannot be sorted. Convert it, as with groups.astype(str).") from error
 
 
 def make_labeled_scorer(
@@ -266,6 +549,7 @@ def cross_val_predict_labeled(
     X: Any,
     y: Any,
     *,
+    groups: Any = None,
     cv: Any = None,
     method: str = "predict",
     unlabeled_value: Any = -1,
@@ -287,9 +571,12 @@ def cross_val_predict_labeled(
         Labeled and unlabeled rows.
     y : array-like of shape (n_samples,)
         Labels, with the marker for unlabeled rows.
+    groups : array-like of shape (n_samples,), default=None
+        Group of each row, for the splitter, with metadata routing or without. ``fit`` does not get it.
     cv : int, cross-validation splitter, iterable of splits, or None, default=None
         An integer is the number of folds of :class:`LabeledStratifiedKFold`, None is 5. Other splits must test each
-        labeled row once; unlabeled rows in test folds are left out of both training and the result.
+        labeled row once; unlabeled rows in test folds are left out of both training and the result. With
+        ``return_indices=True``, splits may leave labeled rows untested, as :class:`LabeledTimeSeriesSplit` does.
     method : {"predict", "predict_proba", "predict_log_proba", "decision_function"}, default="predict"
         Method of the estimator to call. Another method works as well if it returns one entry per row.
     unlabeled_value : int, float, str or None, default=-1
@@ -299,23 +586,26 @@ def cross_val_predict_labeled(
     params : dict or None, default=None
         Metadata for ``fit``, as in :func:`~sklearn.model_selection.cross_validate`.
     return_indices : bool, default=False
-        Whether to return the indices of the labeled rows, too.
+        Whether to return the indices of the predicted rows, too.
 
     Returns
     -------
-    predictions : ndarray of shape (n_labeled,) or (n_labeled, n_classes)
+    predictions : ndarray of shape (n_predicted,) or (n_predicted, n_classes)
         Results of `method` for the labeled rows, in the order in which these are in X. Columns are the sorted classes.
-    indices : ndarray of shape (n_labeled,)
+    indices : ndarray of shape (n_predicted,)
         Indices of these rows in X and y. Only if ``return_indices=True``.
 
     Raises
     ------
     ValueError
-        If the splits do not test each labeled row exactly once, or as for the splitter.
+        If the splits test a labeled row more than once, or never without ``return_indices=True``; or as for the
+        splitter.
 
     See Also
     --------
-    LabeledStratifiedKFold : The splits.
+    LabeledStratifiedKFold : The splits by default.
+    LabeledStratifiedGroupKFold : Splits that keep the rows of a group together.
+    LabeledTimeSeriesSplit : Splits that predict later rows from earlier ones.
 
     Examples
     --------
@@ -334,7 +624,9 @@ def cross_val_predict_labeled(
     0.92
     """
     labeled = np.flatnonzero(is_labeled(y, unlabeled_value))
-    splits, tests = _splits_of_labeled(cv, X, y, labeled, unlabeled_value)
+    splits, tests = _splits_of_labeled(_as_splitter(cv, unlabeled_value), X, y, groups, labeled)
+    tested = np.sort(np.concatenate([labeled[:0], *tests]))
+    _check_tested(tested, labeled, cv, may_lack=return_indices)
     fits = cross_validate(
         estimator,
         X,
@@ -348,37 +640,49 @@ def cross_val_predict_labeled(
     )
     parts = [getattr(model, method)(_take(X, test)) for model, test in zip(fits["estimator"], tests, strict=True)]
     if method in ("predict_proba", "predict_log_proba", "decision_function"):
-        parts = _with_all_classes(parts, [model.classes_ for model in fits["estimator"]], method)
+        classes = [model.classes_ for model in fits["estimator"]]
+        parts = _with_all_classes(parts, classes, labels_of(y, unlabeled_value)[1], method)
     predictions = np.concatenate(parts)[np.argsort(np.concatenate(tests))]
-    return (predictions, labeled) if return_indices else predictions
+    return (predictions, tested) if return_indices else predictions
+
+
+def _as_splitter(cv: Any, unlabeled_value: Any) -> Any:
+    if cv is None or isinstance(cv, int | np.integer):
+        return LabeledStratifiedKFold(5 if cv is None else int(cv), unlabeled_value=unlabeled_value)
+    return check_cv(cv)
 
 
 def _splits_of_labeled(
-    cv: Any, X: Any, y: Any, labeled: NDArray[np.intp], unlabeled_value: Any
+    cv: Any, X: Any, y: Any, groups: Any, labeled: NDArray[np.intp]
 ) -> tuple[list[tuple[Any, Any]], list[NDArray[np.intp]]]:
-    """Return the splits, and the labeled rows of their test folds; raise unless each labeled row is in one fold."""
-    if cv is None or isinstance(cv, int | np.integer):
-        cv = LabeledStratifiedKFold(5 if cv is None else int(cv), unlabeled_value=unlabeled_value)
-    splits, rows = list(check_cv(cv).split(X, y)), np.arange(len(y))
-    tests = [np.intersect1d(rows[test], labeled) for _, test in splits]
-    n_tests = np.bincount(np.searchsorted(labeled, np.concatenate(tests)), minlength=len(labeled))
-    if not len(labeled) or (n_tests != 1).any():
-        raise ValueError(
-            f"cross_val_predict_labeled needs splits that test each labeled row once, but of {len(labeled)} labeled "
-            f"rows, cv={type(cv).__name__} tests {(n_tests == 0).sum()} never, {(n_tests > 1).sum()} more than once. "
-            "Use LabeledStratifiedKFold, or another splitter into folds."
-        )
-    splits = [(train, test) for (train, _), test in zip(splits, tests, strict=True) if len(test)]
-    return splits, [test for test in tests if len(test)]
+    """Return the splits that test labeled rows, and these rows for each of them."""
+    rows = np.arange(len(y))
+    tests = [(train, np.intersect1d(rows[test], labeled)) for train, test in cv.split(X, y, groups)]
+    splits = [(train, test) for train, test in tests if len(test)]
+    return splits, [test for _, test in splits]
+
+
+def _check_tested(tested: NDArray[np.intp], labeled: NDArray[np.intp], cv: Any, *, may_lack: bool) -> None:
+    """Raise unless each labeled row is tested once; with `may_lack`, some may be left out, but not all."""
+    n_tests = np.bincount(np.searchsorted(labeled, tested), minlength=len(labeled))
+    n_never, n_repeated = int((n_tests == 0).sum()), int((n_tests > 1).sum())
+    if len(tested) and not n_repeated and (may_lack or not n_never):
+        return
+    raise ValueError(
+        f"cross_val_predict_labeled needs splits that test each labeled row once, but of {len(labeled)} labeled "
+        f"rows, cv={type(cv).__name__} tests {n_never} never, {n_repeated} more than once. Use LabeledStratifiedKFold, "
+        "or another splitter into folds. With return_indices=True, rows may be left untested, as by "
+        "LabeledTimeSeriesSplit."
+    )
 
 
 def _no_score(estimator: Any, X: Any, y: Any) -> float:
     return 0.0
 
 
-def _with_all_classes(parts: list[Any], classes: list[Any], method: str) -> list[Any]:
+def _with_all_classes(parts: list[Any], classes: list[Any], labels: NDArray[Any], method: str) -> list[Any]:
     """Add columns for the classes that a training fold lacks, with scikit-learn's values and its warning."""
-    known = np.unique(np.concatenate(classes))
+    known = np.unique(np.concatenate([*classes, labels]))
     return [
         _enforce_prediction_order(np.searchsorted(known, some), part, len(known), method)
         for some, part in zip(classes, parts, strict=True)

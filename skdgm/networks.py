@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal, linear, smooth_clip, zero_fill
+from skdgm.distributions import Categorical, Distribution, Normal, linear, smooth_clip
 from skdgm.likelihoods import bounded
-from skdgm.likelihoods.columns import Groups, MixedLikelihood
+from skdgm.likelihoods.columns import MixedLikelihood
 from skdgm.structured_normals import AnyNormal, FullNormal, LowRankNormal
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -81,8 +81,8 @@ class MLP(nn.Module):
         Draws the weights.
     n_classes : int
         Number of classes of y; 0 for a network of x only.
-    missing_indicator : bool
-        Whether the mask of missing cells is an input as well. Missing cells of x are set to 0 in any case.
+    n_indicators : int
+        Number of columns whose mask of missing cells is an input as well; 0 for none.
     linear_skip : bool
         Add an affine map of the input to the output, and start with small weights in the last layer of the other path:
         the network starts out nearly linear.
@@ -98,7 +98,7 @@ class MLP(nn.Module):
         activation: str,
         rng: torch.Generator | None,
         n_classes: int = 0,
-        missing_indicator: bool = False,
+        n_indicators: int = 0,
         linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
@@ -106,11 +106,11 @@ class MLP(nn.Module):
         sizes = [n_in, *hidden, n_out]
         self.layers = nn.ModuleList(Affine(a, b, rng) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
         self.class_embedding = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
-        self.missing_weight = nn.Parameter(torch.zeros(sizes[1], n_in)) if missing_indicator else None
+        self.missing_weight = nn.Parameter(torch.zeros(sizes[1], n_indicators)) if n_indicators else None
         self.activation, self.clip_inputs = ACTIVATIONS[activation], clip_inputs
         self.skip = None
         if linear_skip and len(hidden):
-            self.skip = MLP(n_in, n_out, (), activation, rng, n_classes, missing_indicator)
+            self.skip = MLP(n_in, n_out, (), activation, rng, n_classes, n_indicators)
             self.scale_outputs(slice(None), INITIAL_NONLINEARITY, skip=1.0)
 
     @torch.no_grad()
@@ -128,7 +128,7 @@ class MLP(nn.Module):
 
     @property
     def linear_missing_weight(self) -> Tensor | None:
-        """What a missing cell adds to the linear outputs, (n_out, n_in); None without ``missing_indicator``."""
+        """What a missing cell adds to the linear outputs, (n_out, n_indicators); None without indicators."""
         return (self.skip or self).missing_weight
 
     @torch.no_grad()
@@ -137,17 +137,16 @@ class MLP(nn.Module):
         for parameter, value in zip(self.linear_parameters, (weight, bias), strict=True):
             parameter.copy_(value)
 
-    def read(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+    def read(self, x: Tensor) -> Tensor:
         """The rows as the first layer reads them."""
-        x = zero_fill(x, observed)
         return smooth_clip(x) if self.clip_inputs else x
 
     def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Tensor:
         """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
 
-        ``y`` holds class indices. Cells that are not ``observed`` count as 0.
+        ``y`` holds class indices, ``observed`` the mask of observed cells.
         """
-        x = self.read(x, observed)
+        x = self.read(x)
         h = self.layers[0](x)
         if self.missing_weight is not None and observed is not None:
             h = h + linear((~observed).to(x.dtype), self.missing_weight)
@@ -227,7 +226,7 @@ class NormalNetwork(nn.Module):
         activation: str,
         rng: torch.Generator | None,
         n_classes: int = 0,
-        missing_indicator: bool = False,
+        n_indicators: int = 0,
         covariance: Diagonal | LowRank | Full = Diagonal(),  # noqa: B008 - frozen
         linear_skip: bool = False,
         clip_inputs: bool = False,
@@ -235,7 +234,7 @@ class NormalNetwork(nn.Module):
         super().__init__()
         self.n_out, self.covariance = n_out, covariance
         n_outputs = covariance.n_outputs(n_out)
-        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, missing_indicator, linear_skip, clip_inputs)
+        self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, n_indicators, linear_skip, clip_inputs)
         # start at sd 1: the first codes carry little information and the KL is near 0
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
@@ -298,9 +297,10 @@ class CategoricalNetwork(nn.Module):
         linear_skip: bool = False,
         clip_inputs: bool = False,
         n_centers: int = 0,
+        n_indicators: int = 0,
     ) -> None:
         super().__init__()
-        self.mlp = MLP(n_in, n_classes, hidden, activation, rng, linear_skip=linear_skip, clip_inputs=clip_inputs)
+        self.mlp = MLP(n_in, n_classes, hidden, activation, rng, 0, n_indicators, linear_skip, clip_inputs)
         if linear_skip:
             self.mlp.scale_outputs(slice(None), INITIAL_LOGITS)
         self.features = KernelFeatures(n_in, n_centers) if n_centers else None
@@ -309,7 +309,7 @@ class CategoricalNetwork(nn.Module):
     def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         logits = self.mlp(x, observed=observed)
         if self.features is not None and self.kernel_weight is not None:
-            logits = logits + linear(self.features(self.mlp.read(x, observed)), self.kernel_weight)
+            logits = logits + linear(self.features(self.mlp.read(x)), self.kernel_weight)
         return Categorical(logits)
 
     @torch.no_grad()
@@ -327,38 +327,33 @@ class CategoricalNetwork(nn.Module):
 
 
 class DecoderNetwork(nn.Module):
-    """p(x | z) or p(x | y, z) under the columns' likelihoods; arguments as in ``MLP`` and ``likelihoods.columns``."""
+    """p(x | z) or p(x | y, z) under the likelihood of the columns; other arguments as in ``MLP``."""
 
     def __init__(
         self,
         n_in: int,
-        n_columns: int,
+        likelihood: MixedLikelihood,
         hidden: Sequence[int],
         activation: str,
-        likelihood: str | Groups,
         rng: torch.Generator | None,
         n_classes: int = 0,
         linear_skip: bool = False,
     ) -> None:
         super().__init__()
-        groups = [(likelihood, range(n_columns))] if isinstance(likelihood, str) else likelihood
-        mixed, self.groups = MixedLikelihood(groups), groups
-        self.likelihood = mixed if len(groups) > 1 else mixed.likelihoods[0]
-        self.n_outputs = mixed.n_outputs
-        self.mlp = MLP(n_in, sum(self.n_outputs), hidden, activation, rng, n_classes, linear_skip=linear_skip)
-        self.shared = nn.Parameter(torch.zeros(sum(mixed.n_shared)))
+        self.likelihood = likelihood
+        self.mlp = MLP(n_in, sum(likelihood.n_outputs), hidden, activation, rng, n_classes, linear_skip=linear_skip)
+        self.shared = nn.Parameter(torch.zeros(sum(likelihood.n_shared)))
 
     def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
         return self.likelihood(self.mlp(z, y), self.shared, observed)
 
-    def outputs_of(self, likelihood: str) -> tuple[list[int], slice]:
-        """The columns under a likelihood that has one output per column, and the positions of these outputs."""
-        start = 0
-        for (name, columns), n_outputs in zip(self.groups, self.n_outputs, strict=True):
-            if name == likelihood:
-                return list(columns), slice(start, start + n_outputs)
-            start += n_outputs
-        return [], slice(0)
+    def features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """What the other networks read of rows, (..., n_features); 0 for missing cells."""
+        return self.likelihood.features(x, observed)
+
+    def fixed_features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Features that do not change in training, (..., n_fixed_features); 0 for missing cells."""
+        return self.likelihood.fixed_features(x, observed)
 
     def variance_log_prior(self) -> Tensor:
         """Log-density, up to a constant, of a pseudo-row whose standardized residual is 1 in every column.

@@ -2,22 +2,37 @@
 
 ``ResidentSource`` gathers from tensors on the device; ``BlockwiseSource`` reads larger arrays block by block.
 ``DynamicBinarization``, ``GaussianCodeSource`` and ``EncodedSource`` draw new rows whenever they are read;
-``CorruptedSource`` draws noisy rows for the encoder; ``Subset`` selects rows of another source. ``order`` is the
-shuffled order in which a source is best read: one that reads in blocks defines its own, and a source that wraps another
-returns that source's order.
+``CorruptedSource`` draws noisy rows for the encoder; ``WeightedSource`` adds weights; ``Subset`` selects rows of
+another source. ``order`` is the shuffled order in which a source is best read: one that reads in blocks defines its
+own, and a source that wraps another returns that source's order.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from threading import Thread
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
 from torch import Generator, Tensor
 
 from skdgm.noise import sample_bernoulli
+from skdgm.readers import RowReader, Rows
+
+# Sizes in float32 of the blocks in which a table is shuffled, of the rows that are in memory at once, and of those that
+# are prepared at once: NumPy allocates the latter in large pages, which is faster.
+BLOCK_BYTES, POOL_BYTES, PART_BYTES = 1 << 18, 1 << 26, 1 << 23
+# Smallest number of blocks in memory, if the chunks of a file are large.
+MIN_BLOCKS = 4
+
+T = TypeVar("T")
+# x and observed, as in a Batch
+Prepared: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 class Batch(NamedTuple):
@@ -56,6 +71,10 @@ class Source(Protocol):
         """Return a shuffled order that is fast to read: positions in ``indices``, or in all rows if None."""
         ...
 
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows as a source."""
+        ...
+
 
 class ResidentSource:
     """Rows in tensors on the device."""
@@ -76,6 +95,10 @@ class ResidentSource:
         n_rows = self.n_rows if indices is None else len(indices)
         return torch.randperm(n_rows, generator=rng, device=self.columns.x.device)
 
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows, without a copy."""
+        return Subset(self, indices)
+
 
 def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
     """Select entries of a column; None stays None."""
@@ -83,54 +106,166 @@ def at(column: Tensor | None, indices: Tensor) -> Tensor | None:
 
 
 class BlockwiseSource:
-    """Rows of an array that is not copied to the device (such as a memmap), read in shuffled blocks.
+    """Rows of a table that is not copied to the device, such as a memmap, read in shuffled blocks.
+
+    An order shuffles blocks of neighboring rows, and then the rows within pools of many blocks. Steps in this order get
+    their rows from a pool in memory, while a thread reads the next one.
 
     Parameters
     ----------
-    array : ndarray of shape (n_rows, n_columns)
+    table : Rows, RowReader or ndarray of shape (n_rows, n_columns)
     prepare : callable
-        Turns a block of rows into x and observed on the device.
+        Turns rows into x and observed on the device. A thread calls it, too.
     device : torch.device
-    block : int, default=256
-        Number of neighboring rows read together. A step mixes rows of many blocks; larger blocks read faster and mix
-        less.
+    y, weight : Tensor of shape (n_rows,), default=None
+    block : int, default=None
+        Number of neighboring rows that stay in one pool. None is about 256 kB in float32, but whole chunks of the file.
+    blocks_per_pool : int, default=None
+        A step mixes rows of so many blocks. None is about 64 MB, but at least 4 blocks.
     """
 
     def __init__(
         self,
-        array: np.ndarray,
-        prepare: Callable[[np.ndarray], tuple[Tensor, Tensor | None]],
+        table: Rows | RowReader | np.ndarray,
+        prepare: Callable[[np.ndarray], Prepared],
         device: torch.device,
         y: Tensor | None = None,
         weight: Tensor | None = None,
-        block: int = 256,
+        block: int | None = None,
+        blocks_per_pool: int | None = None,
     ) -> None:
-        self.n_rows = len(array)
-        self.array, self.prepare, self.device, self.block = array, prepare, device, block
-        self.y, self.weight = y, weight
+        self.table = Rows.of(table)
+        self.prepare, self.device, self.y, self.weight = prepare, device, y, weight
+        self.n_rows, n_columns = self.table.shape
+        chunk = self.table.chunk_rows
+        self.block = block or chunk * math.ceil(n_rows_of(BLOCK_BYTES, n_columns) / chunk)
+        self.blocks_per_pool = blocks_per_pool or max(MIN_BLOCKS, n_rows_of(POOL_BYTES, n_columns) // self.block)
+        self.pools: PoolReader | None = None
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
-        """Read the rows in the array's order, which is faster on disk, and return them in the requested order."""
-        wanted = indices.cpu().numpy()
-        ascending = np.argsort(wanted, kind="stable")
-        block = self.array[wanted[ascending]]
-        back = np.empty_like(ascending)
-        back[ascending] = np.arange(len(wanted))
-        return Batch(*self.prepare(block[back]), at(self.y, indices), at(self.weight, indices))
+        """Return the rows: from the pools if ``indices`` are a slice of the last order, otherwise read them."""
+        x, observed = joined(self.parts_in_pools(indices) or self.parts(indices.cpu().numpy()))
+        return Batch(x, observed, at(self.y, indices), at(self.weight, indices))
+
+    def parts_in_pools(self, indices: Tensor) -> list[Prepared]:
+        """The rows in the pools of the last order; none if ``indices`` are no slice of it."""
+        start = None if self.pools is None else position_of_slice(indices, self.pools.order)
+        return [] if self.pools is None or start is None else self.pools.rows(start, start + len(indices))
+
+    def parts(self, indices: np.ndarray) -> list[Prepared]:
+        """Read rows, and prepare them in parts: what that takes in between can be many times the result."""
+        ascending = np.unique(indices)
+        rows, positions = self.table.read(ascending), np.searchsorted(ascending, indices)
+        size = n_rows_of(PART_BYTES, self.table.shape[1])
+        return [self.prepare(rows[part]) for part in np.split(positions, range(size, len(positions), size))]
 
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
         """Return a random order in which consecutive rows come from few blocks."""
-        order = self.shuffled_blocks(rng)
-        return order if indices is None else torch.argsort(torch.argsort(order)[indices])
+        pools = self.shuffled_pools(rng)
+        order = torch.cat(pools)
+        if indices is not None:
+            return torch.argsort(torch.argsort(order)[indices])
+        self.pools = PoolReader(order, [len(pool) for pool in pools], self.parts)
+        return order
 
-    def shuffled_blocks(self, rng: Generator | None) -> Tensor:
-        """Shuffle the blocks, then the rows within every 64 blocks in a row."""
-        blocks = torch.arange(self.n_rows, device=self.device).split(self.block)
-        shuffled = torch.cat(
-            [blocks[i] for i in torch.randperm(len(blocks), generator=rng, device=self.device).tolist()]
+    def shuffled_pools(self, rng: Generator | None) -> list[Tensor]:
+        """Shuffle the blocks, then the rows within the pools."""
+        starts = torch.arange(0, self.n_rows, self.block, device=self.device)
+        blocks = starts[torch.randperm(len(starts), generator=rng, device=self.device)]
+        return [self.shuffled_pool(pool.tolist(), rng) for pool in blocks.split(self.blocks_per_pool)]
+
+    def shuffled_pool(self, starts: list[int], rng: Generator | None) -> Tensor:
+        """Shuffle the rows of the blocks that begin at these rows."""
+        stops = [min(start + self.block, self.n_rows) for start in starts]
+        rows = torch.cat([torch.arange(*ends, device=self.device) for ends in zip(starts, stops, strict=True)])
+        return rows[torch.randperm(len(rows), generator=rng, device=self.device)]
+
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows, best ascending ones: in memory if they are no more than a pool."""
+        y, weight, selected = at(self.y, indices), at(self.weight, indices), indices.cpu().numpy()
+        if len(selected) <= self.block * self.blocks_per_pool:
+            return ResidentSource(*joined(self.parts(selected)), y, weight)
+        return BlockwiseSource(
+            self.table[selected], self.prepare, self.device, y, weight, self.block, self.blocks_per_pool
         )
-        pools = shuffled.split(64 * self.block)
-        return torch.cat([pool[torch.randperm(len(pool), generator=rng, device=self.device)] for pool in pools])
+
+
+class PoolReader:
+    """Rows in a known order, pool by pool, while a thread reads the next pool.
+
+    Parameters
+    ----------
+    order : Tensor of int of shape (n_rows,)
+    sizes : list of int
+        Numbers of rows of the pools.
+    read : callable
+        Reads rows at indices, in parts.
+    """
+
+    def __init__(self, order: Tensor, sizes: list[int], read: Callable[[np.ndarray], list[Prepared]]) -> None:
+        self.order, self.read = order, read
+        self.stops = np.cumsum(sizes)
+        self.starts = self.stops - sizes
+        self.indices = np.split(order.cpu().numpy(), self.stops[:-1])
+        self.reading: dict[int, Future[list[Prepared]]] = {}  # the pool in use and the next one
+
+    def rows(self, start: int, stop: int) -> list[Prepared]:
+        """The rows from ``start`` to ``stop`` of the order, in parts."""
+        first, last = np.searchsorted(self.stops, [start, stop - 1], side="right").tolist()
+        begins = [(k, int(self.starts[k])) for k in range(first, last + 1)]
+        return [part for k, begin in begins for part in slice_of(self.pool(k), start - begin, stop - begin)]
+
+    def pool(self, k: int) -> list[Prepared]:
+        """Wait for pool k, and begin to read the next one."""
+        if k not in self.reading:
+            self.reading = {k: in_thread(self.read, self.indices[k])}
+        parts = self.reading[k].result()
+        if k + 1 < len(self.indices) and k + 1 not in self.reading:
+            self.reading = {k: self.reading[k], k + 1: in_thread(self.read, self.indices[k + 1])}
+        return parts
+
+
+def in_thread(function: Callable[..., T], *args: Any) -> Future[T]:
+    """Call a function in a thread of its own, which ends with the call."""
+    future: Future[T] = Future()
+
+    def call() -> None:
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:  # raised where the result is awaited
+            future.set_exception(error)
+
+    Thread(target=call).start()
+    return future
+
+
+def n_rows_of(n_bytes: int, n_columns: int) -> int:
+    """Number of rows that take about so many bytes in float32, at least 1."""
+    return max(1, n_bytes // (4 * max(1, n_columns)))
+
+
+def position_of_slice(part: Tensor, order: Tensor) -> int | None:
+    """Where a slice of ``order`` begins, without reading either from the device; None for any other tensor."""
+    is_slice = part.untyped_storage().data_ptr() == order.untyped_storage().data_ptr() and part.is_contiguous()
+    return int(part.storage_offset()) if is_slice and len(part) else None
+
+
+def slice_of(parts: list[Prepared], start: int, stop: int) -> Iterator[Prepared]:
+    """The rows from ``start`` to ``stop``, which may lie outside, of consecutive parts."""
+    for x, observed in parts:
+        if start < len(x) and stop > 0:
+            inside = slice(max(start, 0), stop)
+            yield x[inside], None if observed is None else observed[inside]
+        start, stop = start - len(x), stop - len(x)
+
+
+def joined(parts: list[Prepared]) -> Prepared:
+    """Copy parts into one; None is a mask of observed cells only."""
+    x = torch.cat([x for x, _ in parts])  # also of one part: new memory is aligned, on which the last bits may depend
+    if all(observed is None for _, observed in parts):
+        return x, None
+    masks = [torch.ones_like(x, dtype=torch.bool) if observed is None else observed for x, observed in parts]
+    return x, torch.cat(masks)
 
 
 class SourceWrapper:
@@ -147,6 +282,12 @@ class SourceWrapper:
         """Return the order of the wrapped source."""
         return self.source.order(rng, indices)
 
+    def subset(self, indices: Tensor) -> Source:
+        """Wrap some of the rows of the wrapped source."""
+        subset = copy.copy(self)
+        subset.n_rows, subset.source = len(indices), self.source.subset(indices)
+        return subset
+
 
 class DynamicBinarization(SourceWrapper):
     """Rows of gray values in [0, 1], drawn as 0 or 1 again whenever they are read."""
@@ -155,6 +296,22 @@ class DynamicBinarization(SourceWrapper):
         """Draw each cell with its gray value as the probability of a 1."""
         batch = self.source.rows(indices, rng)
         return batch._replace(x=sample_bernoulli(batch.x, rng))
+
+
+class WeightedSource(SourceWrapper):
+    """Rows with weights in place of those that they have."""
+
+    def __init__(self, source: Source, weight: Tensor) -> None:
+        super().__init__(source)
+        self.weight = weight
+
+    def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
+        """Return the rows with their weights."""
+        return self.source.rows(indices, rng)._replace(weight=self.weight.index_select(0, indices))
+
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows with their weights."""
+        return WeightedSource(self.source.subset(indices), self.weight.index_select(0, indices))
 
 
 class EncodedSource(SourceWrapper):
@@ -173,7 +330,7 @@ class EncodedSource(SourceWrapper):
 class GaussianCodeSource(SourceWrapper):
     """Codes of rows that another model has encoded, drawn from N(mean, sd^2) again whenever they are read.
 
-    Columns ``side`` of the rows follow the codes.
+    Columns of the rows, from the source ``side``, follow the codes.
     """
 
     def __init__(
@@ -182,7 +339,7 @@ class GaussianCodeSource(SourceWrapper):
         sd: Tensor,
         y: Tensor | None = None,
         weight: Tensor | None = None,
-        side: Tensor | None = None,
+        side: Source | None = None,
     ) -> None:
         super().__init__(ResidentSource(mean, None, y, weight))
         self.sd, self.side = sd, side
@@ -194,13 +351,24 @@ class GaussianCodeSource(SourceWrapper):
 
     def with_side(self, codes: Tensor, indices: Tensor) -> Tensor:
         """The codes of these rows and the columns beside them."""
-        return codes if self.side is None else torch.cat([codes, self.side[indices]], -1)
+        return codes if self.side is None else torch.cat([codes, self.side.rows(indices, None).x], -1)
 
     def rows(self, indices: Tensor, rng: Generator | None) -> Batch:
         """Draw the codes."""
         batch = self.source.rows(indices, rng)
         noise = torch.randn(batch.x.shape, generator=rng, device=batch.x.device)
         return batch._replace(x=self.with_side(batch.x + self.sd[indices] * noise, indices))
+
+    def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
+        """Return the order of the columns beside the codes, which may be slower to read."""
+        return (self.side or self.source).order(rng, indices)
+
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of the rows."""
+        subset = copy.copy(self)
+        subset.n_rows, subset.source, subset.sd = len(indices), self.source.subset(indices), self.sd[indices]
+        subset.side = None if self.side is None else self.side.subset(indices)
+        return subset
 
 
 class CorruptedSource(SourceWrapper):
@@ -265,3 +433,7 @@ class Subset:
     def order(self, rng: Generator | None, indices: Tensor | None = None) -> Tensor:
         """Return the source's order of these rows."""
         return self.source.order(rng, self.indices if indices is None else self.indices[indices])
+
+    def subset(self, indices: Tensor) -> Source:
+        """Return some of these rows."""
+        return self.source.subset(self.indices[indices])

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from skdgm.distributions import LOG_2PI, Normal, log_standard_normal, sum_of
+from skdgm.distributions import LOG_2PI, Normal, log_mean_exp, log_standard_normal, sum_of
 from skdgm.noise import Rng, standard_normal
 
 
@@ -29,9 +29,9 @@ class LowRankNormal:
     Parameters
     ----------
     mean : Tensor of shape (..., n, d)
-    log_d : Tensor of shape (n, d)
+    log_d : Tensor of shape (..., n, d)
         Logarithm of D's diagonal.
-    factors : Tensor of shape (n, rank, d)
+    factors : Tensor of shape (..., n, rank, d)
         U^T: each row is a column of U.
     max_narrowing : float, default=inf
         Columns of A are shortened to at most this length. Along a column, the normal is at most this many times
@@ -41,7 +41,7 @@ class LowRankNormal:
     def __init__(self, mean: Tensor, log_d: Tensor, factors: Tensor, max_narrowing: float = math.inf) -> None:
         self.mean, self.log_d = mean, log_d
         self.sd = torch.exp(-0.5 * log_d)  # of D only
-        scaled = self.sd[:, None] * factors
+        scaled = self.sd.unsqueeze(-2) * factors
         squares = gram(scaled, scaled)
         shortened = torch.rsqrt(1 + diagonal(squares) / max_narrowing**2)[..., None]
         self.scaled = shortened * scaled  # A^T
@@ -77,7 +77,7 @@ class LowRankNormal:
     @property
     def trace(self) -> Tensor:
         """Trace of the covariance D^-1 - B G^-1 B^T, where B = D^(-1/2) A; of shape (n,)."""
-        b = self.sd[:, None] * self.scaled
+        b = self.sd.unsqueeze(-2) * self.scaled
         with float32_products(b):
             return (self.sd**2).sum(-1) - trace_of_solution(self.chol, gram(b, b))
 
@@ -104,7 +104,7 @@ class FullNormal:
     Parameters
     ----------
     mean : Tensor of shape (..., n, d)
-    chol : Tensor of shape (n, d, d)
+    chol : Tensor of shape (..., n, d, d)
         C, lower triangular with a positive diagonal.
     """
 
@@ -123,15 +123,15 @@ class FullNormal:
     def at(self, noise: Tensor) -> Tensor:
         """The draw for a given noise: mean + C noise."""
         with float32_products(self.mean):
-            return self.mean + torch.einsum("nij,...nj->...ni", self.chol, noise)
+            return self.mean + torch.einsum("...nij,...nj->...ni", self.chol, noise)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """log N(x; mean, C C^T), of shape (..., n)."""
         off = x - self.mean
-        columns = off.reshape(-1, *off.shape[-2:]).permute(1, 2, 0)  # each row's draws as columns
+        columns = off.reshape(-1, *self.chol.shape[:-1]).movedim(0, -1)  # each row's draws as columns
         with float32_products(off):
-            squares = (torch.linalg.solve_triangular(self.chol, columns, upper=False) ** 2).sum(1)
-        squares = squares.mT.reshape(off.shape[:-1])
+            squares = (torch.linalg.solve_triangular(self.chol, columns, upper=False) ** 2).sum(-2)
+        squares = squares.movedim(-1, 0).reshape(off.shape[:-1])
         return -0.5 * (off.shape[-1] * LOG_2PI + squares) - self.log_det
 
     @property
@@ -147,6 +147,39 @@ class FullNormal:
     def expand(self, *lead: int) -> FullNormal:
         """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
+
+
+class EqualMixture:
+    """The mixture of normals with equal weights; their first axis numbers the components.
+
+    Parameters
+    ----------
+    components : normal with rows of shape (n_components, ..., n, d)
+    """
+
+    def __init__(self, components: AnyNormal) -> None:
+        self.components, self.n_draws = components, 1
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each row, (..., n, d)."""
+        return self.components.mean.mean(0)
+
+    def expand(self, n_draws: int) -> EqualMixture:
+        """The same mixture, for ``n_draws`` draws per row."""
+        mixture = EqualMixture(self.components)
+        mixture.n_draws = n_draws
+        return mixture
+
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """Draws per row, of shape (n_draws, ..., n, d), evenly from the components, and their log-densities."""
+        n_components = len(self.components.mean)
+        z = self.components.expand(-(-self.n_draws // n_components)).rsample(rng).flatten(0, 1)[: self.n_draws]
+        return z, self.log_prob(z)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-density of draws of shape (n_draws, ..., n, d), (n_draws, ..., n)."""
+        return log_mean_exp(self.components.log_prob(z[:, None]), dim=1)
 
 
 class ProductNormal:
@@ -205,17 +238,17 @@ def gram(one: Tensor, other: Tensor) -> Tensor:
 def inner_products(factors: Tensor, x: Tensor) -> Tensor:
     """Inner products of x, (..., n, d), with each of the factors (n, rank, d): (..., n, rank)."""
     if factors.shape[-2] == 1:
-        return (factors[:, 0] * x).sum(-1, keepdim=True)
+        return (factors[..., 0, :] * x).sum(-1, keepdim=True)
     with float32_products(x):
-        return torch.einsum("nrd,...nd->...nr", factors, x)
+        return torch.einsum("...nrd,...nd->...nr", factors, x)
 
 
 def weighted_sum(factors: Tensor, weights: Tensor) -> Tensor:
     """Sum of the factors (n, rank, d) weighted by ``weights`` (..., n, rank): (..., n, d)."""
     if factors.shape[-2] == 1:
-        return factors[:, 0] * weights
+        return factors[..., 0, :] * weights
     with float32_products(weights):
-        return torch.einsum("nrd,...nr->...nd", factors, weights)
+        return torch.einsum("...nrd,...nr->...nd", factors, weights)
 
 
 def cholesky_of_identity_plus(gram: Tensor) -> Tensor:
@@ -229,13 +262,13 @@ def solve(matrix: Tensor, vectors: Tensor) -> Tensor:
     """matrix^-1 vectors for (n, rank, rank) and (..., n, rank)."""
     if matrix.shape[-1] == 1:
         return vectors / matrix[..., 0]
-    return torch.einsum("nij,...nj->...ni", torch.linalg.inv_ex(matrix).inverse, vectors)
+    return torch.einsum("...nij,...nj->...ni", torch.linalg.inv_ex(matrix).inverse, vectors)
 
 
 def trace_of_solution(chol: Tensor, matrix: Tensor) -> Tensor:
     """Trace of (chol chol^T)^-1 matrix for (n, rank, rank) each: (n,)."""
     if chol.shape[-1] == 1:
-        return (matrix / chol**2)[:, 0, 0]
+        return (matrix / chol**2)[..., 0, 0]
     return diagonal(torch.cholesky_solve(matrix, chol)).sum(-1)
 
 

@@ -28,6 +28,8 @@ SHARE_AVERAGED = 0.2
 # The bound still rises if its mean over a fifth of the epochs at full rate exceeds that over the fifth before by this
 # many nats per row, or by this share of its absolute value, whichever is more.
 SHARE_COMPARED, RISE_IN_NATS, RELATIVE_RISE = 0.2, 0.1, 0.01
+# The numbers of an epoch's steps are kept in blocks of this size.
+STEPS_PER_BLOCK = 4096
 
 
 class BoundTerms(Protocol):
@@ -183,6 +185,7 @@ def train(
     before_epoch: Callable[[int], None] = lambda epoch: None,
     on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
     interrupted: Callable[[], bool] = lambda: False,
+    progress: Progress | None = None,
 ) -> History:
     """Maximize the terms over the module's parameters, in place.
 
@@ -202,6 +205,8 @@ def train(
         Called after each epoch, with the averaged weights; training stops when it returns True.
     interrupted : callable
         Called before each step; training stops when it returns True, and discards the epoch that is not complete.
+    progress : Progress or None
+        Training continues from there, and stores where it ends; for training without held-out rows.
 
     Returns
     -------
@@ -216,10 +221,12 @@ def train(
     """
     history = History()
     average = WeightAverage(module, settings.n_averaged)
+    optimizer = make_optimizer(module, settings)
+    if progress is not None:
+        progress.apply(module, average, optimizer)
     rollback = Rollback(module, average)
     stopping = EarlyStopping(module, settings)
     schedule = LearningRateSchedule(settings)
-    optimizer = make_optimizer(module, settings)
     epoch = 0
     while epoch < settings.max_iter:
         before_epoch(epoch)
@@ -252,6 +259,8 @@ def train(
             stopping.last_gain = epoch
     if epoch == settings.max_iter and not schedule.is_reduced:
         history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)
+    if progress is not None:
+        progress.store(module, average, optimizer)
     if validation is not None:
         stopping.restore()
     else:
@@ -337,7 +346,7 @@ def step(
             with torch.no_grad():
                 bound = bound + term.weight_in_bound * row_mean(total_bound(value), batch.weight)
         if term.name is not None:
-            means.add(term.name, value)
+            means.add(term.name, value, batch.weight)
     means.add("bound", bound)
     if settings.kl_warmup or any(term.history_weight is not None for term in terms):
         means.add("objective", objective)
@@ -359,22 +368,45 @@ def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
     return bound.mean() if weight is None else (weight * bound).mean()
 
 
+class Steps:
+    """A number per step, in blocks on the device: a small tensor for each would leave the heap in pieces."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Tensor] = []
+        self.n_steps = 0
+
+    def append(self, value: Tensor) -> None:
+        """Add a step's value."""
+        position = self.n_steps % STEPS_PER_BLOCK
+        if not position:
+            self.blocks.append(value.new_empty(STEPS_PER_BLOCK))
+        self.blocks[-1][position] = value
+        self.n_steps += 1
+
+    def mean(self) -> Tensor:
+        """Mean over the steps."""
+        return torch.cat(self.blocks)[: self.n_steps].mean()
+
+
 class Means:
     """Means of named terms over an epoch's steps, kept on the device until its end."""
 
     def __init__(self) -> None:
-        self.steps: dict[str, list[Tensor]] = {}
+        self.steps: dict[str, Steps] = {}
 
-    def add(self, name: str, value: BoundTerms | Tensor) -> None:
-        """Add a step's value: a scalar, a value per row, or a bound, whose parts get the prefix ``name``."""
+    def add(self, name: str, value: BoundTerms | Tensor, weight: Tensor | None = None) -> None:
+        """Add a step's value: a scalar, a value per row, or a bound, whose parts get the prefix ``name``.
+
+        ``weight`` holds the weights of the rows; None means 1.
+        """
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
-            self.steps.setdefault(key, []).append(rows.detach().mean())
+            self.steps.setdefault(key, Steps()).append(row_mean(rows.detach(), weight))
 
     def read(self) -> dict[str, float]:
         """Synchronize with the device and return the means."""
-        means = torch.stack([torch.stack(values).mean() for values in self.steps.values()])
+        means = torch.stack([values.mean() for values in self.steps.values()])
         return dict(zip(self.steps, means.tolist(), strict=True))
 
 
@@ -485,6 +517,53 @@ class WeightAverage:
         self.n_seen, self.values = state[0], [value.clone() for value in state[1]]
 
 
+@dataclass
+class Progress:
+    """What training needs to continue later as if it had not stopped, besides the module with the averaged weights.
+
+    Parameters are in the order of the module.
+
+    Attributes
+    ----------
+    weights : list of Tensor
+        The weights of the last step, of which the module has the average; empty before the first step.
+    moments : list of dict
+        Adam's state of each parameter, empty for one without a gradient so far.
+    n_averaged : int
+        Number of steps in the average.
+    """
+
+    weights: list[Tensor] = field(default_factory=list)
+    moments: list[dict[str, Tensor]] = field(default_factory=list)
+    n_averaged: int = 0
+
+    @torch.no_grad()
+    def apply(self, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
+        """Continue from here; the module still has the averaged weights."""
+        if not self.weights:
+            return
+        average.n_seen = self.n_averaged
+        for parameter, weight in zip(trainable_parameters(module), self.weights, strict=True):
+            parameter.copy_(weight)
+        state = optimizer.state_dict()
+        moments = [self.moments[place] for place in places(module, optimizer)]
+        optimizer.load_state_dict(state | {"state": {i: found for i, found in enumerate(moments) if found}})
+
+    def store(self, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
+        """Remember this place; the module has the weights of the last step."""
+        self.n_averaged = average.n_seen
+        self.weights = [parameter.detach().clone() for parameter in trainable_parameters(module)]
+        self.moments, found = [{} for _ in self.weights], optimizer.state_dict()["state"]
+        for i, place in enumerate(places(module, optimizer)):
+            self.moments[place] = found.get(i, {})
+
+
+def places(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[int]:
+    """The place in the module of each parameter of the optimizer, which has them in groups."""
+    place_of = {id(parameter): place for place, parameter in enumerate(trainable_parameters(module))}
+    return [place_of[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
+
+
 class Rollback:
     """Discards an epoch with non-finite numbers, which then runs again at half the learning rate."""
 
@@ -550,9 +629,13 @@ class EarlyStopping:
 
 @torch.no_grad()
 def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> float:
-    """Mean bound of held-out rows in nats, in float32, with the same noise at every call."""
+    """Weighted mean bound of held-out rows in nats, in float32, with the same noise at every call."""
     device = next(module.parameters()).device
     noise = None if rng is None else Generator(device).manual_seed(0)
     parts = torch.arange(term.source.n_rows, device=device).split(term.batch_size)
-    bounds = [total_bound(term.objective(term.source.rows(part, noise), noise)) for part in parts]
-    return torch.cat(bounds).mean().item()
+    bounds, weights = [], []
+    for part in parts:
+        batch = term.source.rows(part, noise)
+        bounds.append(total_bound(term.objective(batch, noise)))
+        weights += [] if batch.weight is None else [batch.weight]
+    return row_mean(torch.cat(bounds), torch.cat(weights) if weights else None).item()

@@ -20,39 +20,53 @@ MODULES = {
     "likelihoods": "noise distributions structured_normals",
     "networks": "noise distributions structured_normals likelihoods",
     "models": "noise distributions structured_normals likelihoods networks",
-    "sources": "noise",
+    "readers": "",
+    "sparse": "readers sources",
+    "sources": "noise readers",
     "training": "sources",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} sources training _sklearn_compat _labels svm",
+    "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
     "__init__": "estimators",
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
     **dict.fromkeys([*TORCH.split(), "training"], "torch"),
+    "readers": "numpy",
     "sources": "torch numpy",
+    "sparse": "torch numpy",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _options _callbacks _interrupt _columns _factors _auto_alpha _kernel_start _classifier".split()
+HELPERS = "_arrays _streams _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
+HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
-    "likelihoods": {"__init__": "bernoulli gaussian", "columns": "__init__"},
+    "likelihoods": {
+        **dict.fromkeys(["bernoulli", "gaussian"], "base"),
+        **dict.fromkeys(["categorical", "ordinal"], "base levels"),
+        "counts": "base inversion",
+        "student_t": "base gaussian",
+        "transformed_normal": "base gaussian",
+        **dict.fromkeys(["positive", "quantile"], "base transformed_normal"),
+        "__init__": "base bernoulli categorical counts gaussian ordinal positive quantile student_t",
+        "columns": "__init__",
+    },
     "models": {
-        "gaussian_latent": "bound",
-        "vae": "gaussian_latent",
-        "dlgm": "gaussian_latent",
+        "gaussian_latent": "bound holes imputation",
+        "vae": "gaussian_latent holes",
+        "dlgm": "gaussian_latent holes",
         "label_sum": "bound",
-        "m2": "bound label_sum",
-        "m1m2": "m2 vae",
+        "m2": "bound holes imputation label_sum",
+        "m1m2": "imputation m2 vae",
         "autoencoder": "binary_codes",
         "rbm": "binary_codes",
         "enumeration": "binary_codes",
@@ -64,18 +78,24 @@ INSIDE = {
         # helpers know no estimator; each may import those before it
         **{helper: " ".join(HELPERS[:i]) for i, helper in enumerate(HELPERS)},
         "_base": " ".join(HELPERS),
-        "_latent_density": FRAME,
-        "_semi_supervised": FRAME,
+        "_imputation": FRAME,
+        "_partial_fit": FRAME,
+        "_latent_density": f"{FRAME} _imputation _partial_fit",
+        "_label_terms": f"{FRAME} _partial_fit",
+        "_semi_supervised": f"{FRAME} _imputation _partial_fit _label_terms",
         "vae": f"{FRAME} _latent_density",
         "dlgm": f"{FRAME} _latent_density",
-        "m2": f"{FRAME} _semi_supervised",
+        "_partial_labels": f"{FRAME} _label_terms _semi_supervised",
+        "m2": f"{FRAME} _partial_labels _semi_supervised",
         "stacked_autoencoder": FRAME,
         "transductive_svc": FRAME,
         "semi_supervised_meta": FRAME,
         # a VAE is their encoder: the only public estimator that others may import
         "_encoder": f"{FRAME} vae",
         "m1": f"{FRAME} _encoder vae",
-        "m1m2": f"{FRAME} _encoder vae _semi_supervised",
+        "m1m2": f"{FRAME} _encoder vae _partial_labels _semi_supervised",
+        # a DLGM is its default
+        "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
     "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},

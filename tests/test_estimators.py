@@ -384,7 +384,7 @@ def test_a_memmap_is_read_and_not_written(name, data, tmp_path):
 def test_rows_too_large_to_lie_on_the_device_are_read_in_blocks(name, data, monkeypatch):
     """If rows exceed the limit, the fit reads them block by block, and the model is as good."""
     X, y, _ = data
-    monkeypatch.setattr("skdgm.estimators._base.RESIDENT_BYTES", 1)
+    monkeypatch.setattr("skdgm.estimators._streams.RESIDENT_BYTES", 1)
     model = MAKERS[name](max_iter=10).fit(X, y)
     reference = MAKERS[name](max_iter=10)
     monkeypatch.undo()

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from sklearn.metrics.pairwise import rbf_kernel
 
 from skdgm.distributions import Bernoulli, Categorical, Normal
+from skdgm.likelihoods.columns import MixedLikelihood
 from skdgm.networks import (
     ACTIVATIONS,
     MLP,
@@ -31,7 +32,7 @@ MAKERS = {
     "MLP": lambda rng: MLP(4, 3, (6, 5), "tanh", rng, n_classes=3),
     "NormalNetwork": lambda rng: NormalNetwork(4, 2, (6,), "softplus", rng, 3),
     "CategoricalNetwork": lambda rng: CategoricalNetwork(4, 3, (6,), "relu", rng),
-    "DecoderNetwork": lambda rng: DecoderNetwork(4, 5, (6,), "silu", "gaussian", rng, 3),
+    "DecoderNetwork": lambda rng: DecoderNetwork(4, MixedLikelihood("gaussian", 5), (6,), "silu", rng, 3),
 }
 
 
@@ -115,9 +116,9 @@ def test_class_affine_reads_its_rows():
     [
         (NormalNetwork(4, 2, (6,), "tanh", generator()), Normal, 2),
         (CategoricalNetwork(4, 3, (6,), "tanh", generator()), Categorical, None),
-        (DecoderNetwork(4, 5, (6,), "tanh", "bernoulli", generator()), Bernoulli, 5),
-        (DecoderNetwork(4, 5, (6,), "tanh", "gaussian", generator()), Normal, 5),
-        (DecoderNetwork(4, 5, (6,), "tanh", "gaussian_heteroscedastic", generator()), Normal, 5),
+        (DecoderNetwork(4, MixedLikelihood("bernoulli", 5), (6,), "tanh", generator()), Bernoulli, 5),
+        (DecoderNetwork(4, MixedLikelihood("gaussian", 5), (6,), "tanh", generator()), Normal, 5),
+        (DecoderNetwork(4, MixedLikelihood("gaussian_heteroscedastic", 5), (6,), "tanh", generator()), Normal, 5),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, torch.nn.Module) else "",
 )
@@ -138,11 +139,11 @@ def test_a_new_posterior_has_sd_one():
 
 def test_gaussian_decoder_shares_one_variance_per_column():
     """The learned log-variances are one parameter; other likelihoods have none."""
-    decoder = DecoderNetwork(2, 3, (6,), "tanh", "gaussian", generator())
+    decoder = DecoderNetwork(2, MixedLikelihood("gaussian", 3), (6,), "tanh", generator())
     with torch.no_grad():
         decoder.shared.copy_(torch.tensor([-1.0, 0.0, 1.0]))
     assert torch.equal(decoder(noise(4, 2)).log_var, decoder.shared.expand(4, 3))
-    assert DecoderNetwork(2, 3, (6,), "tanh", "bernoulli", generator()).shared.numel() == 0
+    assert DecoderNetwork(2, MixedLikelihood("bernoulli", 3), (6,), "tanh", generator()).shared.numel() == 0
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -7,9 +7,10 @@ import pytest
 import scipy.stats
 import torch
 
+import skdgm.noise
 from skdgm import VAE, M1M2Classifier
 from skdgm.distributions import Bernoulli, Categorical
-from skdgm.noise import RowNoise, hash_rows, sample_bernoulli, splitmix64, standard_normal, uniform
+from skdgm.noise import RowNoise, hash_rows, open_uniform, sample_bernoulli, splitmix64, standard_normal, uniform
 
 N_DRAWS = 10_000
 PVALUE = 1e-3  # seeds are fixed: a test that passes once passes always
@@ -275,6 +276,13 @@ def test_functions_draw_from_generators_and_from_rows():
     assert torch.equal(uniform(shape, generator(), like), torch.rand(shape, generator=generator()))
     assert torch.equal(standard_normal(shape, RowNoise(0, x), like), RowNoise(0, x).normal(shape))
     assert torch.equal(uniform(shape, RowNoise(0, x), like), RowNoise(0, x).uniform(shape))
+
+
+def test_open_uniform_noise_is_never_0_or_1(monkeypatch):
+    """Not at the extremes of uniform noise either, and without a shift: 1 - u is as likely as u."""
+    extremes = torch.tensor([0.0, 1 - 2.0**-24])
+    monkeypatch.setattr(skdgm.noise, "uniform", lambda shape, rng, like: extremes)
+    assert open_uniform(extremes.shape, None, extremes).tolist() == [2.0**-25, 1 - 2.0**-25]
 
 
 def test_hash_depends_on_values_and_positions():

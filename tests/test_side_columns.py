@@ -9,7 +9,7 @@ from skdgm.distributions import Categorical
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
-from skdgm.sources import GaussianCodeSource, Subset
+from skdgm.sources import GaussianCodeSource, ResidentSource, Subset
 
 N_COLUMNS, N_SIDE, N_CLASSES, N_CENTERS = 4, 3, 3, 5
 
@@ -182,7 +182,10 @@ def test_a_source_of_codes_puts_the_rows_columns_beside_each_draw():
     """The columns are those of the requested rows, unchanged; the draws are those without columns."""
     mean, sd, side = noise(50, 2), noise(50, 2, seed=1).exp(), noise(50, N_SIDE, seed=2)
     y, weight = torch.arange(50), torch.arange(50.0)
-    with_side, alone = GaussianCodeSource(mean, sd, y, weight, side), GaussianCodeSource(mean, sd, y, weight)
+    with_side, alone = (
+        GaussianCodeSource(mean, sd, y, weight, ResidentSource(side)),
+        GaussianCodeSource(mean, sd, y, weight),
+    )
     indices = torch.tensor([7, 3, 3, 49])
     batch, codes = with_side.rows(indices, generator()), alone.rows(indices, generator())
     assert torch.equal(batch.x, torch.cat([codes.x, side[indices]], 1))

@@ -1,9 +1,13 @@
 """Tests of sources: they return the rows at the requested indices, and their orders are permutations."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 
+from skdgm import sources
+from skdgm.readers import ArrayReader
 from skdgm.sources import (
     BlockwiseSource,
     CorruptedSource,
@@ -38,7 +42,7 @@ def labels():
 
 
 def on_disk(array, **kwargs):
-    return BlockwiseSource(array, lambda block: (to_tensor(block), None), CPU, **kwargs)
+    return BlockwiseSource(array, lambda block: (to_tensor(block), None), CPU, **{"blocks_per_pool": 64, **kwargs})
 
 
 SOURCES = {
@@ -66,6 +70,137 @@ def test_an_order_is_a_new_permutation_at_each_call_and_seeded(name, array):
     assert not torch.equal(first, second) and not torch.equal(first, torch.arange(source.n_rows))
     assert torch.equal(source.order(generator()), first)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- pools of rows on disk ------------------------------------------------------------------------------------------
+
+
+class CountingReader(ArrayReader):
+    """Records the rows of every read, in chunks."""
+
+    def __init__(self, array, chunk_rows=1):
+        super().__init__(array)
+        self.chunk_rows, self.reads = chunk_rows, []
+
+    def read(self, indices):
+        self.reads.append(indices.copy())
+        return super().read(indices)
+
+
+def steps(source, n_steps, seed=0):
+    """The batches of a pass, in the slices that the engine takes, and their order."""
+    order = source.order(generator(seed))
+    return order, [source.rows(part, None) for part in order.tensor_split(n_steps)]
+
+
+@pytest.mark.parametrize("n_steps", [1, 7, 100, N])
+@pytest.mark.parametrize("part_bytes", [1, 100, 1 << 23])
+def test_a_pass_in_order_reads_every_row_once(n_steps, part_bytes, array, labels, monkeypatch):
+    """Steps across pools, too: the rows, labels and weights are those of memory, and at most one pool is read ahead."""
+    monkeypatch.setattr(sources, "PART_BYTES", part_bytes)
+    reader, memory = CountingReader(array), ResidentSource(to_tensor(array), None, *labels)
+    disk = on_disk(reader, y=labels[0], weight=labels[1], block=8, blocks_per_pool=5)
+    order, batches = steps(disk, n_steps)
+    for indices, batch in zip(order.tensor_split(n_steps), batches, strict=True):
+        expected = memory.rows(indices, None)
+        assert torch.equal(batch.x, expected.x) and batch.observed is None
+        assert torch.equal(batch.y, expected.y) and torch.equal(batch.weight, expected.weight)
+    assert sorted(np.concatenate(reader.reads).tolist()) == list(range(N))
+    assert len(reader.reads) == N // 40 and all(len(np.unique(rows // 8)) == 5 for rows in reader.reads)
+
+
+def test_no_more_than_one_pool_is_read_ahead(array):
+    """While a pool is in use, the next one is read; threads end with the pass."""
+    before = threading.enumerate()
+    reader = CountingReader(array)
+    disk = on_disk(reader, block=8, blocks_per_pool=5)
+    for step, indices in enumerate(disk.order(generator()).split(10)):
+        assert len(reader.reads) <= min(25, 2 + max(0, step - 1) // 4)
+        disk.rows(indices, None)
+    assert len(reader.reads) == 25
+    for thread in set(threading.enumerate()) - set(before):
+        thread.join(timeout=10)
+        assert not thread.is_alive()
+
+
+def test_passes_end_early_and_jump(array):
+    """Slices of the last order in any sequence, of older orders, and any other indices: always the rows asked for."""
+    disk, x = on_disk(array, block=8, blocks_per_pool=5), to_tensor(array)
+    old, order = disk.order(generator(1)), disk.order(generator(2))
+    for indices in (
+        order[500:700],
+        order[90:95],
+        order[:0],
+        order[999:],
+        order[5:900:3],
+        old[80:200],
+        order[80:200].clone(),
+    ):
+        assert torch.equal(disk.rows(indices, None).x, x[indices])
+
+
+def test_masks_of_parts_are_joined(array, monkeypatch):
+    """A step of parts with and without missing cells has a mask; one without missing cells has none."""
+    monkeypatch.setattr(sources, "PART_BYTES", 5 * 4 * 3)
+
+    def prepare(rows):
+        missing = rows[:, :1] >= N - 10
+        return to_tensor(rows), torch.from_numpy(~missing.repeat(3, 1)) if missing.any() else None
+
+    disk = BlockwiseSource(array, prepare, CPU, block=8, blocks_per_pool=5)
+    order, batches = steps(disk, 10)
+    for indices, batch in zip(order.tensor_split(10), batches, strict=True):
+        missing = indices >= N - 10
+        assert (batch.observed is None) == (not missing.any())
+        if batch.observed is not None:
+            assert torch.equal(batch.observed, ~missing[:, None].expand(-1, 3))
+    assert sum(batch.observed is not None for batch in batches) < 10
+
+
+def test_an_error_of_the_thread_is_raised_by_the_step(array):
+    """Where the rows are needed, also when it is asked again."""
+
+    class Broken(ArrayReader):
+        def read(self, indices):
+            raise OSError("the disk is gone")
+
+    disk = on_disk(Broken(array), block=8)
+    order = disk.order(generator())
+    for _ in range(2):
+        with pytest.raises(OSError, match="the disk is gone"):
+            disk.rows(order[:10], None)
+
+
+@pytest.mark.parametrize(
+    "shape, chunk, block, pool",
+    [
+        ((10**6, 784), 1, 83, 20648),  # 256 kB and 64 MB of float32
+        ((10**6, 784), 1000, 1000, 21000),
+        ((10**6, 784), 10**5, 10**5, 4 * 10**5),  # large chunks of a file: 4 of them
+        ((10**6, 10**8), 1, 1, 4),
+        ((10**6, 1), 1, 65536, 65536 * 256),
+    ],
+)
+def test_blocks_are_whole_chunks_of_about_a_size_in_memory(shape, chunk, block, pool):
+    """In rows: a chunk is never read for two pools, and pools do not grow with the number of columns."""
+    reader = CountingReader(np.broadcast_to(np.float32(0), shape), chunk)
+    disk = on_disk(reader, blocks_per_pool=None)
+    assert disk.block == block and disk.block % chunk == 0
+    assert disk.block * disk.blocks_per_pool == pytest.approx(pool, rel=0.05)
+
+
+def test_a_subset_on_disk_reads_only_its_rows(array, labels):
+    """It has rows, labels and an order of its own; few rows are read once and stay in memory."""
+    reader = CountingReader(array)
+    disk = on_disk(reader, y=labels[0], weight=labels[1], block=8, blocks_per_pool=5)
+    many, few = disk.subset(torch.arange(1, N, 2)), disk.subset(torch.tensor([3, 999, 3, 17]))
+    assert isinstance(few, ResidentSource) and [rows.tolist() for rows in reader.reads] == [[3, 17, 999]]
+    assert few.columns.x[:, 0].tolist() == [3.0, 999.0, 3.0, 17.0] and few.columns.y.tolist() == [3, 5, 3, 3]
+    order, batches = steps(many, 7)
+    assert torch.equal(order.sort().values, torch.arange(N // 2))
+    assert torch.equal(torch.cat([batch.x[:, 0] for batch in batches]), 1.0 + 2 * order)
+    assert torch.equal(torch.cat([batch.weight for batch in batches]), 1.0 + 2 * order)
+    assert sorted(np.concatenate(reader.reads[1:]).tolist()) == list(range(1, N, 2))
 
 
 @pytest.mark.parametrize("block", [1, 7, 256, 10**6])
@@ -125,6 +260,22 @@ def test_codes_are_drawn_again_around_their_means(labels):
     assert batch.x[:, 0].std().item() == pytest.approx(2, rel=0.05)
     assert torch.equal(batch.x[:, 1], torch.ones(4000)) and set(batch.y.tolist()) == {8}
     assert source.rows(torch.tensor([0]), rng).x.tolist() != source.rows(torch.tensor([0]), rng).x.tolist()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_subset_of_any_source_has_its_rows(name, array):
+    """``subset(indices).rows(i)`` are ``rows(indices[i])``; in memory, orders and draws are those of ``Subset``."""
+    source = SOURCES[name](array)
+    indices = torch.randperm(source.n_rows, generator=generator(1))[:40].sort().values
+    subset, reference = source.subset(indices), Subset(source, indices)
+    assert subset.n_rows == 40 and torch.equal(subset.order(generator()).sort().values, torch.arange(40))
+    part = torch.tensor([30, 0, 39, 0])
+    assert torch.equal(subset.rows(part, generator()).x, reference.rows(part, generator()).x)
+    assert torch.equal(
+        subset.subset(part).rows(torch.tensor([2, 1]), generator()).x, subset.rows(part[[2, 1]], generator()).x
+    )
+    if "OnDisk" not in name:
+        assert torch.equal(subset.order(generator()), reference.order(generator()))
 
 
 @pytest.mark.parametrize("make", [lambda a: ResidentSource(to_tensor(a)), lambda a: on_disk(a, block=32)])

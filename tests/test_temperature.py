@@ -2,11 +2,18 @@
 
 import numpy as np
 import pytest
+import sklearn
 from scipy.special import log_softmax
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.datasets import load_wine
+from sklearn.metrics import log_loss
 
-from skdgm import VAE, M1M2Classifier, M2Classifier
+from skdgm import VAE, M1M2Classifier, M2Classifier, SemiSupervisedMetaClassifier
+from skdgm.datasets import mask_labels
 from skdgm.estimators._temperature import LOG_TEMPERATURE_SD, by_class_index, fit_temperature, folds, with_temperature
+from skdgm.model_selection import LabeledStratifiedKFold
 
+SKLEARN_VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
 FAST = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 4, "n_importance_samples": 5, "random_state": 0}
 MAKERS = {
     "M2": lambda **params: M2Classifier(**FAST | params),
@@ -130,7 +137,39 @@ def test_priors_and_weights_by_label_reach_the_folds(params):
 def test_an_encoder_is_fitted_once(monkeypatch):
     """The folds of M1M2Classifier share it."""
     fits, fit = [], VAE.fit
-    monkeypatch.setattr(VAE, "fit", lambda self, X, y=None: fits.append(1) or fit(self, X, y))
+    monkeypatch.setattr(VAE, "fit", lambda self, X, y=None, **params: fits.append(1) or fit(self, X, y, **params))
     X, y = table()
     MAKERS["M1M2"](calibration_cv=3).fit(X, y)
     assert len(fits) == 1
+
+
+def wine_with_three_labels_per_class(seed):
+    X, y = load_wine(return_X_y=True)
+    y_few = mask_labels(y, 9, random_state=seed)
+    return X, y_few, X[y_few == -1], y[y_few == -1]
+
+
+def test_three_labels_per_class_do_not_make_probabilities_worse():
+    """Log-loss of the hidden labels, in the mean over seeds."""
+    losses = []
+    for seed in range(3):
+        X, y_few, X_test, y_test = wine_with_three_labels_per_class(seed)
+        for calibration_cv in (None, 3):
+            model = M2Classifier(max_iter=5, calibration_cv=calibration_cv, random_state=seed).fit(X, y_few)
+            losses.append(log_loss(y_test, model.predict_proba(X_test)))
+    assert np.mean(losses[1::2]) < 1.05 * np.mean(losses[::2])
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+def test_scikit_learns_calibration_runs_with_three_labels_per_class(method):
+    """With a temperature of scikit-learn's, predictions are those of the member, which has all labels."""
+    if method == "temperature" and SKLEARN_VERSION < (1, 8):
+        pytest.skip("scikit-learn has method='temperature' from 1.8 on")
+    X, y_few, X_test, _ = wine_with_three_labels_per_class(0)
+    member = M2Classifier(max_iter=5, random_state=0)
+    calibrated = CalibratedClassifierCV(member, cv=LabeledStratifiedKFold(3), method=method, ensemble=False)
+    model = SemiSupervisedMetaClassifier(calibrated).fit(X, y_few)
+    proba = model.predict_proba(X_test)
+    np.testing.assert_allclose(proba.sum(1), 1)
+    if method == "temperature":
+        assert np.array_equal(proba.argmax(1), member.fit(X, y_few).predict(X_test))

@@ -42,9 +42,9 @@ def a_third_exact(share):
         (binary(), "bernoulli"),
         (gray(), "gaussian"),
         (a_third_exact(0.34), "bernoulli"),
-        (a_third_exact(0.32), "gaussian"),
-        (2 * binary(), "gaussian"),
-        (-binary(), "gaussian"),
+        (a_third_exact(0.32), "zero_inflated_lognormal"),
+        (2 * binary(), "categorical"),
+        (-binary(), "categorical"),
         (binary().astype(bool), "bernoulli"),
     ],
     ids=["binary", "gray", "34 % exact", "32 % exact", "beyond 1", "below 0", "bool"],
@@ -118,7 +118,7 @@ def test_draws_are_seeded_rows_of_the_right_kind(X, likelihood):
     assert np.array_equal(rows, model.sample(50, random_state=np.random.RandomState(3)))
     assert not np.array_equal(rows, model.sample(50, random_state=4))
     assert not np.array_equal(model.sample(5), model.sample(5))
-    assert set(np.unique(rows)) == {0.0, 1.0} if likelihood == "bernoulli" else len(np.unique(rows)) == 300
+    assert set(np.unique(rows)) == {0.0, 1.0} if likelihood == "bernoulli" else len(np.unique(rows)) > 200
 
 
 def test_decoded_rows_are_means_in_the_units_of_X():

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ from skdgm.estimators._options import multiplies_bfloat16
 
 RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "doc" / "benchmarks.md"
-ORDER = ["m2_training", "vae_training", "step_products", "precision", "prediction", "classes", "rows", "small_data"]
-ORDER += ["dlgm_training", "rbm_training", "label_spreading", "import_time", "grid_search"]
+ORDER = ["m2_training", "vae_training", "step_products", "precision", "prediction", "classes", "rows", "memmap"]
+ORDER += ["small_data", "dlgm_training", "rbm_training", "label_spreading", "import_time", "grid_search"]
 
 
 @dataclass
@@ -92,8 +92,16 @@ def machine() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "bfloat16 units": multiplies_bfloat16("cpu"),
         "python": platform.python_version(),
-        **{name: version(name) for name in names},
+        **{name: installed(name) for name in names},
     }
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a package; None if it is missing, as the packages of some benchmarks may be."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

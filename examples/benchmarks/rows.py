@@ -13,7 +13,7 @@ import numpy as np
 from _table import Row, in_turn, record
 
 from skdgm import VAE
-from skdgm.estimators import _base
+from skdgm.estimators import _streams
 
 FEW, MANY = 10_000, 1_000_000
 BLOCK = 50_000
@@ -40,11 +40,11 @@ def model(n_rows: int) -> VAE:
 
 def main() -> None:
     """Time both ways of reading."""
-    rows, limit = [], _base.RESIDENT_BYTES
+    rows, limit = [], _streams.RESIDENT_BYTES
     with tempfile.TemporaryDirectory() as folder:
         few, many = memmap(folder, FEW), memmap(folder, MANY)
         for way, resident in [("copied to memory", limit), ("read in blocks", 0)]:
-            _base.RESIDENT_BYTES = resident
+            _streams.RESIDENT_BYTES = resident
             model(FEW).fit(few)
             median = in_turn({"few": lambda: model(FEW).fit(few), "many": lambda: model(MANY).fit(many)}, 1)
             per_row = {"few": 1e6 * median["few"] / (10 * FEW), "many": 1e6 * median["many"] / MANY}

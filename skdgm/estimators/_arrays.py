@@ -83,7 +83,7 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
 def map_chunks(function: Callable[..., Tensor], n_rows: int, *arrays: np.ndarray) -> np.ndarray:
     """Apply a function to ``n_rows`` rows of the arrays at a time; drop what it returns beyond their number."""
     results = []
-    for start in range(0, len(arrays[0]), n_rows):
+    for start in range(0, max(1, len(arrays[0])), n_rows):  # once for no rows, to know the shape of a result
         parts = [array[start : start + n_rows] for array in arrays]
         results.append(function(*parts)[: len(parts[0])].cpu().numpy())
     return np.concatenate(results)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -14,7 +14,6 @@ from warnings import warn
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -25,18 +24,16 @@ from skdgm._sklearn_compat import (
     CallbackSupportMixin,
     Interval,
     StrOptions,
-    validate_data,
 )
 from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
-    check_no_empty_column,
     chunk_size,
     map_chunks,
     pad_rows,
 )
 from skdgm.estimators._callbacks import EpochTasks
-from skdgm.estimators._columns import ColumnTransform
+from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
     available_device,
@@ -47,13 +44,21 @@ from skdgm.estimators._options import (
     multiplies_bfloat16,
     resolve_device,
 )
-from skdgm.likelihoods import LIKELIHOODS
+from skdgm.estimators._streams import (
+    LOOK_BYTES,
+    Table,
+    blocks,
+    fits_in_memory,
+    in_blocks,
+    is_sparse,
+    matrix_of,
+)
 from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
+from skdgm.readers import Rows
 from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, Source
+from skdgm.sparse import SparseSource
 
-# Tables that take more float32 bytes than this stay where they are and are read in blocks.
-RESIDENT_BYTES = 4 << 30
 # Smallest batch and smallest layer for which bfloat16 is worth its conversions.
 MIN_BFLOAT16 = 256
 # Smaller tables hold out no rows; instead, a prior that counts as this many rows keeps the variances from shrinking.
@@ -68,18 +73,20 @@ MAX_EPOCHS_WITHOUT_VALIDATION = 300
 PATIENCE_IN_STEPS, MIN_PATIENCE, MAX_PATIENCE = 1_500, 5, 40
 # The trained weights are averaged over about this many steps.
 N_AVERAGED = 300
+# Rows are drawn so many at a time, fewer if they have many columns.
+MAX_ROWS_TO_DRAW, MIN_ROWS_TO_DRAW, CELLS_TO_DRAW = 4096, 64, 1 << 22
 # After this many epochs, the bound should not be below that of independent columns,
 MIN_EPOCHS_FOR_WARNING = 30
 # by more than this slack, in nats per column,
 BASELINE_SLACK = 0.3
 # over some of the rows.
 MAX_ROWS_TO_LOOK_AT = 5000
-ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 
 NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
+RowFunction = Callable[[np.ndarray], np.ndarray]
 
 
-class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
+class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
     """Abstract base of the estimators that train a module.
 
     An estimator builds its module (``_build``) and passes terms of the objective to the engine. This class handles
@@ -91,7 +98,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "likelihood": [StrOptions(set(ALL_LIKELIHOODS))],
+        "likelihood": LIKELIHOOD_PARAMETER,
         "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "learning_rate": [StrOptions(set(training.LEARNING_RATES))],
@@ -109,18 +116,13 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         "n_importance_samples": [Interval(Integral, 1, None, closed="left")],
     }
 
-    _missing_cells_allowed: ClassVar[bool] = False
-    _owner_feature_names: Any = None  # column names, if a classifier passes rows on without them
-    _may_mix_likelihoods: ClassVar[bool] = True
     # With max_iter=None, a fit has this many epochs, but a number of steps within these limits.
     _n_epochs, _min_steps, _max_steps = 0, 20_000, 20_000
 
     module_: Any
-    likelihood_: str
     device_: str
     history_: Any
     validation_scores_: Any
-    _columns: ColumnTransform
     _architecture: dict[str, Any]
 
     # --- abstract -----------------------------------------------------------------------------------------------
@@ -130,36 +132,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Build the module from plain values; called in ``fit`` and when a pickle is loaded."""
 
     # --- X is an array, x is a tensor ---------------------------------------------------------------------------
-
-    def _read(self, X: Any, *, reset: bool = False) -> np.ndarray:
-        """Validate X; keep float32, convert all else to float64. NaN marks a missing cell if these are allowed."""
-        finite = "allow-nan" if self._missing_cells_allowed else True
-        X = validate_data(self, as_host_array(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite)
-        if reset and self._missing_cells_allowed:
-            check_no_empty_column(X, getattr(self, "feature_names_in_", None), type(self).__name__)
-        return X
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = self._missing_cells_allowed
-        return tags
-
-    def _choose_likelihood(self, X: np.ndarray) -> None:
-        """Set ``likelihood_`` and the scales of the columns; a warm start keeps those of the first fit."""
-        if self._is_warm_start:
-            wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
-            check_same_architecture({"likelihood": self.likelihood_}, {"likelihood": wanted}, type(self).__name__)
-            self._check_same_width(X.shape[1])
-            self._columns.check_density_range(X)
-            return
-        names = getattr(self, "feature_names_in_", self._owner_feature_names)
-        self._columns = ColumnTransform.of(X, self.likelihood, names, may_mix=self._may_mix_likelihoods)
-        self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.named(names)
-
-    def _check_same_width(self, n_columns: int) -> None:
-        """Raise an error if a warm start gets rows with another number of columns."""
-        known = {"n_columns": len(self._columns.kinds)}
-        check_same_architecture(known, {"n_columns": n_columns}, type(self).__name__)
 
     @property
     def _clips_inputs(self) -> bool:
@@ -179,15 +151,26 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device_)
 
     def _source(
-        self, X: np.ndarray, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
+        self, X: Table, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
     ) -> Source:
         """Make the source of training rows: on the device if they fit, otherwise read in blocks from where they are."""
         read = partial(self._to_tensors, training=True)
-        if X.size * 4 <= RESIDENT_BYTES:
-            source: Source = ResidentSource(*read(X), y, weight)
+        source: Source
+        if isinstance(X, Rows) and is_sparse(X):
+            source = self._sparse_source(X, y, weight)
+        elif isinstance(X, np.ndarray) and fits_in_memory(X.shape):
+            source = ResidentSource(*read(X), y, weight)
         else:
             source = BlockwiseSource(X, read, torch.device(self.device_), y, weight)
         return DynamicBinarization(source) if binary and self.likelihood_ == "bernoulli" else source
+
+    def _sparse_source(self, rows: Rows, y: Tensor | None, weight: Tensor | None) -> Source:
+        """Put the stored cells of a sparse matrix on the device."""
+        matrix = matrix_of(rows)[np.asarray(rows.indices)]
+        values = self._columns.transform_cells(matrix.data, matrix.indices)
+        starts, columns = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
+        cells = self._tensor(starts), self._tensor(columns), self._tensor(values)
+        return SparseSource(*cells, rows.shape[1], y, weight)
 
     # --- training -----------------------------------------------------------------------------------------------
 
@@ -195,11 +178,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Choose the device; return the random state that seeds this fit."""
         self.device_ = resolve_device(self.device)
         return check_random_state(self.random_state)
-
-    @property
-    def _is_warm_start(self) -> bool:
-        """Whether ``fit`` continues from the weights of the previous fit; valid before ``fit`` has set ``module_``."""
-        return self.warm_start and hasattr(self, "module_")
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
@@ -315,6 +293,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         rate_name: str = "learning_rate_init",
         *,
         interrupted: Callable[[], bool] = lambda: False,
+        progress: training.Progress | None = None,
     ) -> training.History:
         """Train a module in place and leave it in evaluation mode."""
         module.train().requires_grad_(True)
@@ -328,6 +307,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
                 before_epoch=epochs.begin,
                 on_epoch=epochs.end,
                 interrupted=interrupted,
+                progress=progress,
             )
         except training.NonFiniteError as error:
             raise ValueError(
@@ -347,7 +327,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         shuffled = random.permutation(n_rows)
         return np.sort(shuffled[n_validation:]), np.sort(shuffled[:n_validation])
 
-    def _warn_if_worse_than_baseline(self, X: np.ndarray, n_classes: int = 1) -> None:
+    def _warn_if_worse_than_baseline(self, X: Table, n_classes: int = 1) -> None:
         """Warn if independent columns, each with its mean and variance, model the training rows better."""
         if self.n_iter_ < MIN_EPOCHS_FOR_WARNING or len(X) < MIN_ROWS_TO_HOLD_OUT:
             return
@@ -389,8 +369,32 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         """Apply a function of (x, observed) in chunks; a row's result is bitwise the same in any batch."""
         return map_chunks(lambda rows: function(*self._padded(rows, chunk)), chunk, X)
 
-    def _apply_with_noise(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
-        """Like ``_apply``, for functions that draw: a row's noise depends on the fit's seed and its own values."""
+    def _apply_with_noise(self, function: NoisyFunction, X: Table, n_draws: int) -> np.ndarray:
+        """Like ``_apply``, for functions that draw: a row's noise depends on the fit's seed and its own values.
+
+        Rows with missing cells that the networks have not learned to read come in chunks of their own.
+        """
+        return self._by_holes(X, lambda rows: self._apply_in_chunks(function, rows, n_draws))
+
+    def _by_holes(self, X: Table, function: RowFunction, of_holed: RowFunction | None = None) -> np.ndarray:
+        """Apply a function to rows, and ``of_holed`` to those with missing cells that the networks cannot read."""
+        if isinstance(X, Rows):
+            return in_blocks(partial(self._by_holes, function=function, of_holed=of_holed), X)
+        of_holed = of_holed or function
+        holed = self._columns.misses_cells(X, self._learned_holes)
+        if holed.all() or not holed.any():
+            return (of_holed if holed.any() else function)(X)
+        of_complete = function(X[~holed])
+        result = np.empty((len(X), *of_complete.shape[1:]), of_complete.dtype)
+        result[~holed], result[holed] = of_complete, of_holed(X[holed])
+        return result
+
+    @property
+    def _learned_holes(self) -> np.ndarray:
+        """For each column or for all, whether the networks have learned to read its missing cells."""
+        return np.asarray(self._architecture.get("missing_indicator", False))
+
+    def _apply_in_chunks(self, function: NoisyFunction, X: np.ndarray, n_draws: int) -> np.ndarray:
         chunk = chunk_size(n_draws)
 
         def apply(rows: np.ndarray) -> Tensor:
@@ -405,14 +409,23 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         x, observed = self._to_tensors(rows)
         return pad_rows(x, length), None if observed is None else pad_rows(observed, length)
 
-    def _feature_dtype(self, X: np.ndarray) -> type:
+    def _feature_dtype(self, X: Table) -> type:
         return np.float32 if X.dtype == np.float32 else np.float64
 
     def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
         """Compute log-densities of X in its own units from those of the standardized rows."""
-        X = self._columns.check_density_range(self._read(X))
-        log_p = self._apply_with_noise(function, X, n_draws).astype(np.float64)
-        return log_p - self._columns.log_scale(~np.isnan(X)) - self._columns.out_of_range_penalty(X)
+        parts = [
+            self._apply_with_noise(function, block, n_draws).astype(np.float64)
+            - self._columns.log_scale(block)
+            - self._columns.out_of_range_penalty(block)
+            for block in self._checked_blocks(self._read(X))
+        ]
+        return np.concatenate(parts)
+
+    def _checked_blocks(self, rows: Table) -> Iterator[np.ndarray]:
+        """Read rows block by block, and raise an error for rows that have no density."""
+        for start, block in blocks(rows):
+            yield self._columns.check_density_range(block, lambda row, column: start + row)  # noqa: B023
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate latent codes: they need as many columns as ``transform`` returns."""
@@ -434,10 +447,14 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         return self._columns.inverse(x).astype(self._feature_dtype(Z))
 
     @torch.no_grad()
-    def _draw(self, n_samples: int, function: Callable[[], Tensor]) -> np.ndarray:
-        """Draw rows from the module, in the units of X."""
+    def _draw(self, n_samples: int, function: Callable[[slice], Tensor]) -> Any:
+        """Draw rows from the module, in the units of X; ``function`` draws those of a slice, which need more memory."""
         check_n_samples(n_samples)
-        return self._columns.inverse(function().cpu().numpy().astype(np.float64))
+        n_columns = len(self._columns.kinds)
+        step = min(MAX_ROWS_TO_DRAW, max(MIN_ROWS_TO_DRAW, CELLS_TO_DRAW // n_columns))
+        slices = (slice(start, min(start + step, n_samples)) for start in range(0, n_samples, step))
+        parts = (self._columns.inverse(function(part).cpu().numpy().astype(np.float64)) for part in slices)
+        return self._format.restore_parts(parts)
 
     # --- state --------------------------------------------------------------------------------------------------
 
@@ -463,11 +480,24 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
 
 
-def some(rows: np.ndarray) -> np.ndarray:
+def some(rows: Table) -> np.ndarray:
     """Enough rows for a look at all of them: always the same, in order, but at random, as rows may be periodic."""
-    if len(rows) <= MAX_ROWS_TO_LOOK_AT:
-        return rows
-    return rows[np.sort(np.random.RandomState(0).permutation(len(rows))[:MAX_ROWS_TO_LOOK_AT])]
+    n_rows = MAX_ROWS_TO_LOOK_AT
+    if isinstance(rows, Rows):
+        n_rows = min(n_rows, max(1, LOOK_BYTES // (rows.dtype.itemsize * rows.shape[1])))
+    if len(rows) > n_rows:
+        rows = rows[np.sort(np.random.RandomState(0).permutation(len(rows))[:n_rows])]
+    return np.asarray(rows)
+
+
+def in_memory(rows: Table) -> np.ndarray:
+    """All rows of an array, some rows of a stream."""
+    return rows if isinstance(rows, np.ndarray) else some(rows)
+
+
+def missing_columns(misses_cells: np.ndarray) -> bool | list[bool]:
+    """The architecture's missing_indicator for columns with missing cells."""
+    return misses_cells.tolist() if misses_cells.any() else False
 
 
 def patience(n_steps: int) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from skdgm.estimators._arrays import CHUNK
 from skdgm.estimators._options import generator
+from skdgm.estimators._weights import relative, total
 from skdgm.models.m2 import M2Module
 from skdgm.sources import Source
 
@@ -25,10 +26,16 @@ def is_estimated(class_prior: Any) -> bool:
     return isinstance(class_prior, str) and class_prior == "estimated"
 
 
-def shares(targets: np.ndarray, n_classes: int) -> np.ndarray:
+def shares(targets: np.ndarray, n_classes: int, weight: np.ndarray | None = None) -> np.ndarray:
     """Compute the share of each class among the labeled rows."""
-    counts = np.bincount(targets[targets >= 0], minlength=n_classes)
+    counts = label_counts(targets, n_classes, weight)
     return counts / counts.sum()
+
+
+def label_counts(targets: np.ndarray, n_classes: int, weight: np.ndarray | None = None) -> np.ndarray:
+    """Count the labels of each class, or sum their weights."""
+    labeled = targets >= 0
+    return np.bincount(targets[labeled], None if weight is None else weight[labeled], minlength=n_classes)
 
 
 def with_named_classes(classes: np.ndarray, targets: np.ndarray, class_prior: dict) -> tuple[np.ndarray, np.ndarray]:
@@ -49,13 +56,15 @@ def with_named_classes(classes: np.ndarray, targets: np.ndarray, class_prior: di
     return all_classes, np.where(targets >= 0, np.asarray(index)[targets], -1)
 
 
-def initial_prior(class_prior: Any, classes: np.ndarray, targets: np.ndarray) -> np.ndarray:
+def initial_prior(
+    class_prior: Any, classes: np.ndarray, targets: np.ndarray, weight: np.ndarray | None = None
+) -> np.ndarray:
     """Initialize p(y), in the order of ``classes``; an estimated prior starts at the shares of the labels."""
     n_classes = len(classes)
     if isinstance(class_prior, str):
-        return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(targets, n_classes)
-    given = [class_prior[label] for label in classes.tolist()] if isinstance(class_prior, dict) else class_prior
-    prior = np.asarray(given, dtype=float)
+        return np.full(n_classes, 1 / n_classes) if class_prior == "uniform" else shares(targets, n_classes, weight)
+    is_dict = isinstance(class_prior, dict)
+    prior = np.array([class_prior.get(label, 0) for label in classes.tolist()] if is_dict else class_prior, dtype=float)
     if prior.shape != (n_classes,) or not np.all(prior > 0) or not np.isclose(prior.sum(), 1):
         raise ValueError(wrong_prior(class_prior, classes))
     return prior / prior.sum()
@@ -82,8 +91,10 @@ class ClassPriorEstimator:
         The training rows.
     targets : ndarray of shape (n_samples,)
         Class indices, -1 where unlabeled.
-    weight : Tensor or None
-        Weights of the rows. The classifier is trained on the weighted shares of the labels.
+    label_shares : ndarray of shape (n_classes,)
+        Shares of the classes among the labels, on which the classifier is trained.
+    weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
     random : RandomState
         Chooses the rows to read, and seeds the draws of the source.
     """
@@ -94,24 +105,27 @@ class ClassPriorEstimator:
         module: M2Module,
         source: Source,
         targets: np.ndarray,
-        weight: Tensor | None,
+        label_shares: np.ndarray,
+        weight: np.ndarray | None,
         random: np.random.RandomState,
     ) -> None:
-        unlabeled = np.flatnonzero(targets < 0)
-        self.class_prior, self.module, self.source = class_prior, module, source
-        self.n_unlabeled, self.n_labeled = len(unlabeled), len(targets) - len(unlabeled)
+        unlabeled, labeled = np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
+        self.class_prior, self.module = class_prior, module
+        self.n_unlabeled, self.n_labeled = len(unlabeled), len(labeled)
+        self.totals = total(weight, unlabeled), total(weight, labeled)
         device = module.log_p_y.device
-        read = random.permutation(unlabeled)[:ROWS_FOR_PRIOR]
-        self.row_indices = torch.from_numpy(np.sort(read)).to(device)
+        read = np.sort(random.permutation(unlabeled)[:ROWS_FOR_PRIOR])
+        self.source = source.subset(torch.from_numpy(read).to(device))
+        row_weight = relative(weight, read)
+        self.row_weight = None if row_weight is None else torch.from_numpy(row_weight).float().to(device)
         self.rng = generator(random, device)
-        weights = None if weight is None else weight.cpu().numpy()[targets >= 0]
-        counts = np.bincount(targets[targets >= 0], weights, minlength=module.n_classes)
-        self.label_shares = torch.from_numpy(counts / counts.sum()).float().to(device)
+        self.label_shares = torch.from_numpy(label_shares).float().to(device)
 
     @torch.no_grad()
     def q_y_labeled(self) -> Tensor:
         """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes)."""
-        parts = [self.source.rows(part, self.rng) for part in self.row_indices.split(CHUNK)]
+        every = torch.arange(self.source.n_rows, device=self.module.log_p_y.device)
+        parts = [self.source.rows(part, self.rng) for part in every.split(CHUNK)]
         return torch.cat([self.module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
 
     def mean_q_y(self, q_y_labeled: Tensor, p_y: Tensor) -> Tensor:
@@ -119,13 +133,17 @@ class ClassPriorEstimator:
         q_y = q_y_labeled * torch.where(
             self.label_shares > 0, p_y / self.label_shares, 0.0
         )  # 0 for classes without labels
-        return (q_y / q_y.sum(1, keepdim=True)).mean(0)
+        q_y = q_y / q_y.sum(1, keepdim=True)
+        return q_y.mean(0) if self.row_weight is None else self.row_weight @ q_y / self.row_weight.sum()
 
     def update(self, epoch: int) -> None:
         """Estimate the prior again if ``class_prior`` asks for it, from the second epoch on."""
         if epoch and is_estimated(self.class_prior) and self.n_unlabeled:
-            found = self.mean_q_y(self.q_y_labeled(), self.module.p_y.probs)
-            self.module.estimate_prior(found, self.n_unlabeled, self.n_labeled)
+            self.module.estimate_prior(self.found(), *self.totals, self.n_labeled)
+
+    def found(self) -> Tensor:
+        """Return the mean q(y | x) of the unlabeled rows under the module's prior, (n_classes,)."""
+        return self.mean_q_y(self.q_y_labeled(), self.module.p_y.probs)
 
     def estimated(self) -> np.ndarray:
         """Return the module's estimate, (n_classes,)."""

@@ -1,4 +1,4 @@
-"""Code that all classifiers share: read labels, score labeled rows, and weigh rows by class."""
+"""Code that all classifiers share: read labels, and score labeled rows."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.metrics import accuracy_score
-from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import check_consistent_length
 
 from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import validate_data
 from skdgm.estimators._arrays import as_host_array
+from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._streams import header_of
 
 FLOATS = [np.float64, np.float32]
 
@@ -24,6 +25,58 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
     classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
     check_consistent_length(rows, targets)
     return rows, targets
+
+
+def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+    """Validate the shape and the column names of X, and y, and set ``classes_``; return X and class indices.
+
+    X becomes an array unless it is a frame or a stream. The indices of unlabeled rows are -1.
+    """
+    check_y_given(classifier, y)
+    owner = type(classifier).__name__
+    table = as_table_or_stream(as_host_array(X), owner)
+    validate_data(classifier, header_of(table), skip_check_array=True)
+    classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
+    check_consistent_length(table, targets)
+    return table, targets
+
+
+def read_part(classifier: Any, X: Any, y: Any, classes: Any, *, is_first: bool) -> tuple[Any, np.ndarray]:
+    """Validate a part of the rows as ``read_labels`` does, and the classes, which the first part sets."""
+    check_y_given(classifier, y)
+    table = as_table_or_stream(as_host_array(X), type(classifier).__name__)
+    validate_data(classifier, header_of(table), reset=is_first, skip_check_array=True)
+    labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
+    check_consistent_length(table, labeled)
+    learn_classes(classifier, classes, is_first=is_first)
+    targets = np.full(len(labeled), -1)
+    targets[labeled] = indices_of(labels, classifier.classes_)
+    return table, targets
+
+
+def learn_classes(classifier: Any, classes: Any, *, is_first: bool) -> None:
+    """Set ``classes_`` in the first call of ``partial_fit``; in later ones, check that they are the same."""
+    if classes is None:
+        if is_first:
+            raise ValueError("classes must be passed on the first call to partial_fit.")
+        return
+    found, _ = encode_labels(classes, classifier.unlabeled_value, owner=type(classifier).__name__)
+    if is_first:
+        classifier.classes_ = found
+    elif not np.array_equal(found, classifier.classes_):
+        raise ValueError(
+            f"classes={classes!r} is not the same as on last call to partial_fit or fit, was: "
+            f"{classifier.classes_.tolist()}. Leave classes out of later calls; other classes need a new fit."
+        )
+
+
+def indices_of(labels: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return the indices of labels among the classes."""
+    index = {label: i for i, label in enumerate(classes.tolist())}
+    unknown = [label for label in labels.tolist() if label not in index]
+    if unknown:
+        raise ValueError(f"y has {unknown[0]!r}, which is not among the classes {classes.tolist()}.")
+    return np.array([index[label] for label in labels.tolist()], dtype=np.int64)
 
 
 def check_y_given(classifier: Any, y: Any) -> None:
@@ -47,13 +100,3 @@ def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) ->
     predicted = np.asarray(as_host_array(classifier.predict(X)))[labeled]
     weight = None if sample_weight is None else np.asarray(sample_weight)[labeled]
     return float(accuracy_score(labels, predicted, sample_weight=weight))
-
-
-def row_weights(targets: np.ndarray, classes: np.ndarray, class_weight: Any) -> np.ndarray:
-    """Weigh rows by ``class_weight``, with mean 1 over the labeled rows; unlabeled rows have weight 1."""
-    labeled = targets[targets >= 0]
-    present, counts = np.unique(labeled, return_counts=True)
-    by_class = np.ones(len(classes))  # for a class without labels
-    by_class[present] = compute_class_weight(class_weight, classes=classes[present], y=classes[labeled])
-    mean = np.average(by_class[present], weights=counts)
-    return np.where(targets >= 0, by_class[targets] / mean, 1.0).astype(np.float32)

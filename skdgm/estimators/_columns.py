@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 from warnings import warn
 
 import numpy as np
+import torch
 
+from skdgm.estimators._column_kinds import KINDS, ROUNDING, Kind, unchanged
+from skdgm.estimators._likelihood_choice import ROWS_FOR_QUANTILES, LikelihoodChoice, choose
+from skdgm.estimators._tables import report_unknown
 from skdgm.likelihoods import LIKELIHOODS
+from skdgm.likelihoods.columns import ColumnGroup, Groups
 
 # Standardized values are clipped at this bound to keep their squares finite in float32.
 MAX_STANDARDIZED = 1e6
-# A value this close to the range [0, 1] is in range: MinMaxScaler gives 1 + 2e-16.
-ROUNDING = 1e-6
-# When likelihoods are chosen, a cell this close to 0 or 1 counts as 0 or 1, in units of the rounding of its type.
-EPS_OF_BINARY = 4
-# Cost in nats of a cell that its column could not hold, if "auto" chose the likelihood: that of an event of probability
-# 5e-5, in addition to the term of the nearest value.
+# Cost in nats of a cell that its column could not hold, if "auto" chose the likelihood or the category is unknown: that
+# of an event of probability 5e-5, in addition to the term of the nearest value.
 OUT_OF_RANGE_NATS = 10.0
-# Gray images have at least this share of cells that are exactly black or white, and at most this many distinct values.
-MIN_SHARE_BLACK_OR_WHITE = 1 / 3
-MAX_GRAY_LEVELS = 256
-# Largest numbers of cells and rows that are read to count levels and to estimate quantiles.
-CELLS_TO_COUNT_LEVELS = 2_000_000
-ROWS_FOR_QUANTILES = 20_000
 # Interquartile range of a standard normal.
 NORMAL_IQR = 1.349
 # Smallest robust scale, as a share of the sd between the outer percentiles.
@@ -39,14 +34,7 @@ VARIANCE_FLOOR = 0.05
 OUTLIER_SCALES = 1000.0
 OUTLIER_GAP = 10.0
 MAX_OUTLIER_FRACTION = 0.001
-
-
-class LikelihoodChoice(NamedTuple):
-    """Likelihood of one column, and why it was chosen."""
-
-    column: Any
-    likelihood: str
-    reason: str
+GAUSSIANS = ("gaussian", "gaussian_heteroscedastic")
 
 
 @dataclass(frozen=True)
@@ -59,55 +47,116 @@ class ColumnTransform:
         For each column, a name in ``LIKELIHOODS``.
     reasons : tuple of str
         For each column, why this likelihood was chosen.
-    chosen_by_auto : bool
+    names : tuple or None
+        Names of the columns.
+    is_auto : ndarray of bool of shape (n_columns,)
         Whether "auto" chose. Cells out of range then have a finite, low density; otherwise they are an error.
     is_gray : bool
         Whether Bernoulli columns hold values strictly between 0 and 1.
     center, scale : ndarray of float64 of shape (n_columns,)
-        0 and 1 for columns that are not standardized.
+        0 and 1 for columns that are neither standardized nor divided by a scale.
     outlier_limit : ndarray of float64 of shape (n_columns,)
         Standardized cells beyond this limit are taken for mistakes and left out of the fit.
+    is_constant, is_number : ndarray of bool of shape (n_columns,)
+        Whether all cells are equal, and whether the column holds numbers instead of categories or booleans.
+    levels : dict of int to ndarray
+        For columns of categories, the distinct values in the order of their codes.
+    arguments : tuple of dict
+        For each column, what its likelihood must know of it.
     """
 
     kinds: tuple[str, ...]
     reasons: tuple[str, ...]
-    chosen_by_auto: bool
+    names: tuple[Any, ...] | None
+    is_auto: np.ndarray
     is_gray: bool
     center: np.ndarray
     scale: np.ndarray
     outlier_limit: np.ndarray
     is_constant: np.ndarray
+    is_number: np.ndarray
+    levels: dict[int, np.ndarray]
+    arguments: tuple[dict[str, Any], ...]
 
     @classmethod
     def of(
-        cls, X: np.ndarray, likelihood: str, names: Sequence[str] | None = None, *, may_mix: bool = True
+        cls,
+        X: np.ndarray,
+        named: Sequence[str],
+        types: Sequence[str],
+        names: Sequence[str] | None = None,
+        *,
+        may_mix: bool = True,
+        is_sparse: bool = False,
+        row_of: Callable[[int, int], int] = lambda row, column: row,
     ) -> ColumnTransform:
-        """Describe the columns of training rows; raise an error if cells lie outside the range of a named likelihood.
+        """Describe the columns of training rows; raise an error if a named likelihood cannot hold a cell.
 
-        Without ``may_mix``, all columns of a table with both kinds of columns are Gaussian.
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_columns)
+            Numbers, and codes of categories.
+        named, types : sequence of str
+            For each column, a likelihood or "auto", and a type as in ``choose``.
+        names : sequence of str or None
+            Names of the columns.
+        may_mix : bool
+            Whether columns may differ in what "auto" chooses.
+        is_sparse : bool
+            Whether these are rows of a sparse matrix.
+        row_of : callable
+            Gives the number of a row in messages, from its position in X and the column.
         """
+        kinds, reasons, is_auto, is_gray = choose(X, named, types, may_mix=may_mix, is_sparse=is_sparse)
+        check_types(kinds, types, names)
         n_columns = X.shape[1]
-        if likelihood == "auto":
-            kinds, reasons, is_gray = choose_likelihoods(X)
-            if not may_mix and len(set(kinds)) > 1:
-                kinds, reasons = ["gaussian"] * n_columns, ["other values than 0 and 1 in some column"] * n_columns
-        else:
-            kinds, reasons = [likelihood] * n_columns, ["named"] * n_columns
-            is_gray = likelihood == "bernoulli" and not (is_binary(X) | np.isnan(X)).all()
-        unscaled = np.zeros(n_columns), np.ones(n_columns), np.full(n_columns, MAX_STANDARDIZED)
-        is_constant = np.nanmin(X, 0) == np.nanmax(X, 0)
-        columns = cls(tuple(kinds), tuple(reasons), likelihood == "auto", is_gray, *unscaled, is_constant)
-        columns.check_density_range(X)
-        where = columns.is_standardized
+        columns = cls(
+            tuple(kinds),
+            tuple(reasons),
+            None if names is None else tuple(names),
+            is_auto,
+            is_gray,
+            np.zeros(n_columns),
+            np.ones(n_columns),
+            np.full(n_columns, MAX_STANDARDIZED),
+            np.nanmin(X, 0) == np.nanmax(X, 0),
+            np.array([one == "number" for one in types]),
+            {},
+            ({},) * n_columns,
+        )
+        columns.check_density_range(X, row_of)
+        columns._set_scales(X)
+        columns = replace(columns, outlier_limit=columns.outlier_limits(X))
+        return replace(columns, arguments=tuple(columns._arguments(X[:, j], j) for j in range(n_columns)))
+
+    def _set_scales(self, X: np.ndarray) -> None:
+        """Set centers, scales and levels in place."""
+        where = self.is_standardized
         if where.any():
-            columns.center[where], columns.scale[where] = center_and_scale(X[:, where])
-            columns = replace(columns, outlier_limit=columns.outlier_limits(X, names))
-        return columns
+            self.center[where], self.scale[where] = center_and_scale(X[:, where])
+        for j in self._columns_scaled_by("divide"):
+            positive = X[X[:, j] > 0, j].astype(np.float64)
+            self.scale[j] = np.exp(np.median(np.log(positive))) if len(positive) else 1.0
+        for j in self._columns_scaled_by("levels"):
+            self.levels[j] = np.unique(X[~np.isnan(X[:, j]), j]).astype(np.float64)
+
+    def _arguments(self, column: np.ndarray, j: int) -> dict[str, Any]:
+        """What the likelihood of column ``j`` must know of it."""
+        compute = KINDS[self.kinds[j]].arguments
+        if compute is None:
+            return {}
+        values = column[~np.isnan(column)][:: max(1, len(column) // ROWS_FOR_QUANTILES)].astype(np.float64)
+        if j in self.levels:
+            return compute(np.searchsorted(self.levels[j], values), self.levels[j], is_number=self.is_number[j])
+        return compute((values - self.center[j]) / self.scale[j])
+
+    def _columns_scaled_by(self, scaling: str) -> list[int]:
+        return [j for j, kind in enumerate(self.kinds) if KINDS[kind].scaling == scaling]
 
     @property
     def is_standardized(self) -> np.ndarray:
         """Which columns are standardized, (n_columns,)."""
-        return np.array([LIKELIHOODS[kind].standardize for kind in self.kinds])
+        return np.array([KINDS[kind].scaling == "standardize" for kind in self.kinds])
 
     @property
     def likelihood(self) -> str:
@@ -115,37 +164,54 @@ class ColumnTransform:
         return self.kinds[0] if len(set(self.kinds)) == 1 else "mixed"
 
     @property
-    def groups(self) -> str | list[tuple[str, list[int]]]:
+    def groups(self) -> str | Groups:
         """The likelihoods in the form that modules take."""
-        if self.likelihood != "mixed":
+        if self.likelihood != "mixed" and not any(self.arguments):
             return self.likelihood
-        kinds = np.array(self.kinds)
-        return [(kind, np.flatnonzero(kinds == kind).tolist()) for kind in sorted(set(self.kinds))]
+        columns = {kind: np.flatnonzero(np.array(self.kinds) == kind).tolist() for kind in sorted(set(self.kinds))}
+        return [ColumnGroup(kind, found, [self.arguments[j] for j in found]) for kind, found in columns.items()]
 
     @property
     def is_image(self) -> bool:
         """Whether the rows are gray images."""
         return self.is_gray and self.likelihood == "bernoulli"
 
-    def named(self, names: Sequence[str] | None) -> list[LikelihoodChoice]:
-        """List the name, likelihood, and reason of each column."""
-        labels: Sequence[Any] = range(len(self.kinds)) if names is None else names
+    @property
+    def choices(self) -> list[LikelihoodChoice]:
+        """Name, likelihood, and reason of each column."""
+        labels: Sequence[Any] = range(len(self.kinds)) if self.names is None else self.names
         return [LikelihoodChoice(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
 
-    def check_density_range(self, X: np.ndarray) -> np.ndarray:
+    def check_density_range(
+        self, X: np.ndarray, row_of: Callable[[int, int], int] = lambda row, column: row
+    ) -> np.ndarray:
         """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
-        if self.chosen_by_auto or self.likelihood != "bernoulli":
-            return X
-        low, high = np.nanmin(X, initial=np.inf), np.nanmax(X, initial=-np.inf)
-        if low < -ROUNDING or high > 1 + ROUNDING:
-            raise ValueError(
-                f"likelihood={self.likelihood!r} needs X in [0, 1], got values in [{low:.4g}, {high:.4g}]. Scale X "
-                "(MinMaxScaler(clip=True)) or use likelihood='gaussian'."
-            )
+        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if not auto}:
+            columns = np.flatnonzero((np.array(self.kinds) == kind) & ~self.is_auto)
+            with np.errstate(invalid="ignore"):
+                is_held = KINDS[kind].holds(X[:, columns]) | np.isnan(X[:, columns])
+            if not is_held.all():
+                row, first = np.argwhere(~is_held)[0].tolist()
+                self._raise_out_of_range(X, row, int(columns[first]), KINDS[kind], row_of)
         return X
 
+    def _raise_out_of_range(
+        self, X: np.ndarray, row: int, j: int, kind: Kind, row_of: Callable[[int, int], int]
+    ) -> None:
+        name = self.kinds[j]
+        if len(set(self.kinds)) == 1:
+            low, high = np.nanmin(X), np.nanmax(X)
+            found = f"needs X {kind.wanted}, got values in [{low:.4g}, {high:.4g}], such as {X[row, j]:.6g}"
+        else:
+            found = f"needs cells {kind.wanted}, got {X[row, j]:.6g}"
+        where = f"column {self._name(j)!r}, row {row_of(row, j)}"
+        raise ValueError(f"likelihood={name!r} {found} in {where}. {kind.way_out}")
+
+    def _name(self, j: int) -> Any:
+        return j if self.names is None else self.names[j]
+
     def transform(self, X: np.ndarray, *, training: bool = False) -> np.ndarray:
-        """Transform rows to what a module reads: standardize in float64, bring Bernoulli cells into range.
+        """Transform rows to what a module reads: standardize in float64, bring cells into range, and encode categories.
 
         The result is float32.
 
@@ -153,13 +219,28 @@ class ColumnTransform:
         """
         if self.likelihood == "bernoulli":
             return self.nearest(X).astype(np.float32)
-        x = (X - self.center) / self.scale
-        is_bernoulli = ~self.is_standardized
-        if is_bernoulli.any():
-            x[:, is_bernoulli] = self.nearest(X[:, is_bernoulli])
+        x = (self.nearest(X) - self.center) / self.scale
+        for j, levels in self.levels.items():
+            x[:, j] = np.where(np.isnan(X[:, j]) | self._is_unknown(X, j), np.nan, nearest_code(X[:, j], levels))
         if training and (self.outlier_limit < MAX_STANDARDIZED).any():
             x = np.where(np.abs(x) > self.outlier_limit, np.nan, x)
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
+
+    def transform_cells(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        """Transform cells of these columns, as ``transform`` does, if the likelihoods leave zeros where they are."""
+        x = values.copy()
+        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if auto}:
+            of_kind = ((np.array(self.kinds) == kind) & self.is_auto)[columns]
+            x[of_kind] = self._nearest_of(kind, values[of_kind])
+        x = x / self.scale[columns]
+        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
+
+    def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
+        """Tell which rows miss some cells, or have unknown categories, in columns that are not ``learned``."""
+        missing = np.isnan(X)
+        for j in self.levels:
+            missing[:, j] |= self._is_unknown(X, j)
+        return (missing & ~learned).any(1) & ~missing.all(1)
 
     def noise_key(self, X: np.ndarray) -> np.ndarray:
         """What the noise of a row depends on: the standardized row, the same for a float32 copy of X.
@@ -172,26 +253,71 @@ class ColumnTransform:
         return np.nan_to_num(x)
 
     def nearest(self, X: np.ndarray) -> np.ndarray:
-        """Move cells to the nearest values that Bernoulli columns can hold; leave them if the likelihood was named."""
-        if not self.chosen_by_auto:
-            return X
-        return np.clip(X, 0, 1) if self.is_gray else (X > 0.5) + 0 * X  # 0 * X keeps NaN
+        """Move cells to the nearest values that their columns can hold; leave columns whose likelihood was named."""
+        moved = X
+        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if auto}:
+            if KINDS[kind].nearest is unchanged:
+                continue
+            columns = np.flatnonzero((np.array(self.kinds) == kind) & self.is_auto)
+            moved = moved.copy() if moved is X else moved
+            moved[:, columns] = self._nearest_of(kind, X[:, columns])
+        return moved
+
+    def _nearest_of(self, kind: str, values: np.ndarray) -> np.ndarray:
+        """Move cells to the nearest values that columns of a kind can hold."""
+        return np.clip(values, 0, 1) if self._holds_gray(kind) else KINDS[kind].nearest(values)
+
+    def _holds_gray(self, kind: str) -> bool:
+        return kind == "bernoulli" and self.is_gray
+
+    def _is_new(self, X: np.ndarray, j: int) -> np.ndarray:
+        """Tell which cells of a column of categories have a value that training rows did not have."""
+        column, levels = X[:, j], self.levels[j]
+        return np.abs(column - levels[nearest_code(column, levels)]) > ROUNDING * np.maximum(1, np.abs(column))
+
+    def _is_unknown(self, X: np.ndarray, j: int) -> np.ndarray:
+        """Tell which cells count as missing because their category is new; a new number counts as the nearest one."""
+        return self._is_new(X, j) & ~(self.is_auto[j] & self.is_number[j])
+
+    def check_known(self, X: np.ndarray, handle_unknown: str, first_row: int = 0) -> None:
+        """Report a column of categories that has a number that training rows did not have."""
+        for j in (j for j in self.levels if self.is_number[j]):
+            unknown = np.flatnonzero(self._is_unknown(X, j))
+            if len(unknown):
+                report_unknown(
+                    handle_unknown,
+                    f"X has the unknown category {X[unknown[0], j]:g} in column {self._name(j)!r}, row "
+                    f"{first_row + unknown[0]}. "
+                    f"The training rows have {self.levels[j][:10].tolist()}.",
+                )
 
     def out_of_range_penalty(self, X: np.ndarray) -> np.ndarray:
         """Sum the cost of each row's cells out of range, in nats, (n,)."""
-        is_bernoulli = ~self.is_standardized
-        if not self.chosen_by_auto or not is_bernoulli.any():
-            return np.zeros(len(X))
-        cells = X if is_bernoulli.all() else X[:, is_bernoulli]
-        return OUT_OF_RANGE_NATS * (np.abs(cells - self.nearest(cells)) > ROUNDING).sum(1)
+        with np.errstate(invalid="ignore"):
+            n_moved = (np.abs(X - self.nearest(X)) > ROUNDING).sum(1)
+            for j in self.levels:
+                n_moved = n_moved + self._is_new(X, j)
+        return OUT_OF_RANGE_NATS * n_moved
 
     def inverse(self, x: np.ndarray) -> np.ndarray:
         """Transform decoded rows to the units of X."""
-        return x if self.likelihood == "bernoulli" else x * self.scale + self.center
+        if self.likelihood == "bernoulli":
+            return x
+        X = x * self.scale + self.center
+        for j, levels in self.levels.items():
+            X[:, j] = levels[np.clip(np.round(x[:, j]), 0, len(levels) - 1).astype(int)]
+        return X
 
-    def log_scale(self, observed: np.ndarray) -> np.ndarray:
-        """Sum the log scales of each row's observed cells: log p(X) = log p(x) - log_scale."""
-        return np.ascontiguousarray(observed * np.log(self.scale)).sum(1)  # the same order of summation for any X
+    def log_scale(self, X: np.ndarray) -> np.ndarray:
+        """Sum the log scales of each row's observed cells: log p(X) = log p(x) - log_scale.
+
+        Zeros of a spike are a point mass, which has no scale.
+        """
+        has_scale = ~np.isnan(X)
+        spikes = np.array([kind == "zero_inflated_lognormal" for kind in self.kinds])
+        if spikes.any():
+            has_scale[:, spikes] &= X[:, spikes] > 0
+        return np.ascontiguousarray(has_scale * np.log(self.scale)).sum(1)  # the same order of summation for any X
 
     def independent_log_density(self, X: np.ndarray) -> float:
         """Mean log-density of the transformed X if columns are independent, with the means and variances of X."""
@@ -200,9 +326,22 @@ class ColumnTransform:
         of_normal = -0.5 * (LOG_2PI_E + np.log(np.nanmean((x - mean) ** 2, 0) + VARIANCE_FLOOR))
         p = np.clip(mean, ROUNDING, 1 - ROUNDING)
         of_bernoulli = p * np.log(p) + (1 - p) * np.log1p(-p)
-        return float((observed * np.where(self.is_standardized, of_normal, of_bernoulli)).sum())
+        kinds = np.array(self.kinds)
+        simple = np.isin(kinds, [*GAUSSIANS, "bernoulli"])
+        of_simple = (observed * np.where(kinds == "bernoulli", of_bernoulli, of_normal))[simple].sum()
+        return float(of_simple) + sum(self._marginal_log_density(x, kind) for kind in set(kinds[~simple].tolist()))
 
-    def outlier_limits(self, X: np.ndarray, names: Sequence[str] | None) -> np.ndarray:
+    def _marginal_log_density(self, x: np.ndarray, kind: str) -> float:
+        """Mean log-density of the columns of a likelihood that is their marginal at outputs of 0."""
+        columns = np.flatnonzero(np.array(self.kinds) == kind)
+        likelihood = LIKELIHOODS[kind](len(columns), [self.arguments[j] for j in columns])
+        cells = torch.from_numpy(x[:, columns].astype(np.float32))
+        outputs = torch.zeros(len(x), likelihood.n_outputs)
+        with torch.no_grad():
+            p_x = likelihood(outputs, torch.zeros(likelihood.n_shared), ~torch.isnan(cells))
+            return float(p_x.log_prob(torch.nan_to_num(cells, likelihood.filler)).mean())
+
+    def outlier_limits(self, X: np.ndarray) -> np.ndarray:
         """Find cells that are taken for mistakes and warn; the limit of a column is the distance of the next cell."""
         limit = np.full(X.shape[1], MAX_STANDARDIZED)
         found = []
@@ -216,7 +355,7 @@ class ColumnTransform:
             following = np.nanmax(np.where(is_far, np.nan, distance))
             if distance[is_far].min() > OUTLIER_GAP * following:
                 limit[j] = following
-                found.append((j if names is None else names[j], column[is_far][0]))
+                found.append((self._name(j), column[is_far][0]))
         if found:
             warn_of_outliers(found)
         return limit
@@ -235,38 +374,19 @@ def warn_of_outliers(found: Sequence[tuple[Any, float]]) -> None:
     )
 
 
-def choose_likelihoods(X: np.ndarray) -> tuple[list[str], list[str], bool]:
-    """Choose a likelihood for each column; return likelihoods, reasons, and whether the rows are gray images."""
-    with np.errstate(invalid="ignore"):
-        is_black_or_white = is_binary(X)
-    only_binary = (is_black_or_white | np.isnan(X)).all(0)
-    if only_binary.all():
-        return ["bernoulli"] * X.shape[1], ["only 0 and 1"] * X.shape[1], False
-    if is_gray_image(X, is_black_or_white, only_binary):
-        return ["bernoulli"] * X.shape[1], ["gray image"] * X.shape[1], True
-    kinds = ["bernoulli" if binary else "gaussian" for binary in only_binary]
-    return kinds, ["only 0 and 1" if binary else "other values than 0 and 1" for binary in only_binary], False
+def check_types(kinds: Sequence[str], types: Sequence[str], names: Sequence[str] | None) -> None:
+    """Raise an error if a column of text or categories has a likelihood of numbers."""
+    for j, (kind, column_type) in enumerate(zip(kinds, types, strict=True)):
+        if column_type in ("category", "ordered") and KINDS[kind].scaling != "levels":
+            raise ValueError(
+                f"likelihood={kind!r} needs numbers, but column {j if names is None else names[j]!r} holds text or "
+                "categories. Use 'categorical' or 'ordinal' for it, or convert it to numbers."
+            )
 
 
-def is_binary(X: np.ndarray) -> np.ndarray:
-    """Tell which cells are 0 or 1, up to the rounding of their type; a column of tiny numbers is not a column of 0."""
-    rounding = EPS_OF_BINARY * np.finfo(X.dtype).eps
-    is_zero, is_one = np.abs(X) <= rounding, np.abs(X - 1) <= rounding
-    exact = is_one.any(0) | ~(is_zero & (X != 0)).any(0)
-    return (is_zero & exact) | is_one
-
-
-def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.ndarray) -> bool:
-    """Tell whether the columns with other values than 0 and 1 are gray pixels: in [0, 1], often 0 or 1, few levels."""
-    gray = X if not only_binary.any() else X[:, ~only_binary]
-    if np.nanmin(gray) < -ROUNDING or np.nanmax(gray) > 1 + ROUNDING:
-        return False
-    share = is_black_or_white[:, ~only_binary].sum() / (~np.isnan(gray)).sum()
-    if share < MIN_SHARE_BLACK_OR_WHITE:
-        return False
-    step = max(1, gray.size // CELLS_TO_COUNT_LEVELS)
-    levels = np.unique(np.round(gray[::step], 6))
-    return (~np.isnan(levels)).sum() <= MAX_GRAY_LEVELS
+def nearest_code(column: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Codes of the nearest levels; any code for missing cells."""
+    return np.searchsorted((levels[1:] + levels[:-1]) / 2, np.nan_to_num(column))
 
 
 def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import _check_feature_names
 from skdgm.estimators._interrupt import interrupts_raise
+from skdgm.estimators._streams import header_of
 from skdgm.estimators.vae import VAE
 
 
@@ -44,14 +46,21 @@ class NestedDefaults(BaseEstimator):
 
 
 def fitted_encoder(
-    encoder: Any, rows: np.ndarray, random: np.random.RandomState, owner: Any, context: Any, default: VAE
+    encoder: Any,
+    X: Any,
+    sample_weight: np.ndarray | None,
+    random: np.random.RandomState,
+    owner: Any,
+    context: Any,
+    default: VAE,
 ) -> VAE:
     """Return a fitted encoder: a frozen VAE as it is, otherwise a clone (of ``default`` for None) fitted on all rows.
 
     Parameters
     ----------
     encoder : VAE, FrozenEstimator of a fitted VAE, or None
-    rows : ndarray of shape (n_samples, n_features)
+    X : array, frame or stream of shape (n_samples, n_features)
+    sample_weight : ndarray of shape (n_samples,) or None
     random : RandomState
         Seeds an encoder without a ``random_state`` of its own.
     owner : estimator
@@ -66,18 +75,59 @@ def fitted_encoder(
         The fitted encoder.
     """
     if isinstance(encoder, FrozenEstimator):
-        return frozen_vae(encoder.estimator, rows.shape[1])
-    vae = default if encoder is None else clone(encoder)
-    if vae.random_state is None:
-        vae.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
-    vae._owner_feature_names = getattr(owner, "feature_names_in_", None)
-    task = context.subcontext(task_name="fit-encoder")
-    with task.propagate_callback_context(vae):
-        task.call_on_fit_task_begin(estimator=owner, X=rows)
-        with interrupts_raise():  # there is no classifier yet that could be kept
-            vae.fit(rows)
-        task.call_on_fit_task_end(estimator=owner, X=rows)
+        return frozen_vae(encoder.estimator, X.shape[1])
+    vae: VAE = fitted_part(
+        default if encoder is None else clone(encoder), X, random, owner, context, "fit-encoder", sample_weight
+    )
     return vae
+
+
+def fitted_part(
+    part: Any,
+    X: Any,
+    random: np.random.RandomState,
+    owner: Any,
+    context: Any,
+    task_name: str,
+    sample_weight: np.ndarray | None = None,
+) -> Any:
+    """Fit an estimator that is a part of ``owner`` to all rows, as a task of its callback context; return it.
+
+    ``random`` seeds it unless it has a ``random_state`` of its own.
+    """
+    part = seeded(part, random)
+    task = context.subcontext(task_name=task_name)
+    with task.propagate_callback_context(part):
+        task.call_on_fit_task_begin(estimator=owner, X=X)
+        with interrupts_raise():  # there is no owner yet that could be kept
+            part.fit(X, sample_weight=sample_weight)
+        task.call_on_fit_task_end(estimator=owner, X=X)
+    return part
+
+
+def updated_encoder(
+    encoder: Any,
+    previous: VAE | None,
+    X: Any,
+    sample_weight: np.ndarray | None,
+    random: np.random.RandomState,
+    default: VAE,
+) -> VAE:
+    """Return the encoder after ``partial_fit`` to a part: as ``fitted_encoder``, or a copy of the previous one."""
+    if isinstance(encoder, FrozenEstimator):
+        return frozen_vae(encoder.estimator, X.shape[1])
+    if previous is None:
+        vae = seeded(default if encoder is None else clone(encoder), random)
+    else:
+        vae = copy.copy(previous)
+    return vae.partial_fit(X, sample_weight=sample_weight)
+
+
+def seeded(part: Any, random: np.random.RandomState) -> Any:
+    """Set a seed if the estimator has none; return it, changed."""
+    if part.random_state is None:
+        part.set_params(random_state=int(random.randint(np.iinfo(np.int32).max)))
+    return part
 
 
 def frozen_vae(vae: Any, n_columns: int) -> VAE:
@@ -100,7 +150,7 @@ def check_frozen_names(encoder: Any, X: Any) -> None:
     if not isinstance(encoder, FrozenEstimator) or not isinstance(encoder.estimator, VAE):
         return
     try:
-        _check_feature_names(encoder.estimator, X, reset=False)
+        _check_feature_names(encoder.estimator, header_of(X), reset=False)
     except ValueError as error:
         raise ValueError(f"X does not have the columns of the frozen encoder. {error}") from error
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
 from warnings import warn
@@ -17,16 +18,28 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
-from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
-from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, chunk_size, map_chunks, pad_rows, tensor_in_tensor_out
-from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, some
+from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions, check_sample_weight
+from skdgm.estimators._arrays import (
+    CHUNK,
+    PreservesFloatDtype,
+    as_host_array,
+    map_chunks,
+    pad_rows,
+    tensor_in_tensor_out,
+)
+from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, in_memory, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
+from skdgm.estimators._imputation import BaseImputation
 from skdgm.estimators._options import layer_sizes, with_input_noise
+from skdgm.estimators._partial_fit import BaseIncremental, Parts
+from skdgm.estimators._streams import Table, look
+from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
+from skdgm.models.holes import N_FILLS
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
 
@@ -39,7 +52,12 @@ DROPOUT_LEVEL, NOISE_LEVEL = 0.5, 0.1
 
 
 class BaseLatentDensity(
-    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseDeepGenerative
+    PreservesFloatDtype,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    BaseImputation,
+    BaseIncremental,
 ):
     """Abstract base of VAE and DLGM.
 
@@ -47,13 +65,14 @@ class BaseLatentDensity(
     which latent dimensions ``transform`` returns (``_code_indices``).
     """
 
-    _missing_cells_allowed = True
+    _missing_cells_allowed = _reads_streams = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDeepGenerative._parameter_constraints,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dynamic_binarization": ["boolean"],
         "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],
         "weight_prior": [Interval(Real, 0, None, closed="neither"), StrOptions({"auto"}), None],
+        "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
     }
@@ -79,16 +98,20 @@ class BaseLatentDensity(
     # --- fit ----------------------------------------------------------------------------------------------------
 
     @fitting
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit the model to all rows.
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
             NaN marks a missing cell; the bound is that of the observed cells. Values must be in [0, 1] under
             ``likelihood="bernoulli"``.
         y : Ignored
             Present for API consistency.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows: a row of weight 2 counts like two equal rows, in the bound and in the bound of held-out
+            rows. Only their ratios count. Rows of weight 0 are left out. Scales of columns and priors do not depend on
+            weights.
 
         Returns
         -------
@@ -99,8 +122,8 @@ class BaseLatentDensity(
         ------
         ValueError
             For infinite values, values outside the range of a named likelihood, a column that is missing in every row,
-            invalid layer sizes, a device that is not available, or a bound that stays non-finite. The estimator is then
-            left unchanged.
+            invalid layer sizes, weights that are negative, NaN, or all 0, a device that is not available, or a bound
+            that stays non-finite. The estimator is then left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed before the first epoch of the model is complete, outside its training, or twice within
             two seconds. The estimator is then left unchanged.
@@ -115,35 +138,95 @@ class BaseLatentDensity(
         """
         context = self._init_callback_context(max_subtasks=self.max_iter)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows = self._read(X, reset=True)
+        given = weighted_rows(X, None, sample_weight, type(self).__name__)
+        rows = self._read(given.X, reset=True)
         random = self._start()
-        self._choose_likelihood(rows)
-        self._has_missing = bool(np.isnan(rows).any())
         is_warm_start = self._is_warm_start
         n_rows, n_columns = rows.shape
-        self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
+        self._begin(rows, random)
         trained, validation = self._split_validation(n_rows, random)
         trained_rows = rows[trained] if len(validation) else rows
+        weight, of_held_out = relative(given.weight, trained), relative(given.weight, validation)
+        typical_rows = drawn_by_weight(trained_rows, weight, random)
         if not is_warm_start:
-            self._init_from_factors(trained_rows, random)
-        source = self._with_noise(self._make_source(trained_rows))
+            self._init_from_factors(in_memory(typical_rows), random)
+        source = self._with_noise(self._make_source(trained_rows, weight))
         terms = [self._term(source, self._objective(noisy=True))]
         terms += self._variance_prior(self.module_, source, n_rows)
         held_out = None
         if len(validation):
-            held_out = self._term(self._make_source(rows[validation]), self._objective(noisy=False))
+            held_out = self._term(self._make_source(rows[validation], of_held_out), self._objective(noisy=False))
         tasks, penalties = EpochTasks(self, context, X), self._penalties(n_rows, n_columns)
         self._train(terms, random, n_rows, tasks, held_out, kl_warmup=self.kl_warmup, penalties=penalties)
-        self.active_units_ = self._count_active(trained_rows)
+        self._parts = Parts(n_rows)
+        self.active_units_ = self._count_active(in_memory(trained_rows))
         self.reconstruction_r2_ = self._reconstruction_r2(trained_rows)
-        self._warn_if_worse_than_baseline(trained_rows)
+        self._warn_if_worse_than_baseline(typical_rows)
         self._warn_if_collapsed(trained_rows)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
+    def _begin(self, rows: Table, random: np.random.RandomState) -> None:
+        """Choose likelihoods, scales and the architecture by training rows, and build the module."""
+        self._choose_likelihood(rows)
+        self._misses_cells = np.isnan(look(rows)).any(0)
+        n_rows, n_columns = rows.shape
+        self.module_ = self._new_module(self._architecture_args(n_rows, n_columns, self._columns.groups), random)
+
+    @fitting
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Train for one epoch on some rows; further calls continue with other rows.
+
+        The first call learns from its rows what ``fit`` learns from all rows before training: likelihoods, scales,
+        categories, the architecture, and the start of the weights. It should have typical rows, not only a few of them.
+        Missing cells in later calls need missing cells in the first one, or ``input_noise="dropout"``.
+
+        Every call passes once over its rows, in steps of ``batch_size`` rows, at the constant rate
+        ``learning_rate_init``. The moments of Adam and the average of the weights are kept between calls; predictions
+        use the average. There are no held-out rows, no early stop, and no KL warm-up. Priors count the rows of all
+        calls.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            As in ``fit``. A category that the first call did not have is treated as ``handle_unknown`` says.
+        y : Ignored
+            Present for API consistency.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, relative to the other rows of the call; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : estimator
+            This estimator. After ``fit``, calls continue from it; ``fit`` starts anew.
+
+        Raises
+        ------
+        ValueError
+            As in ``fit``, and for rows with other columns than before. The estimator is then left unchanged.
+        KeyboardInterrupt
+            If Ctrl-C is pressed. The estimator is then left unchanged.
+        """
+        given = weighted_rows(X, None, sample_weight, type(self).__name__)
+        is_first = self._is_first_part
+        rows = self._read(given.X, reset=is_first)
+        random = self._start_part(len(rows))
+        if is_first:
+            self._begin(rows, random)
+            self._init_from_factors(in_memory(drawn_by_weight(rows, given.relative, random)), random)
+        else:
+            self._check_part(rows)
+            self.module_ = copy.deepcopy(self.module_).to(self.device_)
+        n_rows, source = self._parts.n_rows, self._with_noise(self._make_source(rows, given.relative))
+        terms = [self._term(source, self._objective(noisy=True)), *self._variance_prior(self.module_, source, n_rows)]
+        self._train_part(terms, random, len(rows), penalties=self._penalties(n_rows, rows.shape[1]))
+        self.active_units_ = self._count_active(in_memory(rows))
+        self.reconstruction_r2_ = self._reconstruction_r2(rows)
+        return self
+
     def _init_from_factors(self, rows: np.ndarray, random: np.random.RandomState) -> None:
         """Initialize one layer of latent codes by factor analysis of the Gaussian columns."""
-        columns, _ = self.module_.decoder.outputs_of("gaussian")
+        columns, *_ = self.module_.decoder.likelihood.positions_of("gaussian")
         if len(self.module_.n_latents) > 1 or len(columns) < 2 or len(rows) < MIN_ROWS_FOR_FACTORS:
             return
         x = self._columns.transform(rows, training=True)[:, columns]
@@ -165,8 +248,8 @@ class BaseLatentDensity(
         names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
         return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
-    def _make_source(self, rows: np.ndarray) -> Source:
-        return self._source(rows, binary=self.dynamic_binarization)
+    def _make_source(self, rows: Table, weight: np.ndarray | None = None) -> Source:
+        return with_weights(self._source(rows, binary=self.dynamic_binarization), weight, self.device_)
 
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))
@@ -182,7 +265,7 @@ class BaseLatentDensity(
         """Resolve ``input_noise`` for these rows."""
         if self.input_noise != "auto":
             return self.input_noise
-        return "dropout" if self._has_missing else None
+        return "dropout" if self._misses_cells.any() else None
 
     def _with_noise(self, source: Source) -> Source:
         """Add input noise to what the encoder reads of the training rows."""
@@ -191,17 +274,19 @@ class BaseLatentDensity(
             level = DROPOUT_LEVEL if self.input_noise == "dropout" else NOISE_LEVEL
         return with_input_noise(source, self._noise_kind, level, self.likelihood_)
 
-    def _needs_missing_indicator(self) -> bool:
-        """Whether the encoder is told which cells are missing; a warm start keeps this."""
-        told = self._has_missing or self._noise_kind == "dropout"
-        return told or (self._is_warm_start and self._architecture["missing_indicator"])
+    def _missing_indicator(self) -> bool | list[bool]:
+        """Columns of which the encoder is told what cells are missing, all with dropout; a warm start keeps them."""
+        if self._noise_kind == "dropout":
+            return True
+        known = self._architecture["missing_indicator"] if self._is_warm_start else False
+        return missing_columns(self._misses_cells | np.asarray(known))
 
     def _count_active(self, rows: np.ndarray) -> np.ndarray:
         """Count the active units per layer: their posterior mean has a variance above 0.01 (Burda et al. 2016)."""
         active = self._means(rows).var(0) > ACTIVE_VARIANCE
         return np.array([layer.sum() for layer in np.split(active, np.cumsum(self.module_.n_latents)[:-1])])
 
-    def _reconstruction_r2(self, rows: np.ndarray) -> np.ndarray:
+    def _reconstruction_r2(self, rows: Table) -> np.ndarray:
         """Share of each column's variance that the reconstruction from the posterior mean explains."""
         rows = some(rows)
         codes, x = self._means(rows), self._columns.transform(rows)
@@ -215,7 +300,7 @@ class BaseLatentDensity(
         """Decode codes of all latent dimensions to the scale of the module."""
         return map_chunks(lambda z: self.module_.p_x(pad_rows(self._tensor(z), CHUNK)).mean, CHUNK, codes)
 
-    def _warn_if_collapsed(self, rows: np.ndarray) -> None:
+    def _warn_if_collapsed(self, rows: Table) -> None:
         """Warn if a layer has no active units although the columns depend on each other."""
         if (
             self.n_iter_ < MIN_EPOCHS_FOR_WARNING
@@ -252,9 +337,15 @@ class BaseLatentDensity(
         X = self._read(X)
         return self._means(X)[:, self._code_indices].astype(self._feature_dtype(X))
 
-    def _means(self, rows: np.ndarray) -> np.ndarray:
+    def _means(self, rows: Table) -> np.ndarray:
         """Posterior means of all latent dimensions, float32."""
-        return self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows)
+        return self._by_holes(
+            rows,
+            lambda rows: self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows),
+            lambda rows: self._apply_in_chunks(
+                lambda x, noise, observed: self.module_.proposal(x, noise, observed).mean, rows, N_FILLS
+            ),
+        )
 
     @tensor_in_tensor_out
     def inverse_transform(self, Z):
@@ -313,19 +404,22 @@ class BaseLatentDensity(
         draws = self.n_importance_samples
         return self._densities(X, lambda x, rng, observed: self.module_.elbo(x, rng, draws, observed), draws)
 
-    def score(self, X, y=None):
+    def score(self, X, y=None, sample_weight=None):
         """Mean of ``score_samples`` over the rows, in nats; higher is better.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : Ignored
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows in the mean.
 
         Returns
         -------
         float
         """
-        return float(self.score_samples(X).mean())
+        weight = None if sample_weight is None else check_sample_weight(as_host_array(sample_weight), X)
+        return float(np.average(as_host_array(self.score_samples(X)), weights=weight))
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from p(x).
@@ -337,14 +431,14 @@ class BaseLatentDensity(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features)
-            Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth image, decode latent codes
-            instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where ``n_codes`` is the number
-            of columns that ``transform`` returns.
+        ndarray, frame or sparse matrix of shape (n_samples, n_features)
+            Of the kind of the training rows. Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth
+            image, decode latent codes instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where
+            ``n_codes`` is the number of columns that ``transform`` returns.
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
-        return self._draw(n_samples, lambda: self.module_.sample(n_samples, rng))
+        return self._draw(n_samples, lambda part: self.module_.sample(part.stop - part.start, rng))
 
     # --- missing cells ------------------------------------------------------------------------------------------
 
@@ -354,15 +448,16 @@ class BaseLatentDensity(
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-            NaN marks a missing cell. All cells of a row may be missing.
+        X : array-like, frame or torch.Tensor of shape (n_samples, n_features)
+            NaN, None and pandas.NA mark a missing cell. All cells of a row may be missing.
         method : {"importance", "chain"}, default="importance"
             "importance" weighs draws of the latent code by how well they explain the observed cells. "chain" runs the
             paper's Markov chain. It starts from a row drawn from the model; each step encodes the row, draws a new row
             from the decoder, and restores the observed cells.
         n_draws : int or None, default=None
-            None fills each cell once: "importance" with the mean E[x_missing | x_observed], "chain" with the last state
-            of the chain. An integer returns that many independent draws of the missing cells.
+            None fills each cell once: "importance" with the mean E[x_missing | x_observed] of a number or the most
+            probable category, "chain" with the last state of the chain. An integer returns that many independent draws
+            of the missing cells (multiple imputation).
         n_steps : int, default=100
             Number of steps of the chain, at least 1. More steps make it forget its start. ("importance" draws
             ``n_importance_samples`` codes per row.)
@@ -372,8 +467,10 @@ class BaseLatentDensity(
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
-            float32 for float32 X, otherwise float64.
+        ndarray or frame of shape (n_samples, n_features); for ``n_draws``, (n_draws, n_samples, n_features) or a list
+            A frame like X if X is a frame, and a list of ``n_draws`` frames: observed cells, index, and dtypes are
+            those of X. Otherwise an array. Draws in columns of integers are integers; means are not, unless the dtype
+            of X demands it.
 
         Raises
         ------
@@ -382,12 +479,6 @@ class BaseLatentDensity(
             likelihood.
         TypeError
             If ``n_draws`` or ``n_steps`` is not an integer.
-
-        Warns
-        -----
-        UserWarning
-            If cells are missing, but ``fit`` had no missing cells and made none by ``input_noise="dropout"``. The
-            encoder then reads each missing cell as the median of its column, or as 0 in a Bernoulli column.
 
         References
         ----------
@@ -398,55 +489,28 @@ class BaseLatentDensity(
         if method not in ("importance", "chain"):
             raise ValueError(f"method must be 'importance' or 'chain', got {method!r}.")
         check_scalar(n_steps, "n_steps", Integral, min_val=1)
-        X = self._columns.check_density_range(self._read(X))
-        if not self._architecture["missing_indicator"] and np.isnan(X).any():
-            warn(
-                f"{type(self).__name__} was fitted to rows without missing cells, and reads a missing cell as the "
-                "median of its column, or as 0 in a Bernoulli column: filled cells may be off, and draws too similar. "
-                "Fit with input_noise='dropout', or to rows with missing cells.",
-                UserWarning,
-                stacklevel=3,
-            )
-        if n_draws is None and method == "importance":
-            return self._filled(X, self._expected(X))
-        check_scalar(1 if n_draws is None else n_draws, "n_draws", Integral, min_val=1)
-        rng = self._generator(check_random_state(random_state))
-        fill = self._chain(rng, n_steps) if method == "chain" else self._resampling(rng)
-        draws = [self._filled(X, self._fill(X, fill)) for _ in range(n_draws or 1)]
-        return draws[0] if n_draws is None else np.stack(draws)
+        rows = self._read(X)
+        mean: Any = partial(self._expected, function=self.module_.expected)
+        draw = partial(self._resampled, function=self.module_.resampled)
+        if method == "chain":
+            mean, draw = None, partial(self._chain, n_steps=n_steps)
+        return self._filled(X, rows, mean, draw, n_draws, random_state)
 
-    def _filled(self, X: np.ndarray, filled: np.ndarray) -> np.ndarray:
-        """Fill the missing cells of X from ``filled``, rows in the units of the module."""
-        return np.where(np.isnan(X), self._columns.inverse(filled), X).astype(self._feature_dtype(X))
+    def _chain(self, rows: np.ndarray, rng: torch.Generator, n_steps: int) -> np.ndarray:
+        """Last states of the Markov chain over missing cells."""
 
-    def _expected(self, X: np.ndarray) -> np.ndarray:
-        draws = self.n_importance_samples
-        return self._apply_with_noise(
-            lambda x, noise, observed: self.module_.expected(x, noise, draws, all_of(x, observed)), X, draws
-        )
-
-    def _fill(self, X: np.ndarray, fill: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:
-        """Apply a function of (x, observed) that draws rows, in chunks."""
-        chunk = chunk_size(self.n_importance_samples)
-        return self._apply(lambda x, observed: fill(x, all_of(x, observed)), X, chunk)
-
-    def _chain(self, rng: torch.Generator, n_steps: int) -> Callable[[Tensor, Tensor], Tensor]:
-        def run(x, observed):
+        def run(x: Tensor, observed: Tensor) -> Tensor:
             x = torch.where(observed, x, self.module_.sample(len(x), rng))
             for _ in range(n_steps):
                 x = self.module_.chain_step(x, rng, observed).clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
             return x
 
-        return run
+        return self._drawn(rows, run)
 
-    def _resampling(self, rng: torch.Generator) -> Callable[[Tensor, Tensor], Tensor]:
-        return lambda x, observed: self.module_.resampled(x, rng, self.n_importance_samples, observed)
+    @property
+    def _draws_per_row(self) -> int:
+        return self.n_importance_samples
 
     @property
     def _n_features_out(self) -> int:
         return len(self._code_indices)
-
-
-def all_of(x: Tensor, observed: Tensor | None) -> Tensor:
-    """Return the mask, or a mask of all cells for None."""
-    return torch.ones_like(x, dtype=torch.bool) if observed is None else observed

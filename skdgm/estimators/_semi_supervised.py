@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from numbers import Integral, Real
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from warnings import warn
 
 import numpy as np
@@ -16,30 +16,56 @@ from torch import Generator, Tensor
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
-from skdgm.estimators._auto_alpha import AutoAlpha, auto_alpha, rates_of_classifier
-from skdgm.estimators._base import BaseDeepGenerative, some
+from skdgm.estimators._auto_alpha import rates_of_classifier
+from skdgm.estimators._base import BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is_estimated, shares, with_named_classes
-from skdgm.estimators._classifier import read_labeled, row_weights, score_labeled
+from skdgm.estimators._classifier import indices_of, read_labels, score_labeled
 from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, share_unlike
-from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, Strengths, kernel_start, n_centers, place
+from skdgm.estimators._imputation import BaseClassImputation
+from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, n_centers, place
+from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
 from skdgm.estimators._options import check_n_samples, layer_sizes
+from skdgm.estimators._partial_fit import Parts
+from skdgm.estimators._streams import Table
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
+from skdgm.estimators._weights import drawn_by_weight, training_weights, weighted_rows
 from skdgm.likelihoods.columns import Groups
-from skdgm.models.m2 import M2Module, TermWeights, term_weights
-from skdgm.sources import Batch, Source, Subset
-from skdgm.training import Term
+from skdgm.models.holes import N_FILLS
+from skdgm.models.m2 import M2Module
+from skdgm.sources import Batch, Source
 
-AUTO_LABELED_BATCH = 100
 PROBA_METHODS = ["classifier", "bayes"]
-# Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
-NEGLIGIBLE = 1e-9
 # Maximum number of rows from which the width of the classifier's kernel is computed, and their smallest variance.
 ROWS_FOR_SPREAD, SMALLEST_VARIANCE = 1_000, 1e-9
 
 
+class TrainingData(NamedTuple):
+    """What an M2 is trained on.
+
+    Attributes
+    ----------
+    rows : ndarray or Rows of shape (n_samples, n_features)
+        X as numbers.
+    source : Source
+        What the M2 models: rows, or their codes.
+    n_columns : int
+    likelihood : str or groups of columns
+    """
+
+    rows: Table
+    source: Source
+    n_columns: int
+    likelihood: str | Groups
+
+
 class BaseSemiSupervised(
-    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierMixin, BaseDeepGenerative
+    PreservesFloatDtype,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    ClassifierMixin,
+    BaseClassImputation,
+    BaseLabelTerms,
 ):
     """Abstract base of M2Classifier and M1M2Classifier: an M2 trained on rows, or on their latent codes.
 
@@ -60,19 +86,20 @@ class BaseSemiSupervised(
         "unlabeled_value": [Integral, Real, str, None],
     }
 
+    _missing_cells_allowed = _reads_streams = True
+
     classes_: np.ndarray
-    _max_gradient_scale: ClassVar[float] = 1.0  # of the bound on q(y | x), for any number of columns
+    _misses_cells: np.ndarray | bool = False  # for each column that the M2 models, whether it has missing cells
     _n_epochs, _min_steps, _max_steps = 70, 1_000, 20_000
     _n_side: int = 0  # number of columns that only q(y | x) reads
-    _strengths: Strengths = LINEAR_ONLY  # of the start of q(y | x)
 
     # --- abstract -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def _training_source(
-        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, Any]:
-        """Return the training data of the M2: its source, number of columns, and likelihood."""
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
+    ) -> TrainingData:
+        """Read X and return the training data of the M2, without weights; those given are for an encoder."""
 
     @abstractmethod
     def _epoch_context(self, context: Any) -> Any:
@@ -91,16 +118,21 @@ class BaseSemiSupervised(
     # --- fit ----------------------------------------------------------------------------------------------------
 
     @fitting
-    def fit(self, X, y):
+    def fit(self, X, y, sample_weight=None):
         """Fit to labeled and unlabeled rows.
 
         Parameters
         ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
             Values must be finite, and in [0, 1] under ``likelihood="bernoulli"``.
         y : array-like of shape (n_samples,)
             Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark
             unlabeled rows. At least one row must be labeled; all rows may be.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, labeled and unlabeled: a row of weight 2 counts like two equal rows, in the bound, the
+            classification term, the shares of the classes, and the bound of held-out rows. ``class_weight`` multiplies
+            them. Only their ratios count. Rows of weight 0 are left out: a class whose labels all have weight 0 is not
+            in ``classes_``. Scales of columns and priors do not depend on weights.
 
         Returns
         -------
@@ -111,8 +143,8 @@ class BaseSemiSupervised(
         ------
         ValueError
             If X is not finite or outside the range of a named likelihood; if y has no label, a type that cannot hold
-            the marker, or several columns; if the class prior does not fit the classes; or if the device is not
-            available. The estimator is then left unchanged.
+            the marker, or several columns; if weights are negative, NaN, or all 0; if the class prior does not fit the
+            classes; or if the device is not available. The estimator is then left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed before the first epoch of the model is complete (hence during the fit of an encoder),
             outside its training, or twice within two seconds. The estimator is then left unchanged.
@@ -128,22 +160,37 @@ class BaseSemiSupervised(
         """
         context = self._init_callback_context(max_subtasks=self._n_fit_tasks)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows, targets = self._read_labeled(X, y)
-        prior = initial_prior(self.class_prior, self.classes_, targets)
+        given = weighted_rows(X, y, sample_weight, type(self).__name__)
+        table, targets = self._read_labeled(given.X, given.y)
+        weight = given.relative
+        weights = RowWeights(weight, training_weights(targets, self.classes_, self.class_weight, weight))
+        prior = initial_prior(self.class_prior, self.classes_, targets, weights.sample)
         random, is_warm_start = self._start(), self._is_warm_start
-        labels, weight = self._label_tensors(targets)
-        source, n_columns, likelihood = self._training_source(rows, labels, weight, random, context)
+        labels = self._tensor(targets)
+        rows, source, n_columns, likelihood = self._training_source(table, labels, weights.sample, random, context)
         of_folds = np.random.RandomState(random.randint(np.iinfo(np.int32).max))  # the model is the same without folds
-        self._temperatures = self._fitted_temperatures(rows, targets, prior, of_folds)
+        self._temperatures = self._fitted_temperatures(table, targets, weights.sample, prior, of_folds)
         self.module_ = self._new_module(self._architecture_args(targets, n_columns, likelihood), random)
-        self._set_prior(prior, shares(targets, len(self.classes_)))
-        prior_estimator = ClassPriorEstimator(self.class_prior, self.module_, source, targets, weight, random)
+        self._set_prior(prior, shares(targets, len(self.classes_), weights.sample))
+        label_shares = shares(targets, len(self.classes_), weights.training)
+        prior_estimator = ClassPriorEstimator(
+            self.class_prior, self.module_, source, targets, label_shares, weights.sample, random
+        )
         if not is_warm_start:
             self.module_.classifier.init_shares(prior_estimator.label_shares)
-        rates = self._init_classifier(source, targets, weight, random) if self.alpha == "auto" else {}
-        choice = self._alpha_choice(n_columns, targets)
+        rates = self._init_classifier(source, targets, weights.training, random) if self.alpha == "auto" else {}
+        n_rows, n_labeled = len(targets), int((targets >= 0).sum())
+        choice = self._alpha_choice(n_columns, n_labeled)
         self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
-        terms, validation = self._terms(source, targets, choice.gradient_scale, random)
+        terms, validation = self._terms(
+            source,
+            targets,
+            weights,
+            choice.gradient_scale,
+            random,
+            n_rows=n_rows,
+            holds_out=self._holds_out(n_rows),
+        )
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
         self._train(
@@ -156,11 +203,13 @@ class BaseSemiSupervised(
             penalties=choice.penalties,
             rate_factors=rates,
         )
+        self._parts = Parts(n_rows)
+        self._totals = LabelTotals.none(len(self.classes_)).plus(targets, weights)._replace(rate_factors=rates)
         self.class_prior_ = prior_estimator.estimated() if is_estimated(self.class_prior) else prior
         prior_estimator.check(self.classes_, self.class_prior_)
         self._warn_if_unlike_labeled(source, targets)
         if self.alpha == "auto" and self.class_weight is None:  # otherwise the bound is J^alpha, or weighted
-            self._warn_if_worse_than_baseline(rows, len(self.classes_))
+            self._warn_if_worse_than_baseline(drawn_by_weight(rows, weights.sample, random), len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -186,19 +235,26 @@ class BaseSemiSupervised(
     def _classifier_inputs(self, source: Source, indices: np.ndarray) -> np.ndarray:
         """Rows as q(y | x) reads them in ``predict``."""
         batch = self._rows_at_prediction(source, self._tensor(indices))
-        return self.module_.classifier.mlp.read(batch.x, batch.observed).cpu().numpy()
+        features = self.module_.classifier_features(batch.x, batch.observed)
+        return self.module_.classifier.mlp.read(features).cpu().numpy()
 
     def _fitted_temperatures(
-        self, rows: np.ndarray, targets: np.ndarray, prior: np.ndarray, random: np.random.RandomState
+        self,
+        X: Any,
+        targets: np.ndarray,
+        weight: np.ndarray | None,
+        prior: np.ndarray,
+        random: np.random.RandomState,
     ) -> dict[str, float]:
         """Return a temperature for each ``proba_method``: 1, or fitted to labels that ``calibration_cv`` holds out."""
         if self.calibration_cv is None:
             return dict.fromkeys(PROBA_METHODS, 1.0)
 
         def fitted(y: np.ndarray) -> Any:
-            return clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random)).fit(rows, y)
+            of_fold = clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random))
+            return of_fold.fit(X, y, sample_weight=weight)
 
-        return temperatures(fitted, rows, targets, len(prior), self.calibration_cv, PROBA_METHODS, random)
+        return temperatures(fitted, X, targets, weight, len(prior), self.calibration_cv, PROBA_METHODS, random)
 
     def _params_of_folds(self, prior: np.ndarray, random: np.random.RandomState) -> dict[str, Any]:
         """Return parameters in which the models of the folds differ: their labels are class indices."""
@@ -216,16 +272,16 @@ class BaseSemiSupervised(
 
     # --- the class prior ----------------------------------------------------------------------------------------
 
-    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
+    def _read_labeled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
+        """Validate X and y, and set ``classes_``; return X and class indices, -1 for unlabeled rows."""
         previous = getattr(self, "classes_", None)
-        rows, targets = read_labeled(self, X, y)
+        table, targets = read_labels(self, X, y)
         if isinstance(self.class_prior, dict):
             self.classes_, targets = with_named_classes(self.classes_, targets, self.class_prior)
         self._check_same_classes(previous)
         self._check_same_prior()
         self._fitted_prior = self.class_prior
-        return rows, targets
+        return table, targets
 
     def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
         """Set p(y) in the module, unless a warm start continues from its estimate, and the shares of the labels."""
@@ -245,14 +301,6 @@ class BaseSemiSupervised(
                 f"{self.class_prior!r}. Use warm_start=False."
             )
 
-    def _label_tensors(self, targets: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Return class indices and row weights on the device; unlabeled rows have weight 1."""
-        y = self._tensor(targets)
-        if self.class_weight is None:
-            return y, None
-        weight = row_weights(targets, self.classes_, self.class_weight)
-        return y, self._tensor(weight)
-
     def _architecture_args(self, targets: np.ndarray, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
         return {
             "n_centers": self._n_centers(targets),
@@ -264,8 +312,14 @@ class BaseSemiSupervised(
             "likelihood": likelihood,
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
+            "missing_indicator": self._missing_indicator(),
             "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
+
+    def _missing_indicator(self) -> bool | list[bool]:
+        """Columns of which the networks are told what cells are missing; a warm start keeps them."""
+        known = self._architecture["missing_indicator"] if self._is_warm_start else False
+        return missing_columns(self._misses_cells | np.asarray(known))
 
     def _n_centers(self, targets: np.ndarray) -> int:
         """Number of centers of the classifier's kernel; a warm start keeps them."""
@@ -284,33 +338,18 @@ class BaseSemiSupervised(
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> M2Module:
         return M2Module(**architecture, rng=rng)
 
-    # --- the objective ------------------------------------------------------------------------------------------
-
-    def _alpha_choice(self, n_columns: int, targets: np.ndarray) -> AutoAlpha:
-        """Resolve alpha="auto"; a number neither scales gradients nor sets penalties."""
-        if self.alpha != "auto":
-            return AutoAlpha(1.0, {})
-        return auto_alpha(
-            n_columns,
-            int((targets >= 0).sum()),
-            len(self.classes_),
-            len(layer_sizes(self.hidden_layer_sizes)),
-            is_image=self._columns.is_image,
-            max_gradient_scale=self._max_gradient_scale,
-            linear_strength=self._strengths.linear,
-        )
-
     def _init_classifier(
-        self, source: Source, targets: np.ndarray, weight: Tensor | None, random: np.random.RandomState
+        self, source: Source, targets: np.ndarray, weight: np.ndarray | None, random: np.random.RandomState
     ) -> dict[str, float]:
         """Start q(y | x) as logistic regression on columns and kernel features; return its learning rate factors."""
         labeled = np.flatnonzero(targets >= 0)
         labeled = labeled if len(labeled) <= MAX_ROWS else np.sort(random.permutation(labeled)[:MAX_ROWS])
-        classifier, x = self.module_.classifier, self._classifier_inputs(source, labeled)
+        read = labeled if len(labeled) else some(np.arange(len(targets)))
+        classifier, x = self.module_.classifier, self._classifier_inputs(source, read)
         if not (self.warm_start and hasattr(self, "class_prior_")):
             self._strengths = LINEAR_ONLY
             if len(np.unique(targets[labeled])) > 1:
-                row_weight = np.ones(len(x)) if weight is None else weight.cpu().numpy()[labeled]
+                row_weight = np.ones(len(x)) if weight is None else weight[labeled] / weight[targets >= 0].mean()
                 row_weight = row_weight * (targets >= 0).sum() / len(x)  # keeps the penalty relative to all labels
                 every = np.sort(random.permutation(len(targets))[:ROWS_FOR_SPREAD])
                 gamma = 1 / (x.shape[1] * max(float(self._classifier_inputs(source, every).var()), SMALLEST_VARIANCE))
@@ -323,81 +362,6 @@ class BaseSemiSupervised(
     def _rows_at_prediction(self, source: Source, indices: Tensor) -> Batch:
         """Rows as q(y | x) will read them in ``predict``."""
         return source.rows(indices, Generator(self.device_).manual_seed(self._noise_seed))
-
-    def _terms(
-        self, source: Source, targets: np.ndarray, gradient_scale: float, random: np.random.RandomState
-    ) -> tuple[list[Term], Term | None]:
-        """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
-
-        Rows are held out of the bound only, labeled or unlabeled ones, whichever are more: every label counts in the
-        classification term. Under "auto", the objective is the mean bound over all rows plus the mean log q(y | x) over
-        labeled rows.
-        """
-        n_rows, unlabeled, labeled = len(targets), np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
-        alpha = (1.0, "paper") if self.alpha == "auto" else (self.alpha, self.alpha_normalization)
-        weights = term_weights(len(unlabeled), len(labeled), *alpha)
-        bound_rows = labeled
-        if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
-            unlabeled, held_out = self._hold_out(unlabeled, n_rows, random)
-        else:
-            bound_rows, held_out = self._hold_out(labeled, n_rows, random)
-        terms = self._labeled_terms(
-            source, labeled, bound_rows, weights, labeled_is_larger=len(labeled) > len(unlabeled)
-        )
-        if len(unlabeled):
-            rows = self._subset(source, unlabeled)
-            terms.insert(0, self._unlabeled_term("unlabeled", rows, weights.unlabeled, gradient_scale))
-        terms += self._variance_prior(self.module_, terms[0].source, n_rows)
-        validation = self._unlabeled_term("", self._subset(source, held_out), 1.0) if len(held_out) else None
-        return terms, validation
-
-    def _hold_out(
-        self, indices: np.ndarray, n_rows: int, random: np.random.RandomState
-    ) -> tuple[np.ndarray, np.ndarray]:
-        trained, validation = self._split_validation(len(indices), random, wanted=self._holds_out(n_rows))
-        return indices[trained], indices[validation]
-
-    def _unlabeled_term(self, name: str, source: Source, weight: float, gradient_scale: float = 1.0) -> Term:
-        module, n_enumerated = self.module_, self.n_enumerated
-        # on another device, finding these classes would make the CPU wait
-        negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
-
-        def objective(batch, rng):
-            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible, gradient_scale)
-
-        return Term(name, source, objective, weight, self._batch_size(source.n_rows))
-
-    def _labeled_terms(
-        self,
-        source: Source,
-        labeled: np.ndarray,
-        bound_rows: np.ndarray,
-        weights: TermWeights,
-        *,
-        labeled_is_larger: bool,
-    ) -> list[Term]:
-        module = self.module_
-        rows = self._subset(source, labeled)
-        bound_source = rows if len(bound_rows) == len(labeled) else self._subset(source, bound_rows)
-        auto = self._batch_size(len(labeled)) if labeled_is_larger else AUTO_LABELED_BATCH
-        size = min(len(bound_rows), auto if self.labeled_batch_size == "auto" else self.labeled_batch_size)
-
-        def bound(batch, rng):
-            return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
-
-        def log_q_y(batch, rng):
-            return module.log_q_y(batch.x, batch.y, batch.observed)
-
-        history_weight = (
-            0.0 if self.alpha == "auto" else None
-        )  # of the bound in the history: J^alpha if alpha is a number
-        return [
-            Term("labeled", bound_source, bound, weights.labeled, size),
-            Term("classification", rows, log_q_y, weights.classification, size, history_weight=history_weight),
-        ]
-
-    def _subset(self, source: Source, indices: np.ndarray) -> Subset:
-        return Subset(source, self._tensor(indices))
 
     # --- classifier ---------------------------------------------------------------------------------------------
 
@@ -454,14 +418,20 @@ class BaseSemiSupervised(
         rows, model = self._read(X), self._model
         if self.proba_method == "bayes":
             draws = self.n_importance_samples
-            self._columns.check_density_range(rows)
-            log_joint = self._apply_with_noise(
-                lambda x, noise, observed: model.log_joint(x, noise, draws, observed), rows, self._draws_per_row
-            )
-            log_proba = log_softmax(log_joint.astype(np.float64), axis=1)
+            log_joint = [
+                self._apply_with_noise(
+                    lambda x, noise, observed: model.log_joint(x, noise, draws, observed), block, self._draws_per_row
+                )
+                for block in self._checked_blocks(rows)
+            ]
+            log_proba = log_softmax(np.concatenate(log_joint).astype(np.float64), axis=1)
         else:
-            log_proba = self._apply(
-                lambda x, observed: Categorical(model.q_y(x, observed).log_probs.double()).log_probs, rows
+            log_proba = self._by_holes(
+                rows,
+                lambda rows: self._apply(lambda x, observed: in_double(model.q_y(x, observed)), rows),
+                lambda rows: self._apply_in_chunks(
+                    lambda x, noise, observed: in_double(model.q_y_marginal(x, noise, observed)), rows, N_FILLS
+                ),
             )
         return with_temperature(log_proba, self.temperature_)
 
@@ -508,7 +478,12 @@ class BaseSemiSupervised(
         """
         self._check_fitted()
         rows, model = self._read(X), self._model
-        return self._apply(model.code, rows).astype(self._feature_dtype(rows))
+        codes = self._by_holes(
+            rows,
+            lambda rows: self._apply(model.code, rows),
+            lambda rows: self._apply_in_chunks(model.code_marginal, rows, self._draws_per_row),
+        )
+        return codes.astype(self._feature_dtype(rows))
 
     @tensor_in_tensor_out
     def inverse_transform(self, Z, y=None):
@@ -591,20 +566,22 @@ class BaseSemiSupervised(
         else:
             indices = self._class_indices(y, n_samples)
         rng, model = self._generator(random), self._model
-        rows = self._draw(n_samples, lambda: model.sample(self._tensor(indices), rng))
+        rows = self._draw(n_samples, lambda part: model.sample(self._tensor(indices[part]), rng))
         return rows, self.classes_[indices]
 
     def _class_indices(self, y: Any, n: int) -> np.ndarray:
         """Return indices into ``classes_`` of one label for all rows, or of one label for each row."""
         labels = np.asarray(as_host_array(y), dtype=None if not isinstance(y, (list, tuple)) else object).ravel()
-        indices = {label: index for index, label in enumerate(self.classes_.tolist())}
-        unknown_labels = [label for label in labels.tolist() if label not in indices]
-        if unknown_labels:
-            raise ValueError(f"y has {unknown_labels[0]!r}, which is not among the classes {self.classes_.tolist()}.")
+        indices = indices_of(labels, self.classes_)
         if len(labels) not in (1, n):
             raise ValueError(f"y has {len(labels)} labels for {n} rows. Pass one label, or one for each row.")
-        return np.broadcast_to([indices[label] for label in labels.tolist()], n).astype(np.int64)
+        return np.broadcast_to(indices, n).copy()
 
     @property
     def _n_features_out(self) -> int:
         return self._architecture["n_latent"]
+
+
+def in_double(q_y: Categorical) -> Tensor:
+    """Log-probabilities, normalized in float64."""
+    return Categorical(q_y.log_probs.double()).log_probs

@@ -10,7 +10,9 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from skdgm.estimators._frames import rows_at
 from skdgm.estimators._interrupt import interrupts_raise
+from skdgm.estimators._weights import relative
 
 # Prior sd of the logarithm of a temperature: a few labels say little, and draw it only a little way from 1.
 LOG_TEMPERATURE_SD = 0.5
@@ -34,7 +36,7 @@ def with_temperature(log_proba: np.ndarray, temperature: float) -> np.ndarray:
     return log_proba if temperature == 1 else log_softmax(log_proba / temperature, axis=1)
 
 
-def fit_temperature(log_proba: np.ndarray, targets: np.ndarray) -> float:
+def fit_temperature(log_proba: np.ndarray, targets: np.ndarray, weight: np.ndarray | float = 1.0) -> float:
     """Fit the temperature at which held-out labels are most probable, under a log-normal prior around 1.
 
     Parameters
@@ -43,6 +45,8 @@ def fit_temperature(log_proba: np.ndarray, targets: np.ndarray) -> float:
         Log-probabilities from models that did not see these labels.
     targets : ndarray of shape (n_labeled,)
         Class indices.
+    weight : ndarray of shape (n_labeled,) or float
+        Weights of the rows.
 
     Returns
     -------
@@ -52,7 +56,8 @@ def fit_temperature(log_proba: np.ndarray, targets: np.ndarray) -> float:
 
     def loss(log_temperature: float) -> float:
         scaled = with_temperature(log_proba, np.exp(log_temperature))
-        return -scaled[np.arange(len(targets)), targets].sum() + 0.5 * (log_temperature / LOG_TEMPERATURE_SD) ** 2
+        log_likelihood = (weight * scaled[np.arange(len(targets)), targets]).sum()
+        return -log_likelihood + 0.5 * (log_temperature / LOG_TEMPERATURE_SD) ** 2
 
     limits = (-LARGEST_LOG_TEMPERATURE, LARGEST_LOG_TEMPERATURE)
     return float(np.exp(minimize_scalar(loss, bounds=limits, method="bounded").x))
@@ -67,8 +72,9 @@ def folds(targets: np.ndarray, n_folds: int, random: np.random.RandomState) -> l
 
 def temperatures(
     fitted: Callable[[np.ndarray], Any],
-    rows: np.ndarray,
+    X: Any,
     targets: np.ndarray,
+    weight: np.ndarray | None,
     n_classes: int,
     n_folds: int,
     methods: list[str],
@@ -82,9 +88,11 @@ def temperatures(
     ----------
     fitted : callable
         Takes class indices, -1 for unlabeled rows, and returns a classifier fitted to all rows.
-    rows : ndarray of shape (n_samples, n_features)
+    X : array, frame or stream of shape (n_samples, n_features)
     targets : ndarray of shape (n_samples,)
         Class indices, -1 for unlabeled rows. The held-out rows of a fold stay among the rows, as unlabeled ones.
+    weight : ndarray of shape (n_samples,) or None
+        Weights of the rows.
     n_classes, n_folds : int
     methods : list of str
         Values of ``proba_method``.
@@ -105,9 +113,13 @@ def temperatures(
             model = fitted(y)
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
-            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows[fold])
+            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows_at(X, fold))
             log_proba[method].append(found)
-    labels = targets[np.concatenate(used)]
-    if not len(labels):
+    rows = np.concatenate(used)
+    if not len(rows):
         return dict.fromkeys(methods, 1.0)
-    return {method: fit_temperature(np.concatenate(parts), labels) for method, parts in log_proba.items()}
+    scale = relative(weight, rows)
+    return {
+        method: fit_temperature(np.concatenate(parts), targets[rows], 1.0 if scale is None else scale)
+        for method, parts in log_proba.items()
+    }

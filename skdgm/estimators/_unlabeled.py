@@ -14,6 +14,7 @@ from zlib import crc32
 
 import numpy as np
 from scipy import sparse
+from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
 from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
@@ -23,6 +24,9 @@ from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTraini
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import has_fit_parameter
+
+from skdgm._sklearn_compat import _safe_indexing
 
 READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 UNLABELED = -1  # the only marker that all of these read; labels are then class indices
@@ -139,17 +143,22 @@ def with_unlabeled_rows(estimator: Any, unlabeled: UnlabeledRows) -> Any:
     if isinstance(estimator, Pipeline):
         _check_keeps_rows(estimator)
         name, last = estimator.steps[-1]
-        return estimator.set_params(**{name: WithUnlabeledRows(last, unlabeled)})
+        return estimator.set_params(**{name: wrapped(last, unlabeled)})
     params = estimator.get_params(deep=False)
     changed: dict[str, Any] = {}
     if any(has_reader(value) for value in (params.get("estimator"), *_searched(params))):
-        changed["estimator"] = WithUnlabeledRows(params["estimator"], unlabeled)
+        changed["estimator"] = wrapped(params["estimator"], unlabeled)
     if any(has_reader(member) for _, member in _named(params)):
         changed["estimators"] = [
-            (name, WithUnlabeledRows(member, unlabeled) if has_reader(member) else member)
-            for name, member in _named(params)
+            (name, wrapped(member, unlabeled) if has_reader(member) else member) for name, member in _named(params)
         ]
     return estimator.set_params(**changed)
+
+
+def wrapped(member: Any, unlabeled: UnlabeledRows) -> WithUnlabeledRows:
+    """Wrap a member of a meta-estimator, in a class whose ``fit`` takes weights if that of the member does."""
+    takes_weights = has_fit_parameter(member, "sample_weight")
+    return (WithWeightsAndUnlabeledRows if takes_weights else WithUnlabeledRows)(member, unlabeled)
 
 
 def _check_keeps_rows(pipeline: Pipeline) -> None:
@@ -219,9 +228,9 @@ class UnlabeledRows:
                 f"{owner} got {name} for its labeled rows only, and needs it for the unlabeled rows as well. Pass it "
                 "for all rows to the outermost fit."
             )
-        # weights that a meta-estimator makes itself, as BaggingClassifier does, have mean 1
-        more = self._metadata.get(name, np.ones(self._rows.shape[0]))
-        return np.concatenate([np.asarray(value), np.asarray(more)])
+        if name not in self._metadata:  # weights that a meta-estimator makes itself, as AdaBoostClassifier does
+            return np.concatenate([np.divide(value, np.mean(value)), np.ones(self._rows.shape[0])])
+        return np.concatenate([np.asarray(value), np.asarray(self._metadata[name])])
 
     def _check_same_table(self, X: Any, owner: str) -> None:
         """Raise an error if a meta-estimator changed rows or columns: the unlabeled rows would not match X."""
@@ -295,10 +304,10 @@ class WithUnlabeledRows(BaseEstimator):
         return self
 
     def __sklearn_clone__(self) -> WithUnlabeledRows:
-        return WithUnlabeledRows(clone(self.estimator), self.unlabeled)
+        return type(self)(clone(self.estimator), self.unlabeled)
 
     def __repr__(self, N_CHAR_MAX=700):
-        return f"WithUnlabeledRows({self.estimator.__repr__(N_CHAR_MAX)})"
+        return f"{type(self).__name__}({self.estimator.__repr__(N_CHAR_MAX)})"
 
     def __sklearn_tags__(self) -> Any:
         return get_tags(self.estimator)
@@ -319,7 +328,8 @@ class WithUnlabeledRows(BaseEstimator):
             estimator = marked(estimator)
         else:
             estimator = with_unlabeled_rows(estimator, self.unlabeled)
-        routed = process_routing(self, "fit", **params).estimator.fit if params else {}
+        is_routed = params and get_config()["enable_metadata_routing"]
+        routed = process_routing(self, "fit", **params).estimator.fit if is_routed else params
         self.estimator_ = estimator.fit(X, y, **routed)
         if self._uses_indices:
             check_classes(self.estimator_, len(classes))
@@ -366,6 +376,21 @@ class WithUnlabeledRows(BaseEstimator):
     def feature_names_in_(self):
         """Names of the columns of X."""
         return self.estimator_.feature_names_in_
+
+
+class WithWeightsAndUnlabeledRows(WithUnlabeledRows):
+    """The same for a member whose ``fit`` takes weights.
+
+    Ensembles look for ``sample_weight`` in the signature to find out.
+    """
+
+    def fit(self, X, y, sample_weight=None, **params):
+        """Fit the member to the labeled rows of positive weight and to the unlabeled rows."""
+        if sample_weight is None:
+            return super().fit(X, y, **params)
+        kept = np.flatnonzero(sample_weight)
+        params = select_rows({**params, "sample_weight": sample_weight}, kept, len(y))
+        return super().fit(_safe_indexing(X, kept), _safe_indexing(y, kept), **params)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

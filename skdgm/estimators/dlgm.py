@@ -56,17 +56,26 @@ class DLGM(BaseLatentDensity):
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
 
-    likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
-        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
-        Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in [0, 1], are exactly 0 or 1
-        in at least a third of their cells, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell
-        out of range is scored as the nearest value in range, minus 10 nats.
+    likelihood : str or list of (str, columns), default="auto"
+        Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
+        "bernoulli" for booleans and for 0 and 1, "categorical" for text, for categories, and for numbers with at most
+        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts up to 100,
+        "zero_inflated_lognormal" for positive numbers with at least 10 % zeros, "lognormal" for skewed positive
+        numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In tables of gray
+        images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in
+        [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct values. Where
+        "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
-        A likelihood given by name applies to all columns; values out of its range then raise ValueError. "bernoulli"
-        needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
-        "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
-        standard deviation; Bernoulli columns are never standardized.
+        A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
+        make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
+        a function of X, as in ColumnTransformer. Values out of the range of a named likelihood raise ValueError. There
+        are also "gaussian_heteroscedastic" (the decoder gives the variance), "student_t" (heavy tails),
+        "gaussian_quantile" (normal after a monotone map learned from the column), "poisson", and "multinomial" (rows of
+        counts). Columns of real numbers are standardized by their median and a robust standard deviation.
+
+    handle_unknown : {"warn", "error", "ignore"}, default="warn"
+        What to do with a category that ``fit`` did not see. "warn" and "ignore" read the cell as missing, at a cost of
+        10 nats of density, with and without a warning. "error" raises ValueError.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -241,8 +250,7 @@ class DLGM(BaseLatentDensity):
     ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
     value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
     times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
-    least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if
-    ``fit`` neither found missing cells nor made any.
+    least 30 epochs and ended at a bound clearly below that of independent columns.
 
     References
     ----------
@@ -286,6 +294,7 @@ class DLGM(BaseLatentDensity):
         rank=1,
         activation="relu",
         likelihood="auto",
+        handle_unknown="warn",
         dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
@@ -315,6 +324,7 @@ class DLGM(BaseLatentDensity):
         self.rank = rank
         self.activation = activation
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
@@ -358,7 +368,7 @@ class DLGM(BaseLatentDensity):
             "clip_inputs": self._clips_inputs,
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
-            "missing_indicator": self._needs_missing_indicator(),
+            "missing_indicator": self._missing_indicator(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:

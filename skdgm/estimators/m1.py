@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
+from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ClassVar
+from warnings import warn
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import (
     ClassifierMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -23,10 +27,18 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
-from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, tensor_in_tensor_out
+from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
-from skdgm.estimators._classifier import read_labeled, score_labeled
-from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
+from skdgm.estimators._classifier import read_labels, read_part, score_labeled
+from skdgm.estimators._encoder import (
+    NestedDefaults,
+    active_dimensions,
+    check_frozen_names,
+    fitted_encoder,
+    updated_encoder,
+)
+from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._streams import Table, fits_in_memory, header_of, in_blocks
 from skdgm.estimators._unlabeled import (
     UnlabeledRows,
     check_classes,
@@ -36,6 +48,7 @@ from skdgm.estimators._unlabeled import (
     select_rows,
     with_unlabeled_rows,
 )
+from skdgm.estimators._weights import WeightedRows, weighted_rows
 from skdgm.estimators.vae import VAE
 
 
@@ -43,7 +56,7 @@ def inner_has(method: str) -> Any:
     """Return the condition for a method that only some inner estimators have."""
 
     def check(self: M1Classifier) -> bool:
-        getattr(getattr(self, "estimator_", None) or self.estimator or self._nested_defaults()["estimator"], method)
+        getattr(vars(self).get("estimator_", self._inner), method)
         return True
 
     return check
@@ -169,6 +182,10 @@ class M1Classifier(
         "random_state": ["random_state"],
     }
 
+    encoder_: VAE
+    estimator_: Any
+    _part: tuple[int, int] | None = None  # seed and number of the last call of partial_fit
+
     def __init__(
         self,
         estimator=None,
@@ -191,7 +208,7 @@ class M1Classifier(
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, **fit_params):
+    def fit(self, X, y, sample_weight=None, **fit_params):
         """Fit the encoder to all rows, and the inner estimator to their latent codes.
 
         Parameters
@@ -199,6 +216,10 @@ class M1Classifier(
         X : array-like or torch.Tensor of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
             Labels; ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark unlabeled rows.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            Weights of the rows, labeled and unlabeled, for the fit of the encoder, and unchanged for that of the inner
+            estimator if its ``fit`` takes weights. With ``enable_metadata_routing=True``, the inner estimator gets
+            them if it requests them; the default one does. Rows of weight 0 are left out.
         **fit_params : dict
             Metadata for the ``fit`` of the inner estimator; routing needs ``enable_metadata_routing=True``. Arrays with
             one entry per row of X are reduced to the rows on which the inner estimator is trained, and repeated as
@@ -221,23 +242,118 @@ class M1Classifier(
         Warns
         -----
         UserWarning
-            If Ctrl-C ended the training of an inner estimator of skdgm early; the estimator is then fitted.
+            If the inner estimator does not take weights, or if Ctrl-C ended the training of an inner estimator of
+            skdgm early; the estimator is then fitted.
         """
         with unchanged_on_error(self):
-            routed = process_routing(self, "fit", **fit_params) if fit_params else None
-            return self._fit(X, y, routed.estimator.fit if routed else {})
+            given = weighted_rows(X, y, sample_weight, type(self).__name__)
+            if given.kept is not None:
+                fit_params = select_rows(fit_params, given.kept, len(sample_weight))
+            return self._fit(X, y, given, self._routed("fit", given.weight, fit_params))
 
-    def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> M1Classifier:
+    @available_if(inner_has("partial_fit"))
+    @_fit_context(prefer_skip_nested_validation=False)
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Train the encoder for one epoch on some rows, and the inner estimator by its ``partial_fit``.
+
+        It is there if the inner estimator has it. The encoder learns from all rows of a call, as
+        ``VAE.partial_fit``. The inner estimator then gets their new codes; the active dimensions are those of the first
+        call. Codes change while the encoder learns, so an encoder that has been fitted to some rows, as a
+        ``FrozenEstimator``, is easier to follow for the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            As in ``fit``; in all calls but the first one, all rows may be unlabeled.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes. The first call needs them, unless ``fit`` was called before.
+        sample_weight : array-like of shape (n_samples,) or None, default=None
+            As in ``fit``; for the encoder, weights are relative to the other rows of the call.
+
+        Returns
+        -------
+        M1Classifier
+            This estimator. After ``fit``, calls continue from it; ``fit`` starts anew.
+
+        Raises
+        ------
+        ValueError
+            As in ``fit``; for a first call without ``classes`` or without a label, for other classes than before, and
+            for a label that is none of them. The estimator is then left unchanged.
+        """
+        with unchanged_on_error(self):
+            given = weighted_rows(X, y, sample_weight, type(self).__name__)
+            return self._fit_part(given, classes, self._routed("partial_fit", given.weight, {}))
+
+    def _fit_part(self, given: WeightedRows, classes: Any, params: dict[str, Any]) -> M1Classifier:
+        is_first = not hasattr(self, "estimator_")
+        if is_first:
+            check_frozen_names(self.encoder, given.X)
+            self._inner_uses_indices = self._fits_on_indices()
+        table, targets = read_part(self, given.X, given.y, classes, is_first=is_first)
+        random = self._random_of_part()
+        previous, default = None if is_first else self.encoder_, self._nested_defaults()["encoder"]
+        self.encoder_ = updated_encoder(self.encoder, previous, table, given.weight, random, default)
+        rows = self.encoder_._read(table)
+        indices, Z, _ = self._training_codes(rows, targets, random, learns=is_first)
+        if len(indices):
+            estimator = self._started(random) if is_first else copy.deepcopy(self.estimator_)
+            known = np.arange(len(self.classes_)) if self._inner_uses_indices else self.classes_
+            labels = self._inner_labels(targets[indices])
+            self.estimator_ = estimator.partial_fit(Z, labels, classes=known, **select_rows(params, indices, len(rows)))
+        elif is_first:
+            raise ValueError(
+                f"y has no labeled row, but {type(self._inner).__name__} needs one in the first call of partial_fit. "
+                "Begin with rows of which some are labeled."
+            )
+        return self
+
+    def _random_of_part(self) -> np.random.RandomState:
+        """Count a call and return its random state."""
+        if self._part is None:
+            self._part = (int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)), 0)
+        self._part = (self._part[0], self._part[1] + 1)
+        return np.random.RandomState(self._part)
+
+    def _started(self, random: np.random.RandomState) -> Any:
+        """A new inner estimator, prepared for unlabeled rows if it gets them."""
+        estimator = seeded(clone(self._inner), random)
+        return marked(estimator) if self._inner_uses_indices else estimator
+
+    def _routed(self, method: str, weight: np.ndarray | None, params: dict[str, Any]) -> dict[str, Any]:
+        """Metadata for the inner estimator: the weights if it takes them or, under metadata routing, requests them."""
+        if params or get_config()["enable_metadata_routing"]:
+            return process_routing(self, method, sample_weight=weight, **params).estimator[method]
+        if weight is None:
+            return {}
+        if "sample_weight" in signature(getattr(self._inner, method)).parameters:
+            return {"sample_weight": weight}
+        warn(
+            f"{method} of the inner estimator {type(self._inner).__name__} does not take sample_weight: the weights "
+            "count for the encoder only. Use an inner estimator that does, or metadata routing.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return {}
+
+    @property
+    def _inner(self) -> Any:
+        """The parameter ``estimator``, or the default in its place."""
+        return self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
+
+    def _fit(self, X: Any, y: Any, given: WeightedRows, params: dict[str, Any]) -> M1Classifier:
         context = self._init_callback_context(max_subtasks=1 + (not isinstance(self.encoder, FrozenEstimator)))
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         check_frozen_names(self.encoder, X)
-        rows, targets = read_labeled(self, X, y)
+        table, targets = read_labels(self, given.X, given.y)
         random = check_random_state(self.random_state)
-        defaults = self._nested_defaults()
-        self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default=defaults["encoder"])
+        default = self._nested_defaults()["encoder"]
+        self.encoder_ = fitted_encoder(self.encoder, table, given.weight, random, self, context, default)
+        rows = self.encoder_._read(table)
         self._inner_uses_indices = self._fits_on_indices()
         indices, Z, Z_unlabeled = self._training_codes(rows, targets, random)
-        estimator = seeded(defaults["estimator"] if self.estimator is None else clone(self.estimator), random)
+        estimator = seeded(clone(self._inner), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
         metadata = select_rows(params, np.flatnonzero(targets < 0), len(rows))
         with UnlabeledRows(Z_unlabeled, Z, metadata) as unlabeled, callbacks_passed_on(task, estimator):
@@ -246,27 +362,45 @@ class M1Classifier(
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         if self._inner_uses_indices:
             check_classes(estimator, len(self.classes_))
-        self.estimator_ = estimator
+        self.estimator_, self._part = estimator, None
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _training_codes(
-        self, rows: np.ndarray, targets: np.ndarray, random: np.random.RandomState
+        self, rows: Table, targets: np.ndarray, random: np.random.RandomState, *, learns: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the indices of the rows for the inner estimator, repeated for each draw, and their features.
 
-        The third array holds the features of all unlabeled rows.
+        The third array holds the features of all unlabeled rows, if the inner estimator has a use for them. ``learns``
+        chooses the active dimensions.
         """
         mean, sd = self.encoder_._posterior(rows)
-        self.active_ = active_dimensions(mean, self.active_threshold)
-        means = self._features(rows)
-        indices = np.arange(len(rows)) if self._inner_uses_indices else np.flatnonzero(targets >= 0)
-        if self.n_draws is None:
-            return indices, means[indices], means[targets < 0]
-        drawn, read = np.repeat(indices[targets[indices] >= 0], self.n_draws), indices[targets[indices] < 0]
-        sd, Z = sd[drawn][:, self.active_], means[drawn]
-        Z[:, : len(self.active_)] += (sd * random.standard_normal(sd.shape)).astype(means.dtype)
-        return np.concatenate([drawn, read]), np.concatenate([Z, means[read]]), means[targets < 0]
+        if learns:
+            self.active_ = active_dimensions(mean, self.active_threshold)
+        labeled, unlabeled = np.flatnonzero(targets >= 0), np.flatnonzero(targets < 0)
+        needs_unlabeled = self._inner_uses_indices or (self.fit_on != "labeled" and has_reader(self.estimator))
+        unlabeled = unlabeled if needs_unlabeled else unlabeled[:0]
+        self._check_features_fit_in_memory(rows, len(labeled) + len(unlabeled))
+        means, others = self._features(rows[labeled]), self._features(rows[unlabeled])
+        position = np.arange(len(labeled))
+        if self.n_draws is not None:
+            position = np.repeat(position, self.n_draws)
+            sd, means = sd[labeled[position]][:, self.active_], means[position]
+            means[:, : len(self.active_)] += (sd * random.standard_normal(sd.shape)).astype(means.dtype)
+        if not self._inner_uses_indices:
+            return labeled[position], means, others
+        indices, Z = np.concatenate([labeled[position], unlabeled]), np.concatenate([means, others])
+        order = np.argsort(indices) if self.n_draws is None else np.arange(len(indices))
+        return indices[order], Z[order], others
+
+    def _check_features_fit_in_memory(self, rows: Table, n_needed: int) -> None:
+        """Raise an error if the inner estimator would read the columns of too many rows."""
+        if self.passthrough and not isinstance(rows, np.ndarray) and not fits_in_memory((n_needed, rows.shape[1])):
+            raise ValueError(
+                f"passthrough=True needs the {rows.shape[1]} columns of the {n_needed} rows that the inner estimator "
+                "reads in memory, where they do not fit. Use passthrough=False, or fit_on='labeled' if it reads "
+                "unlabeled rows."
+            )
 
     def _fits_on_indices(self) -> bool:
         """Whether ``fit`` of the inner estimator itself gets the unlabeled rows, and class indices as labels."""
@@ -281,7 +415,10 @@ class M1Classifier(
         return estimator if self.fit_on == "labeled" else with_unlabeled_rows(estimator, unlabeled)
 
     def _nested_defaults(self) -> dict[str, Any]:
-        return {"encoder": VAE(), "estimator": SVC(break_ties=True)}
+        estimator = SVC(break_ties=True)
+        if get_config()["enable_metadata_routing"]:
+            estimator.set_fit_request(sample_weight=True)
+        return {"encoder": VAE(), "estimator": estimator}
 
     def _inner_labels(self, targets: np.ndarray) -> np.ndarray:
         return targets if self._inner_uses_indices else self.classes_[targets]
@@ -300,21 +437,59 @@ class M1Classifier(
         """
         return self._codes(self._read(X))
 
-    def _read(self, X: Any) -> np.ndarray:
-        """Validate X."""
-        check_is_fitted(self, "estimator_")
-        return validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
+    @tensor_in_tensor_out
+    def impute(self, X, *, method="importance", n_draws=None, n_steps=100, random_state=None):
+        """Fill in missing cells with the encoder, a VAE; leave observed cells unchanged to the bit.
 
-    def _codes(self, rows: np.ndarray) -> np.ndarray:
+        Parameters
+        ----------
+        X : array-like, frame or torch.Tensor of shape (n_samples, n_features)
+        method, n_draws, n_steps, random_state
+            As in the ``impute`` of ``VAE``.
+
+        Returns
+        -------
+        ndarray or frame of shape (n_samples, n_features); for ``n_draws``, (n_draws, n_samples, n_features) or a list
+            As in the ``impute`` of ``VAE``.
+        """
+        options = {"method": method, "n_draws": n_draws, "n_steps": n_steps, "random_state": random_state}
+        X = self._table(X)  # first, because it raises NotFittedError
+        return self.encoder_.impute(X, **options)
+
+    def _read(self, X: Any) -> Table:
+        """Validate X and return it as numbers."""
+        table = self._table(X)  # first, because it raises NotFittedError
+        return self.encoder_._read(table)
+
+    def _table(self, X: Any) -> Any:
+        """Validate the shape and the column names of X; it becomes an array unless it is a frame or a stream."""
+        check_is_fitted(self, "estimator_")
+        X = as_table_or_stream(as_host_array(X), type(self).__name__)
+        validate_data(self, header_of(X), reset=False, skip_check_array=True)
+        return X
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = True
+        tags.input_tags.sparse = True
+        return tags
+
+    def _codes(self, rows: Table) -> np.ndarray:
         mean, _ = self.encoder_._posterior(rows)
         return mean[:, self.active_].astype(self.encoder_._feature_dtype(rows))
 
-    def _features(self, rows: np.ndarray) -> np.ndarray:
+    def _features(self, rows: Table) -> np.ndarray:
         """What the inner estimator reads: codes and, with ``passthrough``, the columns of X, standardized."""
         codes = self._codes(rows)
         return (
             np.hstack([codes, self.encoder_._encoder_inputs(rows)]).astype(codes.dtype) if self.passthrough else codes
         )
+
+    def _apply_inner(self, name: str, X: Any) -> np.ndarray:
+        """Apply a method of the inner estimator to the features of rows."""
+        rows = self._read(X)  # first, because it raises NotFittedError
+        method = getattr(self.estimator_, name)
+        return in_blocks(lambda block: in_padded_chunks(method, self._features(block)), rows)
 
     @tensor_in_tensor_out
     def predict(self, X):
@@ -329,8 +504,7 @@ class M1Classifier(
         ndarray of shape (n_samples,)
             Entries of ``classes_``.
         """
-        features = self._features(self._read(X))  # first, because it raises NotFittedError
-        predicted = in_padded_chunks(self.estimator_.predict, features)
+        predicted = self._apply_inner("predict", X)
         return self.classes_[predicted] if self._inner_uses_indices else predicted
 
     @available_if(inner_has("predict_proba"))
@@ -346,8 +520,7 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        features = self._features(self._read(X))
-        return in_padded_chunks(self.estimator_.predict_proba, features)
+        return self._apply_inner("predict_proba", X)
 
     @available_if(inner_has("predict_log_proba"))
     @tensor_in_tensor_out
@@ -362,8 +535,7 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples, n_classes)
         """
-        features = self._features(self._read(X))
-        return in_padded_chunks(self.estimator_.predict_log_proba, features)
+        return self._apply_inner("predict_log_proba", X)
 
     @available_if(inner_has("decision_function"))
     @tensor_in_tensor_out
@@ -378,8 +550,7 @@ class M1Classifier(
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        features = self._features(self._read(X))
-        return in_padded_chunks(self.estimator_.decision_function, features)
+        return self._apply_inner("decision_function", X)
 
     def score(self, X, y, sample_weight=None):
         """Compute the accuracy over the labeled rows of y.
@@ -408,11 +579,10 @@ class M1Classifier(
         Returns
         -------
         MetadataRouter
-            ``fit`` passes metadata to the inner estimator's ``fit``.
+            ``fit`` and ``partial_fit`` pass metadata to the same method of the inner estimator.
         """
-        inner = self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
-        mapping = MethodMapping().add(caller="fit", callee="fit")
-        return MetadataRouter(owner=self).add_self_request(self).add(estimator=inner, method_mapping=mapping)
+        mapping = MethodMapping().add(caller="fit", callee="fit").add(caller="partial_fit", callee="partial_fit")
+        return MetadataRouter(owner=self).add_self_request(self).add(estimator=self._inner, method_mapping=mapping)
 
     @property
     def _n_features_out(self) -> int:

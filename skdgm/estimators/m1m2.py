@@ -7,19 +7,30 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.frozen import FrozenEstimator
 from torch import Tensor
 
-from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm._sklearn_compat import Interval, StrOptions, validate_data
+from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._columns import VARIANCE_FLOOR
-from skdgm.estimators._encoder import NestedDefaults, active_dimensions, check_frozen_names, fitted_encoder
-from skdgm.estimators._semi_supervised import BaseSemiSupervised
+from skdgm.estimators._encoder import (
+    NestedDefaults,
+    active_dimensions,
+    check_frozen_names,
+    fitted_encoder,
+    updated_encoder,
+)
+from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._partial_labels import BaseIncrementalClassifier
+from skdgm.estimators._semi_supervised import TrainingData
+from skdgm.estimators._streams import Table, header_of
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
-from skdgm.sources import Batch, GaussianCodeSource, Source
+from skdgm.sources import Batch, BlockwiseSource, GaussianCodeSource, ResidentSource, Source
 
 
-class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
+class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
     r"""Semi-supervised classifier: an M2 on the latent codes of a VAE (M1+M2).
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
@@ -237,7 +248,8 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
 
-        The draws are per row and class, in ``score_samples``, ``elbo_samples``, and under ``proba_method="bayes"``.
+        The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
+        ``proba_method="bayes"``.
 
     Attributes
     ----------
@@ -316,7 +328,7 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseSemiSupervised._parameter_constraints,
+        **BaseIncrementalClassifier._parameter_constraints,
         "encoder": [VAE, FrozenEstimator, None],
         "likelihood": [StrOptions({"gaussian", "gaussian_heteroscedastic"})],
         "passthrough": ["boolean"],
@@ -398,29 +410,59 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
     def _nested_defaults(self) -> dict[str, Any]:
         return {"encoder": VAE(device=self.device)}
 
-    def _read_labeled(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+    def _read_labeled(self, X: Any, y: Any) -> tuple[Any, np.ndarray]:
         check_frozen_names(self.encoder, X)
         return super()._read_labeled(X, y)
 
     def _training_source(
-        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, Any]:
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
+    ) -> TrainingData:
         default = self._nested_defaults()["encoder"]
         is_warm_start = self._is_warm_start  # the weights of the M2 were trained on the codes of this encoder
         if is_warm_start:
-            self._check_same_width(rows.shape[1])
+            self._check_same_width(X.shape[1])
         else:
-            self.encoder_ = fitted_encoder(self.encoder, rows, random, self, context, default)
-        self._columns, self.likelihood_ = self.encoder_._columns, self.encoder_.likelihood_
-        self.likelihoods_ = self.encoder_.likelihoods_
+            self.encoder_ = fitted_encoder(self.encoder, X, sample_weight, random, self, context, default)
+        return self._data(X, y, learns=not is_warm_start)
+
+    def _source_of_part(
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState
+    ) -> TrainingData:
+        is_first, default = self._is_first_part, self._nested_defaults()["encoder"]
+        if is_first:
+            check_frozen_names(self.encoder, X)
+        previous = None if is_first else self.encoder_
+        self.encoder_ = updated_encoder(self.encoder, previous, X, sample_weight, random, default)
+        return self._data(X, y, learns=is_first)
+
+    def _data(self, X: Any, y: Tensor, *, learns: bool) -> TrainingData:
+        """Encode rows; ``learns`` chooses the active dimensions."""
+        rows = self.encoder_._read(X)
+        self._columns, self._format = self.encoder_._columns, self.encoder_._format
+        self.likelihood_, self.likelihoods_ = self.encoder_.likelihood_, self.encoder_.likelihoods_
         mean, sd = self.encoder_._posterior(rows)
-        if not is_warm_start:
+        if learns:
             self.active_ = active_dimensions(mean, self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
-        side = self._tensor(self.encoder_._encoder_inputs(rows)) if self.passthrough else None
-        self._n_side = 0 if side is None else side.shape[1]
-        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, weight, side)
-        return source, mean.shape[1], self.likelihood
+        side = self._side_source(rows) if self.passthrough else None
+        self._n_side = 0 if side is None else self._side(rows[:1]).shape[1]
+        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, side=side)
+        return TrainingData(rows, source, mean.shape[1], self.likelihood)
+
+    def _side_source(self, rows: Table) -> Source:
+        """Make the source of the columns beside the codes: in memory for an array, read in blocks for a stream."""
+        if isinstance(rows, np.ndarray):
+            return ResidentSource(self._side(rows))
+        return BlockwiseSource(rows, lambda block: (self._side(block), None), torch.device(self.device_))
+
+    def _side(self, rows: Table) -> Tensor:
+        """Rows as the encoder reads them."""
+        return self._tensor(self.encoder_._encoder_inputs(rows))
+
+    def _read(self, X: Any, *, reset: bool = False) -> Table:
+        X = as_table_or_stream(as_host_array(X), type(self).__name__)
+        validate_data(self, header_of(X), reset=reset, skip_check_array=True)
+        return self.encoder_._read(X)
 
     _max_gradient_scale = 0.3  # there are few latent dimensions
 
@@ -431,6 +473,10 @@ class M1M2Classifier(NestedDefaults, BaseSemiSupervised):
         mean, sd = self.encoder_._posterior(X)
         variance = mean[:, self.active_].var(0) + (sd[:, self.active_] ** 2).mean(0) * self.resample_codes
         return float(-0.5 * np.log(2 * np.pi * np.e * (variance + VARIANCE_FLOOR)).sum())
+
+    @property
+    def _learned_holes(self) -> np.ndarray:
+        return self.encoder_._learned_holes
 
     @property
     def _clips_inputs(self) -> bool:

@@ -7,12 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from skdgm.estimators._semi_supervised import BaseSemiSupervised
+from skdgm._sklearn_compat import NoCallbacks, StrOptions
+from skdgm.estimators._partial_labels import BaseIncrementalClassifier
+from skdgm.estimators._semi_supervised import TrainingData
+from skdgm.estimators._streams import Table, look
 from skdgm.models.m2 import M2Module
-from skdgm.sources import Source
 
 
-class M2Classifier(BaseSemiSupervised):
+class M2Classifier(BaseIncrementalClassifier):
     r"""Semi-supervised classifier: a generative model of class and style (M2).
 
     The model draws a class, a style, and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`. The encoder is
@@ -41,17 +43,26 @@ class M2Classifier(BaseSemiSupervised):
 
         The paper uses "softplus"; with "relu" q(y | x) learns in far fewer epochs.
 
-    likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
-        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
-        Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in [0, 1], are exactly 0 or 1
-        in at least a third of their cells, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell
-        out of range is scored as the nearest value in range, minus 10 nats.
+    likelihood : str or list of (str, columns), default="auto"
+        Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
+        "bernoulli" for booleans and for 0 and 1, "categorical" for text, for categories, and for numbers with at most
+        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts up to 100,
+        "zero_inflated_lognormal" for positive numbers with at least 10 % zeros, "lognormal" for skewed positive
+        numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In tables of gray
+        images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in
+        [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct values. Where
+        "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
-        A likelihood given by name applies to all columns; values out of its range then raise ValueError. "bernoulli"
-        needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
-        "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
-        standard deviation; Bernoulli columns are never standardized.
+        A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
+        make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
+        a function of X, as in ColumnTransformer. Values out of the range of a named likelihood raise ValueError. There
+        are also "gaussian_heteroscedastic" (the decoder gives the variance), "student_t" (heavy tails),
+        "gaussian_quantile" (normal after a monotone map learned from the column), "poisson", and "multinomial" (rows of
+        counts). Columns of real numbers are standardized by their median and a robust standard deviation.
+
+    handle_unknown : {"warn", "error", "ignore"}, default="warn"
+        What to do with a category that ``fit`` did not see. "warn" and "ignore" read the cell as missing, at a cost of
+        10 nats of density, with and without a warning. "error" raises ValueError.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -217,7 +228,8 @@ class M2Classifier(BaseSemiSupervised):
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
 
-        The draws are per row and class, in ``score_samples``, ``elbo_samples``, and under ``proba_method="bayes"``.
+        The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
+        ``proba_method="bayes"``.
 
     Attributes
     ----------
@@ -299,8 +311,9 @@ class M2Classifier(BaseSemiSupervised):
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseSemiSupervised._parameter_constraints,
+        **BaseIncrementalClassifier._parameter_constraints,
         "dynamic_binarization": ["boolean"],
+        "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
     }
 
     def __init__(
@@ -310,6 +323,7 @@ class M2Classifier(BaseSemiSupervised):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
+        handle_unknown="warn",
         dynamic_binarization=False,
         alpha="auto",
         alpha_normalization="balanced",
@@ -341,6 +355,7 @@ class M2Classifier(BaseSemiSupervised):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.alpha = alpha
         self.alpha_normalization = alpha_normalization
@@ -369,10 +384,23 @@ class M2Classifier(BaseSemiSupervised):
         self.n_importance_samples = n_importance_samples
 
     def _training_source(
-        self, rows: np.ndarray, y: Tensor, weight: Tensor | None, random: np.random.RandomState, context: Any
-    ) -> tuple[Source, int, Any]:
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
+    ) -> TrainingData:
+        rows = self._read(X, reset=True)
+        self._misses_cells = np.isnan(look(rows)).any(0)
         self._choose_likelihood(rows)
-        return self._source(rows, y, weight, binary=self.dynamic_binarization), rows.shape[1], self._columns.groups
+        return self._data(rows, y)
+
+    def _source_of_part(
+        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState
+    ) -> TrainingData:
+        if self._is_first_part:
+            return self._training_source(X, y, sample_weight, random, NoCallbacks())
+        return self._data(self._check_part(self._read(X)), y)
+
+    def _data(self, rows: Table, y: Tensor) -> TrainingData:
+        source = self._source(rows, y, binary=self.dynamic_binarization)
+        return TrainingData(rows, source, rows.shape[1], self._columns.groups)
 
     def _epoch_context(self, context: Any) -> Any:
         return context

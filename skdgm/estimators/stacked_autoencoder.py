@@ -439,7 +439,7 @@ class StackedAutoencoder(
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows = self._read(X, reset=True)
+        rows = np.asarray(self._read(X, reset=True))
         random = self._start()
         lower = self._frozen_lower(rows.shape[1])
         self._choose_units(rows, lower)
@@ -693,7 +693,7 @@ class StackedAutoencoder(
         """
         self._check_fitted()
         self._check_complete()
-        X = self._columns.check_density_range(self._read(X))
+        X = self._columns.check_density_range(np.asarray(self._read(X)))
         n_draws = 1 if self.module_.codes_can_be_enumerated else self.n_importance_samples
         both = self._apply_with_noise(self._density(), X, n_draws).astype(np.float64)
         log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool)) - self._columns.out_of_range_penalty(X)
@@ -761,7 +761,9 @@ class StackedAutoencoder(
         self._check_fitted()
         self._check_complete()
         rng = self._generator(check_random_state(random_state))
-        return self._draw(n_samples, lambda: self.module_.sample(n_samples, self.n_sampling_steps, rng))
+        return self._draw(
+            n_samples, lambda part: self.module_.sample(part.stop - part.start, self.n_sampling_steps, rng)
+        )
 
     # --- the criterion ------------------------------------------------------------------------------------------
 
@@ -835,7 +837,7 @@ class StackedAutoencoder(
     @torch.no_grad()
     def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
         """Draw the input of layer ``level`` for the rows X."""
-        x, _ = self._to_tensors(self._columns.check_density_range(self._read(X)))
+        x, _ = self._to_tensors(self._columns.check_density_range(np.asarray(self._read(X))))
         return StackModule(self.module_.layers[:level]).draw_codes(x, rng)
 
     def _fixed_generator(self) -> Generator:

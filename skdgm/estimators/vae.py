@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, Tensor
 
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes
+from skdgm.estimators._streams import Table
 from skdgm.likelihoods.columns import Groups
+from skdgm.models.holes import N_FILLS
 from skdgm.models.vae import VAEModule
 from skdgm.training import Objective
 
@@ -41,17 +44,26 @@ class VAE(BaseLatentDensity):
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
 
-    likelihood : {"auto", "bernoulli", "gaussian", "gaussian_heteroscedastic"}, default="auto"
-        Distribution of each column given the latent code. "auto" chooses Bernoulli for columns that hold only 0 and 1,
-        and Gaussian for all others; ``likelihoods_`` tells what was chosen. In tables of gray images, all columns are
-        Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in [0, 1], are exactly 0 or 1
-        in at least a third of their cells, and take at most 256 distinct values. Where "auto" chose Bernoulli, a cell
-        out of range is scored as the nearest value in range, minus 10 nats.
+    likelihood : str or list of (str, columns), default="auto"
+        Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
+        "bernoulli" for booleans and for 0 and 1, "categorical" for text, for categories, and for numbers with at most
+        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts up to 100,
+        "zero_inflated_lognormal" for positive numbers with at least 10 % zeros, "lognormal" for skewed positive
+        numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In tables of gray
+        images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in
+        [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct values. Where
+        "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
-        A likelihood given by name applies to all columns; values out of its range then raise ValueError. "bernoulli"
-        needs X in [0, 1] and reads a gray value as the probability of a 1. "gaussian" learns one variance per column;
-        "gaussian_heteroscedastic" lets the decoder predict it. Both standardize columns by their median and a robust
-        standard deviation; Bernoulli columns are never standardized.
+        A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
+        make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
+        a function of X, as in ColumnTransformer. Values out of the range of a named likelihood raise ValueError. There
+        are also "gaussian_heteroscedastic" (the decoder gives the variance), "student_t" (heavy tails),
+        "gaussian_quantile" (normal after a monotone map learned from the column), "poisson", and "multinomial" (rows of
+        counts). Columns of real numbers are standardized by their median and a robust standard deviation.
+
+    handle_unknown : {"warn", "error", "ignore"}, default="warn"
+        What to do with a category that ``fit`` did not see. "warn" and "ignore" read the cell as missing, at a cost of
+        10 nats of density, with and without a warning. "error" raises ValueError.
 
     dynamic_binarization : bool, default=False
         Whether to draw new 0/1 rows from the gray rows at each visit. It has an effect only if all columns are
@@ -214,8 +226,7 @@ class VAE(BaseLatentDensity):
     ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
     value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
     times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
-    least 30 epochs and ended at a bound clearly below that of independent columns. ``impute`` gives a UserWarning if
-    ``fit`` neither found missing cells nor made any.
+    least 30 epochs and ended at a bound clearly below that of independent columns.
 
     References
     ----------
@@ -245,6 +256,7 @@ class VAE(BaseLatentDensity):
         hidden_layer_sizes=(200,),
         activation="relu",
         likelihood="auto",
+        handle_unknown="warn",
         dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
@@ -269,6 +281,7 @@ class VAE(BaseLatentDensity):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.likelihood = likelihood
+        self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
@@ -300,7 +313,7 @@ class VAE(BaseLatentDensity):
             "likelihood": likelihood,
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
-            "missing_indicator": self._needs_missing_indicator(),
+            "missing_indicator": self._missing_indicator(),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
@@ -314,13 +327,24 @@ class VAE(BaseLatentDensity):
     def _code_indices(self) -> np.ndarray:
         return np.arange(self.module_.n_latent)
 
-    def _posterior(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _posterior(self, rows: Table) -> tuple[np.ndarray, np.ndarray]:
         """Mean and standard deviation of q(z | x), each of shape (n_samples, n_components), float32."""
         q_z = self.module_.q_z
-        both = self._apply(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], 1), rows)
+        both = self._read_by_encoder(lambda x, observed: torch.cat([(q := q_z(x, observed)).mean, q.sd], -1), rows)
         mean, sd = np.split(both, 2, axis=1)
         return mean, sd
 
-    def _encoder_inputs(self, rows: np.ndarray) -> np.ndarray:
+    def _encoder_inputs(self, rows: Table) -> np.ndarray:
         """The rows as the encoder reads them: standardized, and clipped far from the others; float32."""
-        return self._apply(self.module_.encoder.mlp.read, rows)
+        return self._read_by_encoder(self.module_.encoder_inputs, rows)
+
+    def _read_by_encoder(self, read: Callable[[Tensor, Tensor | None], Tensor], rows: Table) -> np.ndarray:
+        """Apply a function of (x, observed), averaged over fills of missing cells that the encoder has not learned."""
+        filled = self.module_.filled
+        return self._by_holes(
+            rows,
+            lambda rows: self._apply(read, rows),
+            lambda rows: self._apply_in_chunks(
+                lambda x, noise, observed: read(*filled(x, noise, observed)).mean(0), rows, N_FILLS
+            ),
+        )

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from skdgm.likelihoods.base import Arguments, Likelihood
 from skdgm.likelihoods.bernoulli import BernoulliLikelihood
+from skdgm.likelihoods.categorical import CategoricalLikelihood
+from skdgm.likelihoods.counts import MultinomialLikelihood, NegativeBinomialLikelihood, PoissonLikelihood
 from skdgm.likelihoods.gaussian import (
     MAX_LOG_VAR,
     MIN_LOG_VAR,
@@ -16,11 +18,24 @@ from skdgm.likelihoods.gaussian import (
     HeteroscedasticGaussianLikelihood,
     bounded,
 )
+from skdgm.likelihoods.ordinal import OrdinalLikelihood
+from skdgm.likelihoods.positive import LognormalLikelihood, ZeroInflatedLognormalLikelihood
+from skdgm.likelihoods.quantile import GaussianQuantileLikelihood
+from skdgm.likelihoods.student_t import StudentTLikelihood
 
 LIKELIHOODS: dict[str, type[Likelihood]] = {
     "bernoulli": BernoulliLikelihood,
+    "categorical": CategoricalLikelihood,
     "gaussian": GaussianLikelihood,
     "gaussian_heteroscedastic": HeteroscedasticGaussianLikelihood,
+    "gaussian_quantile": GaussianQuantileLikelihood,
+    "lognormal": LognormalLikelihood,
+    "multinomial": MultinomialLikelihood,
+    "negative_binomial": NegativeBinomialLikelihood,
+    "ordinal": OrdinalLikelihood,
+    "poisson": PoissonLikelihood,
+    "student_t": StudentTLikelihood,
+    "zero_inflated_lognormal": ZeroInflatedLognormalLikelihood,
 }
 
 __all__ = [
@@ -29,8 +44,17 @@ __all__ = [
     "MIN_LOG_VAR",
     "Arguments",
     "BernoulliLikelihood",
+    "CategoricalLikelihood",
     "GaussianLikelihood",
+    "GaussianQuantileLikelihood",
     "HeteroscedasticGaussianLikelihood",
     "Likelihood",
+    "LognormalLikelihood",
+    "MultinomialLikelihood",
+    "NegativeBinomialLikelihood",
+    "OrdinalLikelihood",
+    "PoissonLikelihood",
+    "StudentTLikelihood",
+    "ZeroInflatedLognormalLikelihood",
     "bounded",
 ]

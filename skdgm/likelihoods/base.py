@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from skdgm.distributions import Distribution
@@ -32,6 +33,7 @@ class Likelihood(nn.Module):
         A valid cell, in place of missing ones.
     n_outputs, n_shared, n_features : int
         Numbers of decoder outputs, of learned log-variances that all rows share, and of features, for all columns.
+        Outputs of 0 give the columns' distribution over all rows, as far as the arguments describe it.
     """
 
     standardize: ClassVar[bool] = False
@@ -42,6 +44,11 @@ class Likelihood(nn.Module):
         super().__init__()
         self.n_columns = self.n_outputs = self.n_features = n_columns
         self.n_shared = 0
+
+    def keep(self, **numbers: Tensor) -> None:
+        """Keep what is known before training as buffers. They are made from the arguments again, so never saved."""
+        for name, value in numbers.items():
+            self.register_buffer(name, value, persistent=False)
 
     @abstractmethod
     def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Distribution:
@@ -55,3 +62,22 @@ class Likelihood(nn.Module):
     def column_of_feature(self) -> list[int]:
         """The column to which each feature belongs."""
         return list(range(self.n_columns))
+
+    def fixed_features(self, x: Tensor) -> Tensor:
+        """Features that do not change in training, (..., n, n_fixed_features), for networks that need them fixed."""
+        return self.features(x)
+
+    @property
+    def column_of_fixed_feature(self) -> list[int]:
+        """The column to which each fixed feature belongs."""
+        return self.column_of_feature
+
+    @property
+    def n_fixed_features(self) -> int:
+        """Number of fixed features of all columns."""
+        return len(self.column_of_fixed_feature)
+
+
+def numbers_of(arguments: Sequence[Arguments], name: str) -> Tensor:
+    """The argument ``name`` of all columns: (n_columns,), or (n_columns, k) if it is a list of k numbers."""
+    return torch.tensor([of_column[name] for of_column in arguments], dtype=torch.float32)

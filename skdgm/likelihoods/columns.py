@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -45,8 +45,10 @@ class MixedLikelihood(nn.Module):
 
     columns: Tensor
     back: Tensor
-    features_back: Tensor
     column_of_feature: Tensor
+    feature_order: Tensor | None
+    column_of_fixed_feature: Tensor
+    fixed_feature_order: Tensor | None
     fillers: Tensor
 
     def __init__(self, groups: str | Groups, n_columns: int) -> None:
@@ -60,43 +62,56 @@ class MixedLikelihood(nn.Module):
         self.n_outputs = [likelihood.n_outputs for likelihood in made]
         self.n_shared = [likelihood.n_shared for likelihood in made]
         self.n_features = sum(likelihood.n_features for likelihood in made)
+        self.n_fixed_features = sum(likelihood.n_fixed_features for likelihood in made)
         order = torch.tensor([column for group in self.groups for column in group.columns], dtype=torch.long)
-        owners = [
-            group.columns[column]
-            for group, likelihood in zip(self.groups, made, strict=True)
-            for column in likelihood.column_of_feature
-        ]
-        owner = torch.tensor(owners, dtype=torch.long)
+        back = torch.argsort(order)
         filler = torch.tensor([one.filler for one, size in zip(made, self.sizes, strict=True) for _ in range(size)])
-        back, features_back = torch.argsort(order), torch.argsort(owner, stable=True)
-        self.register_buffer("columns", order, persistent=False)
-        self.register_buffer("back", back, persistent=False)
-        self.register_buffer("features_back", features_back, persistent=False)
-        self.register_buffer("column_of_feature", owner[features_back], persistent=False)
-        self.register_buffer("fillers", filler[back], persistent=False)
+        features = in_column_order(self.groups, [likelihood.column_of_feature for likelihood in made])
+        fixed_features = in_column_order(self.groups, [likelihood.column_of_fixed_feature for likelihood in made])
+        self.feature_owners: list[int] = features[0].tolist()
+        for name, buffer in {
+            "columns": order,
+            "back": back,
+            "fillers": filler[back],
+            "column_of_feature": features[0],
+            "feature_order": features[1],
+            "column_of_fixed_feature": fixed_features[0],
+            "fixed_feature_order": fixed_features[1],
+        }.items():
+            self.register_buffer(name, buffer, persistent=False)
         # a table under one likelihood needs no reordering, and its distribution is that of the likelihood
-        self.only: Likelihood | None = made[0] if len(made) == 1 and torch.equal(order, back) else None
+        self.is_single = len(made) == 1 and order.tolist() == list(range(n_columns))
+
+    @property
+    def parts(self) -> list[Likelihood]:
+        """The likelihoods of the groups."""
+        return cast("list[Likelihood]", list(self.likelihoods))
 
     def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | z) from ``outputs`` of shape (..., n, sum of ``n_outputs``) and ``shared`` (sum of ``n_shared``,)."""
-        if self.only is not None:
-            return self.only(outputs, shared, observed)
-        parts = zip(self.likelihoods, outputs.split(self.n_outputs, -1), shared.split(self.n_shared), strict=True)
+        if self.is_single:
+            return self.parts[0](outputs, shared, observed)
+        parts = zip(self.parts, outputs.split(self.n_outputs, -1), shared.split(self.n_shared), strict=True)
         masks = [None] * len(self.sizes) if observed is None else observed[:, self.columns].split(self.sizes, -1)
-        joined = [likelihood(out, numbers, mask) for (likelihood, out, numbers), mask in zip(parts, masks, strict=True)]
-        return ProductDistribution(joined, self.sizes, self.columns, self.back)
+        groups = [likelihood(out, numbers, mask) for (likelihood, out, numbers), mask in zip(parts, masks, strict=True)]
+        return ProductDistribution(groups, self.sizes, self.columns, self.back)
 
     def features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """What networks read of rows, (n, n_features): 0 for missing cells, in the order of the columns."""
+        parts = [likelihood.features(cells) for likelihood, cells in self.cells(x, observed)]
+        return joined(parts, self.feature_order, self.column_of_feature, observed)
+
+    def fixed_features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Features that do not change in training, (n, n_fixed_features), ordered as ``features``."""
+        parts = [likelihood.fixed_features(cells) for likelihood, cells in self.cells(x, observed)]
+        return joined(parts, self.fixed_feature_order, self.column_of_fixed_feature, observed)
+
+    def cells(self, x: Tensor, observed: Tensor | None) -> list[tuple[Likelihood, Tensor]]:
+        """Each likelihood with its columns, valid cells in place of missing ones."""
         if observed is not None:
             x = torch.where(observed, x, self.fillers)
-        if self.only is not None:
-            features = self.only.features(x)
-        else:
-            cells = x[..., self.columns].split(self.sizes, -1)
-            parts = [likelihood.features(part) for likelihood, part in zip(self.likelihoods, cells, strict=True)]
-            features = torch.cat(parts, -1)[..., self.features_back]
-        return features if observed is None else torch.where(observed[..., self.column_of_feature], features, 0.0)
+        split = [x] if self.is_single else x[..., self.columns].split(self.sizes, -1)
+        return list(zip(self.parts, split, strict=True))
 
     def positions_of(self, likelihood: str) -> tuple[list[int], slice, slice, list[int]]:
         """Columns, outputs, shared numbers and features of a likelihood that has one of each per column."""
@@ -104,8 +119,7 @@ class MixedLikelihood(nn.Module):
         for group, n_outputs, n_shared in zip(self.groups, self.n_outputs, self.n_shared, strict=True):
             if group.likelihood == likelihood:
                 columns = list(group.columns)
-                owners = self.column_of_feature.tolist()
-                features = [owners.index(column) for column in columns]
+                features = [self.feature_owners.index(column) for column in columns]
                 return columns, slice(outputs, outputs + n_outputs), slice(shared, shared + n_shared), features
             outputs, shared = outputs + n_outputs, shared + n_shared
         return [], slice(0), slice(0), []
@@ -154,3 +168,20 @@ class ProductDistribution:
     def in_order(self, values: Sequence[Tensor]) -> Tensor:
         """Put the parts' columns into the order of the table."""
         return torch.cat(list(values), -1)[..., self.back]
+
+
+def in_column_order(groups: Groups, owners: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
+    """Sort features by column: their columns, and the order that sorts them, None if they are sorted already.
+
+    ``owners`` holds, for each group, which of its columns each feature belongs to.
+    """
+    columns = [group.columns[owner] for group, of_group in zip(groups, owners, strict=True) for owner in of_group]
+    sorted_columns, order = torch.sort(torch.tensor(columns, dtype=torch.long), stable=True)
+    return sorted_columns, None if columns == sorted_columns.tolist() else order
+
+
+def joined(parts: Sequence[Tensor], order: Tensor | None, columns: Tensor, observed: Tensor | None) -> Tensor:
+    """The groups' features in the order of the columns, 0 for missing cells."""
+    features = parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)
+    features = features if order is None else features[..., order]
+    return features if observed is None else torch.where(observed[..., columns], features, 0.0)

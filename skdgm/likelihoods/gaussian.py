@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from skdgm.distributions import Normal
@@ -21,16 +22,29 @@ def bounded(log_var: Tensor, low: float = MIN_LOG_VAR, high: float = MAX_LOG_VAR
 
 
 class GaussianLikelihood(Likelihood):
-    """The decoder gives the mean; each column has one learned variance."""
+    """The decoder gives the mean; each column has one learned variance.
+
+    Parameters
+    ----------
+    n_columns : int
+    arguments : sequence of mappings
+        ``min_log_var``, if there is one: a lower limit of the column's log-variance, for a column of rounded numbers.
+        Without it, a column that another one determines would have the gradients of all others together.
+    """
 
     standardize = True
+
+    min_log_var: Tensor
 
     def __init__(self, n_columns: int, arguments: Sequence[Arguments] = ()) -> None:
         super().__init__(n_columns)
         self.n_shared = n_columns
+        limits = [max(MIN_LOG_VAR, of_column.get("min_log_var", MIN_LOG_VAR)) for of_column in arguments]
+        self.keep(min_log_var=torch.tensor(limits or [MIN_LOG_VAR] * n_columns))
 
     def forward(self, outputs: Tensor, shared: Tensor, observed: Tensor | None = None) -> Normal:
-        return Normal(outputs, bounded(shared).expand_as(outputs), observed)
+        log_var = torch.maximum(bounded(shared), self.min_log_var)
+        return Normal(outputs, log_var.expand_as(outputs), observed)
 
 
 class HeteroscedasticGaussianLikelihood(Likelihood):

@@ -17,6 +17,7 @@ from torch import Generator, Tensor
 
 from skdgm.distributions import Bernoulli, Normal
 from skdgm.likelihoods import LIKELIHOODS
+from skdgm.likelihoods.columns import MixedLikelihood
 from skdgm.models.binary_codes import BinaryCodeModule, TiedModule, output_at
 from skdgm.networks import MLP, DecoderNetwork
 
@@ -53,9 +54,10 @@ class RichModule(AutoencoderModule):
     ) -> None:
         super().__init__()
         self.n_columns, self.n_hidden = n_columns, n_hidden
-        self.likelihood = LIKELIHOODS[likelihood]
+        columns = MixedLikelihood(likelihood, n_columns)
+        self.likelihood = LIKELIHOODS[likelihood](n_columns)
         self.encoder = MLP(n_columns, n_hidden, hidden, activation, rng)
-        self.decoder = DecoderNetwork(n_hidden, n_columns, [], activation, likelihood, rng)
+        self.decoder = DecoderNetwork(n_hidden, columns, [], activation, rng)
 
     def q_h(self, x: Tensor, observed: Tensor | None = None) -> Bernoulli:
         """q(h | x), rows of shape (n, n_hidden)."""

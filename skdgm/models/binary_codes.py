@@ -51,11 +51,11 @@ class TiedModule(BinaryCodeModule):
     def __init__(self, n_columns: int, n_hidden: int, likelihood: str, rng: Generator | None = None) -> None:
         super().__init__()
         self.n_columns, self.n_hidden = n_columns, n_hidden
-        self.likelihood = LIKELIHOODS[likelihood]
+        self.likelihood = LIKELIHOODS[likelihood](n_columns)
         self.W = nn.Parameter(INITIAL_SD * torch.randn(n_hidden, n_columns, generator=rng))
         self.b = nn.Parameter(torch.zeros(n_columns))
         self.c = nn.Parameter(torch.zeros(n_hidden))
-        self.log_var = nn.Parameter(torch.zeros(self.likelihood.shared_per_column * n_columns))
+        self.log_var = nn.Parameter(torch.zeros(self.likelihood.n_shared))
 
     @property
     def is_binary(self) -> bool:

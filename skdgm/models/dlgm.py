@@ -8,8 +8,9 @@ from typing import cast
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution
-from skdgm.likelihoods.columns import Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
+from skdgm.models.holes import learned_holes
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
 from skdgm.structured_normals import AnyNormal, ProductNormal
 
@@ -36,8 +37,10 @@ class DLGMModule(GaussianLatentModule):
     rank : int
         Rank of the low-rank posterior, at most the smallest layer's dimensions.
     rng : Generator or None
-    missing_indicator, clip_inputs : bool
-        Whether the encoders read the mask of missing cells, and whether they clip cells by ``smooth_clip``.
+    missing_indicator : bool or sequence of bool
+        For each column, whether it has missing cells in training. With any, the encoders read the mask.
+    clip_inputs : bool
+        Whether the encoders clip cells by ``smooth_clip``.
     linear_skip : bool
         Whether the networks have a linear path, as in ``MLP``.
     """
@@ -52,20 +55,19 @@ class DLGMModule(GaussianLatentModule):
         posterior: str,
         rank: int,
         rng: Generator | None = None,
-        missing_indicator: bool = False,
+        missing_indicator: bool | Sequence[bool] = False,
         linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
+        self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
         self.n_latents, downward = list(n_latents), list(hidden)[::-1]
-        covariance = COVARIANCES[posterior](rank)
+        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
+        input_options = (0, n_indicators, COVARIANCES[posterior](rank), linear_skip, clip_inputs)
         self.encoders = nn.ModuleList(
-            NormalNetwork(
-                n_columns, d, hidden, activation, rng, 0, missing_indicator, covariance, linear_skip, clip_inputs
-            )
-            for d in n_latents
+            NormalNetwork(columns.n_features, d, hidden, activation, rng, *input_options) for d in n_latents
         )
-        self.decoder = DecoderNetwork(n_latents[0], n_columns, downward, activation, likelihood, rng, 0, linear_skip)
+        self.decoder = DecoderNetwork(n_latents[0], columns, downward, activation, rng, 0, linear_skip)
         below_above = list(zip(n_latents[:-1], n_latents[1:], strict=True))
         self.t = nn.ModuleList(
             MLP(above, below, downward, activation, rng, linear_skip=linear_skip) for below, above in below_above
@@ -79,7 +81,8 @@ class DLGMModule(GaussianLatentModule):
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
         """q(xi | x), rows of shape (n, n_latent)."""
-        blocks = [encoder(x, observed=observed) for encoder in self.encoders]
+        features = self.decoder.features(x, observed)
+        blocks = [encoder(features, observed=observed) for encoder in self.encoders]
         return ProductNormal(blocks) if len(blocks) > 1 else blocks[0]
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:

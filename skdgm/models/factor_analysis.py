@@ -43,18 +43,18 @@ def init_from_factors(encoder: NormalNetwork, decoder: DecoderNetwork, factors: 
     """
     (mean, loadings, noise_variances), posterior_variance = diagonal_posterior(factors)
     regression = posterior_variance[:, None] * (loadings / noise_variances[:, None]).T
-    columns, outputs = decoder.outputs_of("gaussian")
+    columns, outputs, shared, features = decoder.likelihood.positions_of("gaussian")
     n_factors = len(posterior_variance)
 
     weight, bias = (parameter.clone() for parameter in decoder.mlp.linear_parameters)
     weight[outputs, :n_factors], bias[outputs] = loadings.to(weight), mean.to(bias)
     decoder.mlp.init_linear(weight, bias)
-    decoder.shared.copy_(torch.log(noise_variances))
+    decoder.shared[shared] = torch.log(noise_variances).to(decoder.shared)
 
     weight, bias = (parameter.clone() for parameter in encoder.mlp.linear_parameters)
     means, log_variances = slice(0, n_factors), slice(encoder.n_out, encoder.n_out + n_factors)
     weight[means] = weight[log_variances] = 0.0
-    weight[means, columns] = regression.to(weight)
+    weight[means, features] = regression.to(weight)
     bias[means], bias[log_variances] = -(regression @ mean).to(bias), torch.log(posterior_variance).to(bias)
     encoder.mlp.init_linear(weight, bias)
     missing_weight = encoder.mlp.linear_missing_weight

@@ -12,16 +12,17 @@ from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.bound import Bound, ImportanceBound
+from skdgm.models.holes import EncoderInput, fills, has_new_holes
+from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.noise import Rng, standard_normal
-from skdgm.structured_normals import AnyNormal
-
-EncoderInput = tuple[Tensor, Tensor | None]  # rows that the encoder reads, and which cells are observed
+from skdgm.structured_normals import AnyNormal, EqualMixture
 
 
 class GaussianLatentModule(nn.Module):
     """p(x, z) = N(z; 0, I) p(x | z) with encoder q(z | x)."""
 
     n_latents: list[int]  # latent dimensions of each layer
+    learned_holes: Tensor  # which columns had missing cells in training; the encoder has learned to read these
 
     @property
     def n_latent(self) -> int:
@@ -69,6 +70,8 @@ class GaussianLatentModule(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
+        if has_new_holes(observed, self.learned_holes):
+            return contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1)
         q_z = self.q_z(x, observed)
         z = q_z.expand(n_draws).rsample(rng)
         return contiguous_last(self.p_x(z, observed).log_prob(x)).mean(-1) - q_z.kl_standard_normal()
@@ -81,7 +84,7 @@ class GaussianLatentModule(nn.Module):
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
-        z, log_q_z = self.q_z(x, observed).expand(n_draws).rsample_and_log_prob(rng)
+        z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
         return self.p_x(z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -95,17 +98,28 @@ class GaussianLatentModule(nn.Module):
 
     # --- missing cells ------------------------------------------------------------------------------------------
 
+    def proposal(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> AnyNormal | EqualMixture:
+        """q(z | x_observed): q(z | x), averaged over fills of the cells whose absence the encoder has not learned."""
+        if observed is None or not has_new_holes(observed, self.learned_holes):
+            return self.q_z(x, observed)
+        return EqualMixture(self.q_z(*self.filled(x, rng, observed)))
+
+    def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
+        """Rows filled by independent Markov chains, (n_fills, n, n_columns), and the mask with which to read them."""
+        return fills(x, rng, observed, self.learned_holes, lambda x, mask: self.p_x(self.q_z(x, mask).rsample(rng)))
+
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
-        """E[x | x_observed] by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns)."""
+        """Center of p(x | x_observed) by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns).
+
+        This is the mean of a number and the most probable category.
+        """
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        weight = torch.softmax(contiguous_last(log_w), -1).T
-        return contiguous_last(weight[..., None] * self.p_x(z).mean).sum(-1)
+        return mixture_center(log_w, self.p_x(z))
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
         """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""
         log_w, z = self.weighted_draws(x, rng, n_draws, observed)
-        chosen = torch.multinomial(torch.softmax(log_w, 0).T, 1, generator=rng)[:, 0]
-        return self.p_x(z[chosen, torch.arange(len(x), device=x.device)]).rsample(rng)
+        return self.p_x(chosen_rows(z, resampled_draws(log_w, rng))).rsample(rng)
 
     def chain_step(self, x: Tensor, rng: Generator | None, observed: Tensor) -> Tensor:
         """One step of the Markov chain over missing cells: z ~ q(z | x), x' ~ p(x | z), observed cells kept.

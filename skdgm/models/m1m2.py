@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Normal, contiguous_last, log_mean_exp, log_standard_normal
+from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp, log_standard_normal
+from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
 from skdgm.noise import Rng, standard_normal
@@ -44,7 +45,18 @@ class M1M2Module(nn.Module):
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
-        return self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        q_y = self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        return self.upper.or_prior(q_y, observed)
+
+    def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
+        """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""
+        return Categorical(log_mean_exp(self.q_y(*self.lower.filled(x, rng, observed)).log_probs))
+
+    def code_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Tensor:
+        """E_q[z2 | x_observed]; (n, n_latent)."""
+        filled, mask = self.lower.filled(x, rng, observed)
+        rows = zip(filled, filled if mask is None else mask, strict=True)
+        return torch.stack([self.code(x, mask) for x, mask in rows]).mean(0)
 
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z2 | E_q[z1 | x]]; (n, n_latent)."""
@@ -52,16 +64,20 @@ class M1M2Module(nn.Module):
 
     def with_side(self, z1: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
         """The code, followed by the row as the encoder reads it if the upper classifier has side columns."""
-        return torch.cat([z1, self.lower.encoder.mlp.read(x, observed)], -1) if self.upper.n_side else z1
+        return torch.cat([z1, self.lower.encoder_inputs(x, observed)], -1) if self.upper.n_side else z1
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | z1] at z1 = E[z1 | y, z2], averaged over p(y) if y is None; (n, n_columns)."""
         if y is not None:
-            z1 = self.upper.decode(z, y)
-            zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
-            return self.lower.p_x(self.with_active(zeros, z1)).mean
-        each = torch.stack([self.decode(z, y.expand(len(z))) for y in self.upper.every_class])
-        return torch.einsum("y,ynd->nd", self.p_y.probs, each)
+            return self.p_x(z, y).mean
+        p_x = self.p_x(z, self.upper.every_class)
+        return p_x.center(torch.einsum("y,ynd->nd", self.p_y.probs, p_x.mean_parameters))
+
+    def p_x(self, z: Tensor, y: Tensor) -> Distribution:
+        """p(x | z1) at z1 = E[z1 | y, z2]; rows of shape (..., n, n_columns)."""
+        z1 = self.upper.p_x(y, z).mean
+        zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
+        return self.lower.p_x(self.with_active(zeros, z1))
 
     def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
         """Set the active dimensions of z1 to these values; (n, n_latent)."""
@@ -69,13 +85,20 @@ class M1M2Module(nn.Module):
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class, with one z2 per draw of z1; (n, n_classes)."""
-        return log_mean_exp(torch.stack([self.log_joint_weight(x, rng, observed) for _ in range(n_draws)]))
+        log_w, _ = self.weighted_draws(x, self.upper.every_class, rng, n_draws, observed)
+        return log_mean_exp(log_w).T.contiguous()
 
-    def log_joint_weight(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
-        """log p(x | z1) + log p(z1, y) - log q(z1 | x) at one draw of z1, with one draw of z2; (n, n_classes)."""
-        q_z, z = self.draw_z1(x, rng, observed)
-        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - q_z.log_prob(z)
-        return below[:, None] + self.upper.log_joint(z[..., self.active], rng, 1)
+    def weighted_draws(
+        self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """log p(x | z1) + log p(z1, y) - log q(z1 | x) of k classes y, (k, 1), with one z2 per draw and class.
+
+        Returns the weights, (n_draws, k, n), and the draws of z1, (n_draws, n, n_latent of the lower layer).
+        """
+        z, log_q_z = self.lower.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - log_q_z
+        above = self.upper.weighted_draws(z[:, None, :, self.active], y, rng, 1)[0][0]
+        return below[:, None] + above + self.upper.log_p_y[y], z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x); (n,)."""
@@ -87,20 +110,41 @@ class M1M2Module(nn.Module):
 
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """The bound on log p(x) from one draw; (n,)."""
-        q_z, z = self.draw_z1(x, rng, observed)
+        z, log_q_z = self.draw_z1(x, rng, observed)
         z1 = self.with_side(z[..., self.active], x, observed)
         above = self.upper.unlabeled_bound(z1, rng).total() + self.log_p_inactive(z)
-        return self.lower.p_x(z, observed).log_prob(x) + above - q_z.log_prob(z)
+        return self.lower.p_x(z, observed).log_prob(x) + above - log_q_z
 
-    def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Normal, Tensor]:
-        """q(z1 | x) of all dimensions, and a draw from it."""
-        q_z = self.lower.q_z(x, observed)
-        return q_z, q_z.rsample(rng)
+    def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """A draw of all dimensions of z1 from q(z1 | x_observed), and its log-density."""
+        z, log_q_z = self.lower.proposal(x, rng, observed).expand(1).rsample_and_log_prob(rng)
+        return z[0], log_q_z[0]
 
     def log_p_inactive(self, z: Tensor) -> Tensor:
         """log N(z1; 0, I) of the inactive dimensions; (n,)."""
         inactive = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
         return log_standard_normal(z[..., inactive])
+
+    # --- missing cells ------------------------------------------------------------------------------------------
+
+    def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None = None) -> Tensor:
+        """Center of p(x | x_observed), or of p(x | x_observed, y) for y of shape (1, 1); (n, n_columns)."""
+        log_w, z = self.code_draws(x, rng, n_draws, observed, y)
+        return mixture_center(log_w, self.lower.p_x(z))
+
+    def resampled(
+        self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor, y: Tensor | None = None
+    ) -> Tensor:
+        """Draw from the distribution whose center is ``expected``, with z1 resampled by weight; (n, n_columns)."""
+        log_w, z = self.code_draws(x, rng, n_draws, observed, y)
+        return self.lower.p_x(chosen_rows(z, resampled_draws(log_w, rng))).rsample(rng)
+
+    def code_draws(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Weights of draws of z1, summed over the classes y, (k, 1), or all: (n_draws, n); and the draws."""
+        log_w, z = self.weighted_draws(x, self.upper.every_class if y is None else y, rng, n_draws, observed)
+        return torch.logsumexp(contiguous_last(log_w, 1), -1), z
 
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""

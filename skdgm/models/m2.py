@@ -17,11 +17,14 @@ from skdgm.distributions import (
     log_standard_normal,
     scaled_gradient,
 )
-from skdgm.likelihoods.columns import Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.bound import LabelBound
+from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, learned_holes
+from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.label_sum import Rows, sum_over_labels
 from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
 from skdgm.noise import Rng, standard_normal
+from skdgm.structured_normals import EqualMixture
 
 # Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows: this
 # number divided by that of the labels, because q(y | x) from few labels is uncertain, but at least the second one.
@@ -43,6 +46,7 @@ class M2Module(nn.Module):
 
     log_p_y: Tensor
     log_p_labeled: Tensor
+    learned_holes: Tensor  # which columns had missing cells in training; the networks have learned to read these
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class M2Module(nn.Module):
         clip_inputs: bool = False,
         n_centers: int = 0,
         n_side: int = 0,
+        missing_indicator: bool | Sequence[bool] = False,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
@@ -64,14 +69,18 @@ class M2Module(nn.Module):
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
-        input_options: Any = {"linear_skip": linear_skip, "clip_inputs": clip_inputs}
+        self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
+        columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
+        input_options: Any = {
+            "linear_skip": linear_skip,
+            "clip_inputs": clip_inputs,
+            "n_indicators": n_indicators,
+        }
         self.classifier = CategoricalNetwork(
-            n_columns + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
+            columns.n_fixed_features + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
         )
-        self.encoder = NormalNetwork(n_columns, n_latent, upward, activation, rng, n_classes, **input_options)
-        self.decoder = DecoderNetwork(
-            n_latent, n_columns, downward, activation, likelihood, rng, n_classes, linear_skip
-        )
+        self.encoder = NormalNetwork(columns.n_features, n_latent, upward, activation, rng, n_classes, **input_options)
+        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, n_classes, linear_skip)
 
     @property
     def p_y(self) -> Categorical:
@@ -79,33 +88,45 @@ class M2Module(nn.Module):
         return Categorical(self.log_p_y)
 
     @torch.no_grad()
-    def estimate_prior(self, mean_q_y: Tensor, n_unlabeled: int, n_labeled: int) -> None:
+    def estimate_prior(self, mean_q_y: Tensor, unlabeled: float, labeled: float, n_labeled: int) -> None:
         """Set p(y) from the mean of q(y | x) over the unlabeled rows, shrunk toward the labels' shares.
 
         A step of expectation-maximization in closed form (Saerens et al. 2002). With p_all, the shares among all rows,
         p(y) = (p_all + s p_labeled) / (1 + s), s = max(0.3, 10 / n_labeled). No class that has labels can vanish.
+        ``unlabeled`` and ``labeled`` are numbers of rows, or sums of their weights.
         """
         shrinkage = max(MIN_SHRINKAGE, SHRINKAGE_LABELS / n_labeled)
         p_labeled = torch.exp(self.log_p_labeled)
-        p_all = (n_unlabeled * mean_q_y + n_labeled * p_labeled) / (n_unlabeled + n_labeled)
+        p_all = (unlabeled * mean_q_y + labeled * p_labeled) / (unlabeled + labeled)
         self.log_p_y.copy_(torch.log((p_all + shrinkage * p_labeled) / (1 + shrinkage)))
 
     def modeled(self, x: Tensor) -> Tensor:
         """The columns that the model generates, without the side columns."""
         return x[..., : self.n_columns] if self.n_side else x
 
+    def classifier_features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """What q(y | x) reads of rows: features of the modeled columns, and the side columns."""
+        features = self.decoder.fixed_features(self.modeled(x), observed)
+        return torch.cat([features, x[..., self.n_columns :]], -1) if self.n_side else features
+
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """The classifier for rows drawn like the labeled ones, (n, n_classes)."""
-        return self.classifier(x, observed)
+        return self.classifier(self.classifier_features(x, observed), observed)
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
         log_ratio = torch.where(self.log_p_labeled.isfinite(), self.log_p_y - self.log_p_labeled, 0.0)
-        return Categorical(self.q_y_labeled(x, observed).log_probs + log_ratio)
+        return self.or_prior(Categorical(self.q_y_labeled(x, observed).log_probs + log_ratio), observed)
+
+    def or_prior(self, q_y: Categorical, observed: Tensor | None) -> Categorical:
+        """q(y | x), but p(y) for rows without observed cells."""
+        if observed is None:
+            return q_y
+        return Categorical(torch.where(observed.any(-1, keepdim=True), q_y.log_probs, self.log_p_y))
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x, y), rows of shape (..., n, n_latent)."""
-        return self.encoder(x, y, observed=observed)
+        return self.encoder(self.decoder.features(x, observed), y, observed=observed)
 
     def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | y, z), rows of shape (..., n, n_columns)."""
@@ -148,6 +169,10 @@ class M2Module(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
+        if observed is not None and has_new_holes(observed, self.learned_holes):
+            q_y = self.q_y_marginal(x, rng, observed)
+            of_classes = contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1) + self.log_p_y[:, None]
+            return (q_y.probs * of_classes.T).sum(-1) + q_y.entropy()
         return contiguous_last(
             torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)])
         ).mean(-1)
@@ -158,10 +183,20 @@ class M2Module(nn.Module):
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
-        x, y = self.modeled(x), self.every_class
-        z, log_q_z = self.q_z(x, y, observed).expand(n_draws).rsample_and_log_prob(rng)
-        log_w = self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z
+        log_w = self.log_weights(x, rng, n_draws, observed)
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
+
+    def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+        """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n)."""
+        return self.weighted_draws(x, self.every_class, rng, n_draws, observed)[0]
+
+    def weighted_draws(
+        self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """``log_weights`` of k classes y, (k, 1), and the draws of z; (n_draws, k, n) and (n_draws, k, n, n_latent)."""
+        x = self.modeled(x)
+        z, log_q_z = self.proposal(x, y, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+        return self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x), with the label summed out; (n,)."""
@@ -172,11 +207,70 @@ class M2Module(nn.Module):
         means = self.q_z(self.modeled(x), self.every_class, observed).mean
         return torch.einsum("ny,ynd->nd", self.q_y(x, observed).probs, means)
 
+    # --- missing cells that the networks have not learned to read -----------------------------------------------
+
+    def proposal(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> Normal | EqualMixture:
+        """q(z | x_observed, y) of k classes y, (k, 1); rows of shape (k, n, n_latent)."""
+        if observed is None or not has_new_holes(observed, self.learned_holes):
+            return self.q_z(x, y, observed)
+
+        def step(x: Tensor, mask: Tensor) -> Distribution:
+            return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
+
+        filled, mask = fills(x, rng, observed, self.learned_holes, step, (N_FILLS, len(y)))
+        return EqualMixture(self.q_z(filled, y, mask))
+
+    def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
+        """Rows filled by chains over y, z, and the missing cells, (n_fills, n, n_columns), and their mask."""
+
+        def step(x: Tensor, mask: Tensor) -> Distribution:
+            y = self.q_y(x, mask).sample(rng)
+            return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
+
+        return fills(x, rng, observed, self.learned_holes, step)
+
+    def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
+        """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""
+        return Categorical(log_mean_exp(self.q_y(*self.filled(x, rng, observed)).log_probs))
+
+    def code_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Tensor:
+        """E_q[z | x_observed]; (n, n_latent)."""
+        means = self.proposal(x, self.every_class, rng, observed).mean
+        return torch.einsum("ny,ynd->nd", self.q_y_marginal(x, rng, observed).probs, means)
+
+    # --- missing cells ------------------------------------------------------------------------------------------
+
+    def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None = None) -> Tensor:
+        """Center of p(x | x_observed), or of p(x | x_observed, y); (n, n_columns).
+
+        Self-normalized importance sampling with ``n_draws`` draws of z for each of the classes y, (k, 1). None sums
+        over all classes, which have their posterior weights p(y | x_observed).
+        """
+        log_w, z, y = self.joint_draws(x, rng, n_draws, observed, y)
+        return mixture_center(log_w, self.p_x(y, z))
+
+    def resampled(
+        self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor, y: Tensor | None = None
+    ) -> Tensor:
+        """Draw from the distribution whose center is ``expected``: class and z are resampled by weight."""
+        log_w, z, y = self.joint_draws(x, rng, n_draws, observed, y)
+        index = resampled_draws(log_w, rng)
+        return self.p_x(y[index % len(y), 0], chosen_rows(z, index)).rsample(rng)
+
+    def joint_draws(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor, y: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """log p(x, y, z) - log q(z | x, y), (n_draws, k, n), the draws of z, and the classes, (k, 1)."""
+        y = self.every_class if y is None else y
+        log_w, z = self.weighted_draws(x, y, rng, n_draws, observed)
+        return log_w + self.log_p_y[y], z, y
+
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """E[x | y, z], averaged over p(y) if y is None; (n, n_columns)."""
         if y is not None:
             return self.p_x(y, z).mean
-        return torch.einsum("y,ynd->nd", self.p_y.probs, self.p_x(self.every_class, z).mean)
+        p_x = self.p_x(self.every_class, z)
+        return p_x.center(torch.einsum("y,ynd->nd", self.p_y.probs, p_x.mean_parameters))
 
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""
@@ -192,8 +286,8 @@ class TermWeights(NamedTuple):
     classification: float
 
 
-def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: str) -> TermWeights:
-    """Weights of the means in J^alpha, eqs. (8) and (9).
+def term_weights(n_unlabeled: float, n_labeled: float, alpha: float, normalization: str) -> TermWeights:
+    """Weights of the means in J^alpha, eqs. (8) and (9); numbers of rows may be sums of their weights.
 
     "paper": J^alpha / N. The paper's alpha, which multiplies the mean of log q(y | x) over labeled rows, is ``alpha``
     N. "balanced": both bounds count equally, whatever the numbers of rows, and each label's log q(y | x) keeps its
@@ -202,4 +296,4 @@ def term_weights(n_unlabeled: int, n_labeled: int, alpha: float, normalization: 
     n_rows = n_unlabeled + n_labeled
     if normalization == "paper":
         return TermWeights(n_unlabeled / n_rows, n_labeled / n_rows, alpha)
-    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled)
+    return TermWeights(1.0, 1.0, alpha * n_rows / n_labeled if n_labeled else 0.0)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Generator, Tensor
 
 from skdgm.distributions import Distribution, Normal
-from skdgm.likelihoods.columns import Groups
+from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
+from skdgm.models.holes import learned_holes
 from skdgm.networks import DecoderNetwork, NormalNetwork
 
 
@@ -27,24 +29,33 @@ class VAEModule(GaussianLatentModule):
         activation: str,
         likelihood: str | Groups,
         rng: Generator | None = None,
-        missing_indicator: bool = False,
+        missing_indicator: bool | Sequence[bool] = False,
         linear_skip: bool = False,
         clip_inputs: bool = False,
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
+        self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
+        columns, downward = MixedLikelihood(likelihood, n_columns), list(hidden)[::-1]
         input_options: Any = {
-            "missing_indicator": missing_indicator,
+            "n_indicators": n_columns * bool(self.learned_holes.any()),
             "linear_skip": linear_skip,
             "clip_inputs": clip_inputs,
         }
-        self.encoder = NormalNetwork(n_columns, n_latent, hidden, activation, rng, **input_options)
-        downward = list(hidden)[::-1]
-        self.decoder = DecoderNetwork(n_latent, n_columns, downward, activation, likelihood, rng, 0, linear_skip)
+        self.encoder = NormalNetwork(columns.n_features, n_latent, hidden, activation, rng, **input_options)
+        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, 0, linear_skip)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x), rows of shape (n, n_latent)."""
-        return self.encoder(x, observed=observed)
+        return self.encoder(self.decoder.features(x, observed), observed=observed)
+
+    def encoder_inputs(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """The rows as the encoder reads them: features, clipped far from the others, and the mask of missing cells."""
+        read = self.encoder.mlp.read(self.decoder.fixed_features(x, observed))
+        if self.encoder.mlp.missing_weight is None:
+            return read
+        missing = torch.zeros_like(x) if observed is None else (~observed).to(x.dtype)
+        return torch.cat([read, missing], -1)
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | z), rows of shape (..., n, n_columns)."""
