@@ -51,7 +51,7 @@ class ChainedImputer:
     Numbers are regressed and categories classified, from standardized numbers and one-hot categories, columns with
     fewer missing cells first; the start is SimpleImputer's, and final for a column with one category. IterativeImputer
     on one-hot categories would predict a dummy from the other dummies of the same category, which are missing with it,
-    and so never leave the start.
+    and so hardly leave the start.
     ``transform`` runs the same rounds with the models of the last one.
     """
 

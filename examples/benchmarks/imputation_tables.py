@@ -8,7 +8,7 @@
   numeric cells, in units of the column's standard deviation, and the accuracy over hidden categorical cells.
 - DeepImputer and VAE read the frame. SimpleImputer, KNNImputer, and IterativeImputer get standardized numbers and
   one-hot categories, with NaN in all dummies of a missing cell; the largest of the imputed dummies is the category, so
-  SimpleImputer fills in means and most frequent categories. IterativeImputer never leaves them, because the dummies of
+  SimpleImputer fills in means and most frequent categories. IterativeImputer hardly leaves them, as the dummies of
   a category predict each other. ChainedImputer (_imputers.py) does what it should: in 5 rounds, each column is
   regressed on or classified by all others, with ridge and logistic regression ("linear") or with 20 extra-trees,
   similar to missForest ("trees"). miceforest makes 5 data sets in 3 rounds; the mean of the numbers and the most
