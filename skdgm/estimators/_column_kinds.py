@@ -84,6 +84,7 @@ def of_categories(codes: Values, levels: np.ndarray, *, is_number: bool) -> dict
 
 def standardized(levels: np.ndarray, shares: np.ndarray) -> list[float]:
     """Standardize levels that have these shares."""
+    levels = (levels - levels[0]) / ((levels[-1] - levels[0]) or 1.0)  # squares of 1e200 overflow
     center = shares @ levels
     spread = np.sqrt(shares @ (levels - center) ** 2)
     return ((levels - center) / max(spread, SMALLEST_SPREAD)).tolist()

@@ -345,7 +345,7 @@ class ColumnTransform:
         """Find cells that are taken for mistakes and warn; the limit of a column is the distance of the next cell."""
         limit = np.full(X.shape[1], MAX_STANDARDIZED)
         found = []
-        for j in np.flatnonzero(self.is_standardized).tolist():
+        for j in [*np.flatnonzero(self.is_standardized).tolist(), *self._columns_scaled_by("divide")]:
             column = X[:, j]
             distance = np.abs(column - self.center[j]) / self.scale[j]
             is_far = distance > OUTLIER_SCALES  # False for missing cells
