@@ -150,27 +150,25 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         """Convert an array to a tensor on the device."""
         return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device_)
 
-    def _source(
-        self, X: Table, y: Tensor | None = None, weight: Tensor | None = None, *, binary: bool = False
-    ) -> Source:
+    def _source(self, X: Table, y: Tensor | None = None, *, binary: bool = False) -> Source:
         """Make the source of training rows: on the device if they fit, otherwise read in blocks from where they are."""
         read = partial(self._to_tensors, training=True)
         source: Source
         if isinstance(X, Rows) and is_sparse(X):
-            source = self._sparse_source(X, y, weight)
+            source = self._sparse_source(X, y)
         elif isinstance(X, np.ndarray) and fits_in_memory(X.shape):
-            source = ResidentSource(*read(X), y, weight)
+            source = ResidentSource(*read(X), y)
         else:
-            source = BlockwiseSource(X, read, torch.device(self.device_), y, weight)
+            source = BlockwiseSource(X, read, torch.device(self.device_), y)
         return DynamicBinarization(source) if binary and self.likelihood_ == "bernoulli" else source
 
-    def _sparse_source(self, rows: Rows, y: Tensor | None, weight: Tensor | None) -> Source:
+    def _sparse_source(self, rows: Rows, y: Tensor | None) -> Source:
         """Put the stored cells of a sparse matrix on the device."""
         matrix = matrix_of(rows)[np.asarray(rows.indices)]
         values = self._columns.transform_cells(matrix.data, matrix.indices)
         starts, columns = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32)
         cells = self._tensor(starts), self._tensor(columns), self._tensor(values)
-        return SparseSource(*cells, rows.shape[1], y, weight)
+        return SparseSource(*cells, rows.shape[1], y)
 
     # --- training -----------------------------------------------------------------------------------------------
 

@@ -168,8 +168,13 @@ class ColumnTransform:
         """The likelihoods in the form that modules take."""
         if self.likelihood != "mixed" and not any(self.arguments):
             return self.likelihood
-        columns = {kind: np.flatnonzero(np.array(self.kinds) == kind).tolist() for kind in sorted(set(self.kinds))}
-        return [ColumnGroup(kind, found, [self.arguments[j] for j in found]) for kind, found in columns.items()]
+        of_kinds = self._columns_by_kind(np.ones(len(self.kinds), dtype=bool))
+        return [ColumnGroup(kind, (js := found.tolist()), [self.arguments[j] for j in js]) for kind, found in of_kinds]
+
+    def _columns_by_kind(self, chosen: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        """Each likelihood of the chosen columns, in alphabetical order, and the indices of these columns."""
+        kinds = np.array(self.kinds)
+        return [(kind, np.flatnonzero((kinds == kind) & chosen)) for kind in sorted(set(kinds[chosen].tolist()))]
 
     @property
     def is_image(self) -> bool:
@@ -186,8 +191,7 @@ class ColumnTransform:
         self, X: np.ndarray, row_of: Callable[[int, int], int] = lambda row, column: row
     ) -> np.ndarray:
         """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
-        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if not auto}:
-            columns = np.flatnonzero((np.array(self.kinds) == kind) & ~self.is_auto)
+        for kind, columns in self._columns_by_kind(~self.is_auto):
             with np.errstate(invalid="ignore"):
                 is_held = KINDS[kind].holds(X[:, columns]) | np.isnan(X[:, columns])
             if not is_held.all():
@@ -229,8 +233,8 @@ class ColumnTransform:
     def transform_cells(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Transform cells of these columns, as ``transform`` does, if the likelihoods leave zeros where they are."""
         x = values.copy()
-        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if auto}:
-            of_kind = ((np.array(self.kinds) == kind) & self.is_auto)[columns]
+        for kind, columns_of_kind in self._columns_by_kind(self.is_auto):
+            of_kind = np.isin(columns, columns_of_kind)
             x[of_kind] = self._nearest_of(kind, values[of_kind])
         x = x / self.scale[columns]
         return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
@@ -255,20 +259,17 @@ class ColumnTransform:
     def nearest(self, X: np.ndarray) -> np.ndarray:
         """Move cells to the nearest values that their columns can hold; leave columns whose likelihood was named."""
         moved = X
-        for kind in {kind for kind, auto in zip(self.kinds, self.is_auto, strict=True) if auto}:
+        for kind, columns in self._columns_by_kind(self.is_auto):
             if KINDS[kind].nearest is unchanged:
                 continue
-            columns = np.flatnonzero((np.array(self.kinds) == kind) & self.is_auto)
             moved = moved.copy() if moved is X else moved
             moved[:, columns] = self._nearest_of(kind, X[:, columns])
         return moved
 
     def _nearest_of(self, kind: str, values: np.ndarray) -> np.ndarray:
         """Move cells to the nearest values that columns of a kind can hold."""
-        return np.clip(values, 0, 1) if self._holds_gray(kind) else KINDS[kind].nearest(values)
-
-    def _holds_gray(self, kind: str) -> bool:
-        return kind == "bernoulli" and self.is_gray
+        holds_gray = kind == "bernoulli" and self.is_gray
+        return np.clip(values, 0, 1) if holds_gray else KINDS[kind].nearest(values)
 
     def _is_new(self, X: np.ndarray, j: int) -> np.ndarray:
         """Tell which cells of a column of categories have a value that training rows did not have."""

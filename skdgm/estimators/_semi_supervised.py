@@ -124,7 +124,8 @@ class BaseSemiSupervised(
         Parameters
         ----------
         X : array-like, frame, sparse matrix, table in a file, or torch.Tensor of shape (n_samples, n_features)
-            Values must be finite, and in [0, 1] under ``likelihood="bernoulli"``.
+            Numbers, text, and categories; NaN, None, and nulls mark a missing cell. A named likelihood must hold all
+            values: "bernoulli" needs [0, 1].
         y : array-like of shape (n_samples,)
             Labels: integers, or strings in an object array. ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark
             unlabeled rows. At least one row must be labeled; all rows may be.
@@ -372,7 +373,8 @@ class BaseSemiSupervised(
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Values must be finite, and in [0, 1] for ``likelihood="bernoulli"`` with ``proba_method="bayes"``.
+            Rows like those of ``fit``; any cell may be missing. With ``proba_method="bayes"``, a named likelihood must
+            hold all values.
 
         Returns
         -------
@@ -469,7 +471,7 @@ class BaseSemiSupervised(
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Any finite values are allowed.
+            Rows like those of ``fit``; any cell may be missing.
 
         Returns
         -------
