@@ -41,12 +41,6 @@ NAMES = ["VAE", "DLGM", *CLASSIFIERS]
 DENSITIES = ["VAE", "DLGM", "M2Classifier", "M1M2Classifier"]
 
 
-def unmet(names, all_names, reason):
-    """All names; those for which a requirement is not met yet are expected to fail."""
-    mark = pytest.mark.xfail(strict=True, reason=reason)
-    return [pytest.param(name, marks=mark) if name in names else name for name in all_names]
-
-
 every_estimator = pytest.mark.parametrize("name", NAMES)
 every_density = pytest.mark.parametrize("name", DENSITIES)
 every_classifier = pytest.mark.parametrize("name", CLASSIFIERS)
@@ -625,14 +619,7 @@ def test_drawn_answers_are_answers_in_the_right_shares(name):
         assert filled.isin([1, 2, 3, 4, 5]).all(axis=None)
 
 
-@pytest.mark.parametrize(
-    "name",
-    unmet(
-        ["VAE", "DLGM", "M1M2Classifier"],
-        DENSITIES,
-        "0.76 to 0.84 of the drawn rows agree; VAE() with its defaults: 0.78",
-    ),
-)
+@every_density
 def test_a_number_and_the_category_that_fixes_it_agree(name):
     number = np.tile([1, 2, 3], 150)
     X = pd.DataFrame({"number": number, "word": np.array(["one", "two", "three"], object)[number - 1]})

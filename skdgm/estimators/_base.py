@@ -67,6 +67,8 @@ N_PSEUDO_ROWS = 1.0
 # Factor on the learning rate of log-variances that all rows share. Adam moves a number by at most one learning rate per
 # step. The log-variance starts near 0, but for a column that other columns determine it is -6 or below.
 VARIANCE_RATE_FACTOR = 30.0
+# The same for the components of p(z): they must keep up with the codes.
+PRIOR_RATE_FACTOR = 10.0
 # Without held-out rows nothing would end a long fit before it overfits: max_iter=None is at most this many epochs.
 MAX_EPOCHS_WITHOUT_VALIDATION = 300
 # n_iter_no_change=None: this many steps, but a number of epochs within these limits.
@@ -203,7 +205,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
             learning_rate=self.learning_rate,
             weight_prior=self._weight_prior_sd,
             n_rows=n_rows,
-            rate_factors={"decoder.shared": VARIANCE_RATE_FACTOR},
+            rate_factors={"decoder.shared": VARIANCE_RATE_FACTOR, "p_z": PRIOR_RATE_FACTOR},
             precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change or patience(n_steps),
@@ -353,11 +355,15 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         if self.early_stopping != "auto" or self._holds_out(n_rows) or not module.decoder.shared.numel():
             return []
 
-        def log_prior(batch, rng):
-            return module.decoder.variance_log_prior().expand(len(batch.x))
+        return [self._parameter_prior(module.decoder.variance_log_prior, N_PSEUDO_ROWS / n_rows, source)]
 
-        weight = N_PSEUDO_ROWS / n_rows
-        return [training.Term(None, source, log_prior, weight, self._batch_size(source.n_rows), history_weight=0.0)]
+    def _parameter_prior(self, log_prior: Callable[[], Tensor], weight: float, source: Source) -> training.Term:
+        """Return a log-density of parameters as a term; the bound of the history is without it."""
+
+        def of_every_row(batch, rng):
+            return log_prior().expand(len(batch.x))
+
+        return training.Term(None, source, of_every_row, weight, self._batch_size(source.n_rows), history_weight=0.0)
 
     # --- prediction ---------------------------------------------------------------------------------------------
 

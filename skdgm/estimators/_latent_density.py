@@ -45,6 +45,8 @@ from skdgm.training import Objective, Term
 
 ACTIVE_VARIANCE = 0.01
 MIN_ROWS_FOR_FACTORS = 10
+# Each component of p(z) is held near N(0, I) by a prior that counts as so many rows.
+N_ROWS_OF_COMPONENT = 1.0
 # weight_prior="auto": the sd, and the rows per column below which it is smaller for all but the linear paths.
 SD_OF_WEIGHTS, ENOUGH_ROWS_PER_COLUMN = 0.5, 16
 # Default levels of input noise: share of cells to hide; share of bits to flip, or sd of normal noise.
@@ -75,9 +77,12 @@ class BaseLatentDensity(
         "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
         "input_noise": [StrOptions({"auto", *CORRUPTIONS}), None],
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
+        "prior": [StrOptions({"mixture", "normal"})],
+        "n_prior_components": [Interval(Integral, 1, None, closed="left")],
     }
     _max_components: ClassVar[int]  # maximum for n_components="auto"
 
+    prior: str
     module_: Any  # a GaussianLatentModule
 
     # --- abstract -----------------------------------------------------------------------------------------------
@@ -151,8 +156,7 @@ class BaseLatentDensity(
         if not is_warm_start:
             self._init_from_factors(in_memory(typical_rows), random)
         source = self._with_noise(self._make_source(trained_rows, weight))
-        terms = [self._term(source, self._objective(noisy=True))]
-        terms += self._variance_prior(self.module_, source, n_rows)
+        terms = self._terms(source, n_rows)
         held_out = None
         if len(validation):
             held_out = self._term(self._make_source(rows[validation], of_held_out), self._objective(noisy=False))
@@ -218,7 +222,7 @@ class BaseLatentDensity(
             self._check_part(rows)
             self.module_ = copy.deepcopy(self.module_).to(self.device_)
         n_rows, source = self._parts.n_rows, self._with_noise(self._make_source(rows, given.relative))
-        terms = [self._term(source, self._objective(noisy=True)), *self._variance_prior(self.module_, source, n_rows)]
+        terms = self._terms(source, n_rows)
         self._train_part(terms, random, len(rows), penalties=self._penalties(n_rows, rows.shape[1]))
         self.active_units_ = self._count_active(in_memory(rows))
         self.reconstruction_r2_ = self._reconstruction_r2(rows)
@@ -244,12 +248,19 @@ class BaseLatentDensity(
         """L2 penalties of all but the linear paths if weight_prior="auto" finds few rows per column."""
         share = n_rows / (ENOUGH_ROWS_PER_COLUMN * n_columns)
         if self.weight_prior != "auto" or share >= 1 or not len(layer_sizes(self.hidden_layer_sizes)):
-            return {}
+            return {"p_z": 0.0}
         names = [name for name, _ in self.module_.named_parameters() if ".layers." in name and ".skip." not in name]
-        return dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
+        return {"p_z": 0.0} | dict.fromkeys(names, 1 / (SD_OF_WEIGHTS**2 * n_rows * share))
 
     def _make_source(self, rows: Table, weight: np.ndarray | None = None) -> Source:
         return with_weights(self._source(rows, binary=self.dynamic_binarization), weight, self.device_)
+
+    def _terms(self, source: Source, n_rows: int) -> list[Term]:
+        """The bound, and the priors of parameters, which count as a few of ``n_rows`` rows."""
+        terms = [self._term(source, self._objective(noisy=True)), *self._variance_prior(self.module_, source, n_rows)]
+        if self.prior == "mixture":
+            terms.append(self._parameter_prior(self.module_.p_z.log_hyperprior, N_ROWS_OF_COMPONENT / n_rows, source))
+        return terms
 
     def _term(self, source: Source, objective: Objective) -> Term:
         return Term("", source, objective, 1.0, self._batch_size(source.n_rows))

@@ -111,6 +111,17 @@ class DLGM(BaseLatentDensity):
         exact KL. With more it is the importance-weighted bound, which is tighter and lets the posterior fit less
         closely; time grows in proportion.
 
+    prior : {"mixture", "normal"}, default="mixture"
+        Prior p(z) of the top layer's code. "mixture" is a mixture of normals, learned with the networks: separate
+        groups of rows get separate codes, and a drawn row belongs to one of them. "normal" is N(0, I), as in the paper.
+        The codes of all rows then fill one normal, and rows drawn from between two groups belong to neither.
+
+        A prior that counts as one row holds each component near N(0, I).
+
+    n_prior_components : int, default=16
+        Number of components of the mixture, at least 1. More components follow
+        finer structure of the codes, and cost little time.
+
     weight_prior : float, "auto" or None, default="auto"
         Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
         shrink the weights more. None is no prior.
@@ -211,7 +222,7 @@ class DLGM(BaseLatentDensity):
         Terms of the bound per epoch, in nats per row of the standardized columns.
 
         "reconstruction", "kl", and "bound": their difference with the KL at weight one, or the importance-weighted
-        bound. Under a warm-up or a prior on the variances, "objective" is what training maximizes.
+        bound. Under a warm-up or a prior on parameters, "objective" is what training maximizes.
     loss_curve_ : list of float
         Negative bound per epoch.
     validation_scores_ : list of float or None
@@ -300,6 +311,8 @@ class DLGM(BaseLatentDensity):
         input_noise_level=None,
         code_noise=0.0,
         n_importance_samples_train=1,
+        prior="mixture",
+        n_prior_components=16,
         weight_prior="auto",
         kl_warmup=0,
         learning_rate_init=3e-3,
@@ -330,6 +343,8 @@ class DLGM(BaseLatentDensity):
         self.input_noise_level = input_noise_level
         self.code_noise = code_noise
         self.n_importance_samples_train = n_importance_samples_train
+        self.prior = prior
+        self.n_prior_components = n_prior_components
         self.weight_prior = weight_prior
         self.kl_warmup = kl_warmup
         self.learning_rate_init = learning_rate_init
@@ -369,6 +384,7 @@ class DLGM(BaseLatentDensity):
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
             "missing_indicator": self._missing_indicator(),
+            "n_prior_components": int(self.n_prior_components) if self.prior == "mixture" else 0,
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:

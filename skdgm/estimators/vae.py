@@ -21,7 +21,7 @@ from skdgm.training import Objective
 class VAE(BaseLatentDensity):
     r"""Variational auto-encoder (M1): a deep latent Gaussian density model and its latent codes.
 
-    The model draws a latent code and decodes it, :math:`p(x, z) = N(z; 0, I)\, p(x | z)`. The encoder is
+    The model draws a latent code and decodes it, :math:`p(x, z) = p(z)\, p(x | z)`. The encoder is
     :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes the evidence lower bound over all rows:
 
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x | z)] - KL(q(z | x) \,\|\, p(z)).
@@ -87,6 +87,17 @@ class VAE(BaseLatentDensity):
         regularize more, until the codes hold too little information.
 
         None is 0.5 if ``input_noise="dropout"`` is given, otherwise 0.1.
+
+    prior : {"mixture", "normal"}, default="mixture"
+        Prior p(z) of the latent code. "mixture" is a mixture of normals, learned with the networks: separate groups
+        of rows get separate codes, and a drawn row belongs to one of them. "normal" is N(0, I), as in the paper. The
+        codes of all rows then fill one normal, and rows drawn from between two groups belong to neither.
+
+        A prior that counts as one row holds each component near N(0, I).
+
+    n_prior_components : int, default=16
+        Number of components of the mixture, at least 1. More components follow
+        finer structure of the codes, and cost little time.
 
     weight_prior : float, "auto" or None, default="auto"
         Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
@@ -185,7 +196,7 @@ class VAE(BaseLatentDensity):
         Terms of the bound per epoch, in nats per row of the standardized columns.
 
         "reconstruction", "kl", and "bound", their difference with the KL at weight one. Under a warm-up or a prior on
-        the variances, "objective" is what training maximizes.
+        parameters, "objective" is what training maximizes.
     loss_curve_ : list of float
         Negative bound per epoch.
     validation_scores_ : list of float or None
@@ -260,6 +271,8 @@ class VAE(BaseLatentDensity):
         dynamic_binarization=False,
         input_noise="auto",
         input_noise_level=None,
+        prior="mixture",
+        n_prior_components=16,
         weight_prior="auto",
         kl_warmup=0,
         learning_rate_init=3e-3,
@@ -285,6 +298,8 @@ class VAE(BaseLatentDensity):
         self.dynamic_binarization = dynamic_binarization
         self.input_noise = input_noise
         self.input_noise_level = input_noise_level
+        self.prior = prior
+        self.n_prior_components = n_prior_components
         self.weight_prior = weight_prior
         self.kl_warmup = kl_warmup
         self.learning_rate_init = learning_rate_init
@@ -314,6 +329,7 @@ class VAE(BaseLatentDensity):
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
             "missing_indicator": self._missing_indicator(),
+            "n_prior_components": int(self.n_prior_components) if self.prior == "mixture" else 0,
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:

@@ -11,6 +11,7 @@ from skdgm.distributions import Distribution
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.models.holes import learned_holes
+from skdgm.models.priors import prior
 from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
 from skdgm.structured_normals import AnyNormal, ProductNormal
 
@@ -43,6 +44,8 @@ class DLGMModule(GaussianLatentModule):
         Whether the encoders clip cells by ``smooth_clip``.
     linear_skip : bool
         Whether the networks have a linear path, as in ``MLP``.
+    n_prior_components : int
+        Components of a mixture in place of N(0, I) as the prior of the top layer's xi_L; 0 for N(0, I).
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class DLGMModule(GaussianLatentModule):
         missing_indicator: bool | Sequence[bool] = False,
         linear_skip: bool = False,
         clip_inputs: bool = False,
+        n_prior_components: int = 0,
     ) -> None:
         super().__init__()
         self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
@@ -73,6 +77,7 @@ class DLGMModule(GaussianLatentModule):
             MLP(above, below, downward, activation, rng, linear_skip=linear_skip) for below, above in below_above
         )
         self.g = nn.ModuleList(Affine(below, below, rng, bias=False) for below, _ in below_above)
+        self.p_z = prior(n_prior_components, n_latents[-1], rng)
 
     @property
     def encoder(self) -> NormalNetwork:

@@ -1,4 +1,4 @@
-"""Base class of models with a standard normal prior on z: bounds, samples, and missing cells.
+"""Base class of models with a continuous latent code z: bounds, samples, and missing cells.
 
 A model defines q(z | x) and p(x | z); z may concatenate the codes of several layers.
 """
@@ -10,17 +10,19 @@ from abc import abstractmethod
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Distribution, contiguous_last, log_mean_exp, log_standard_normal
+from skdgm.distributions import Distribution, contiguous_last, log_mean_exp
 from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.models.holes import EncoderInput, fills, has_new_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
+from skdgm.models.priors import Prior
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal, EqualMixture
 
 
 class GaussianLatentModule(nn.Module):
-    """p(x, z) = N(z; 0, I) p(x | z) with encoder q(z | x)."""
+    """p(x, z) = p(z) p(x | z) with encoder q(z | x)."""
 
+    p_z: Prior
     n_latents: list[int]  # latent dimensions of each layer
     learned_holes: Tensor  # which columns had missing cells in training; the encoder has learned to read these
 
@@ -50,9 +52,8 @@ class GaussianLatentModule(nn.Module):
         The encoder reads ``encoder_input``, if given, instead of (x, observed). Noise of standard deviation
         ``code_noise`` is added to the draw. Both regularize the model.
         """
-        q_z = self.q_z(*(encoder_input or (x, observed)))
-        z = add_code_noise(q_z.rsample(rng), code_noise, rng)
-        return Bound(self.p_x(z, observed).log_prob(x), q_z.kl_standard_normal())
+        z, kl = self.p_z.draw_and_kl(self.q_z(*(encoder_input or (x, observed))), rng)
+        return Bound(self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x), kl)
 
     def importance_bound(
         self,
@@ -66,15 +67,14 @@ class GaussianLatentModule(nn.Module):
         """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
         z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).rsample_and_log_prob(rng)
         reconstruction = self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x)
-        return ImportanceBound(reconstruction, log_q_z - log_standard_normal(z))
+        return ImportanceBound(reconstruction, log_q_z - self.p_z.log_prob(z))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
         if has_new_holes(observed, self.learned_holes):
             return contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1)
-        q_z = self.q_z(x, observed)
-        z = q_z.expand(n_draws).rsample(rng)
-        return contiguous_last(self.p_x(z, observed).log_prob(x)).mean(-1) - q_z.kl_standard_normal()
+        z, kl = self.p_z.draw_and_kl(self.q_z(x, observed), rng, n_draws)
+        return of_observed(contiguous_last(self.p_x(z, observed).log_prob(x) - kl).mean(-1), observed)
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) at ``n_draws`` draws of z; (n_draws, n)."""
@@ -85,15 +85,15 @@ class GaussianLatentModule(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
         z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
-        return self.p_x(z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
+        return self.p_x(z, observed).log_prob(x) + self.p_z.log_prob(z) - log_q_z, z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x); (n,)."""
-        return log_mean_exp(self.log_weights(x, rng, n_draws, observed))
+        return of_observed(log_mean_exp(self.log_weights(x, rng, n_draws, observed)), observed)
 
     def sample(self, n: int, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x)."""
-        z = standard_normal((n, self.n_latent), rng, like=next(self.parameters()))
+        z = self.p_z.sample((n, self.n_latent), rng, like=next(self.parameters()))
         return self.p_x(z).rsample(rng)
 
     # --- missing cells ------------------------------------------------------------------------------------------
@@ -127,6 +127,11 @@ class GaussianLatentModule(nn.Module):
         Rezende et al. 2014, app. F: with the exact posterior, p(x_missing | x_observed) is its stationary distribution.
         """
         return torch.where(observed, x, self.p_x(self.q_z(x).rsample(rng)).rsample(rng))
+
+
+def of_observed(log_density: Tensor, observed: Tensor | None) -> Tensor:
+    """The log-density of each row, which is 0 for a row without observed cells; (n,)."""
+    return log_density if observed is None else torch.where(observed.any(-1), log_density, 0.0)
 
 
 def add_code_noise(z: Tensor, sd: float, rng: Rng) -> Tensor:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp, log_standard_normal
+from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
-from skdgm.noise import Rng, standard_normal
+from skdgm.noise import Rng
 
 
 class M1M2Module(nn.Module):
     """p(x, y, z1, z2) = p(y) p(z2) p(z1 | y, z2) p(x | z1), for prediction: both layers are already trained.
 
-    The upper layer models the ``active`` dimensions of z1; the others stay at their prior N(0, 1).
+    The upper layer models the ``active`` dimensions of z1; the others stay at their prior p(z1).
 
     Parameters
     ----------
@@ -76,8 +76,8 @@ class M1M2Module(nn.Module):
     def p_x(self, z: Tensor, y: Tensor) -> Distribution:
         """p(x | z1) at z1 = E[z1 | y, z2]; rows of shape (..., n, n_columns)."""
         z1 = self.upper.p_x(y, z).mean
-        zeros = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent)
-        return self.lower.p_x(self.with_active(zeros, z1))
+        center = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent) + self.lower.p_z.center(z1)
+        return self.lower.p_x(self.with_active(center, z1))
 
     def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
         """Set the active dimensions of z1 to these values; (n, n_latent)."""
@@ -121,9 +121,9 @@ class M1M2Module(nn.Module):
         return z[0], log_q_z[0]
 
     def log_p_inactive(self, z: Tensor) -> Tensor:
-        """log N(z1; 0, I) of the inactive dimensions; (n,)."""
+        """log p(z1) of the inactive dimensions; (n,)."""
         inactive = torch.ones(self.lower.n_latent, dtype=torch.bool, device=z.device).index_fill(0, self.active, False)
-        return log_standard_normal(z[..., inactive])
+        return self.lower.p_z.log_prob_of(z[..., inactive], inactive)
 
     # --- missing cells ------------------------------------------------------------------------------------------
 
@@ -149,5 +149,5 @@ class M1M2Module(nn.Module):
     def sample(self, y: Tensor, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x | y), one for each entry of y."""
         active = self.upper.sample(y, rng)
-        z1 = standard_normal((len(y), self.lower.n_latent), rng, active)
+        z1 = self.lower.p_z.sample((len(y), self.lower.n_latent), rng, active)
         return self.lower.p_x(self.with_active(z1, active)).rsample(rng)

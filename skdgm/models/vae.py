@@ -12,11 +12,12 @@ from skdgm.distributions import Distribution, Normal
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.models.holes import learned_holes
+from skdgm.models.priors import prior
 from skdgm.networks import DecoderNetwork, NormalNetwork
 
 
 class VAEModule(GaussianLatentModule):
-    """p(x, z) = p(z) p(x | z) with p(z) = N(0, I), eq. (1); q(z | x) = N(mean(x), diag var(x)), eq. (3).
+    """p(x, z) = p(z) p(x | z), eq. (1), with p(z) = N(0, I) or a mixture; q(z | x) = N(mean(x), diag var(x)), eq. (3).
 
     The bound is eq. (5).
     """
@@ -32,6 +33,7 @@ class VAEModule(GaussianLatentModule):
         missing_indicator: bool | Sequence[bool] = False,
         linear_skip: bool = False,
         clip_inputs: bool = False,
+        n_prior_components: int = 0,
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
@@ -44,6 +46,7 @@ class VAEModule(GaussianLatentModule):
         }
         self.encoder = NormalNetwork(columns.n_features, n_latent, hidden, activation, rng, **input_options)
         self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, 0, linear_skip)
+        self.p_z = prior(n_prior_components, n_latent, rng)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:
         """q(z | x), rows of shape (n, n_latent)."""
