@@ -61,9 +61,9 @@ INSIDE = {
         "columns": "__init__",
     },
     "models": {
-        "gaussian_latent": "bound holes imputation",
-        "vae": "gaussian_latent holes",
-        "dlgm": "gaussian_latent holes",
+        "gaussian_latent": "bound holes imputation priors",
+        "vae": "gaussian_latent holes priors",
+        "dlgm": "gaussian_latent holes priors",
         "label_sum": "bound",
         "m2": "bound holes imputation label_sum",
         "m1m2": "imputation m2 vae",

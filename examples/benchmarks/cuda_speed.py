@@ -170,7 +170,7 @@ def estimator(name: str, fit: Fit, precision: str, device: str) -> Any:
     common |= {"learning_rate_init": RATE, "learning_rate": "constant", "hidden_layer_sizes": (HIDDEN,)}
     common |= {"weight_prior": None, "precision": precision, "device": device, "random_state": 0}
     if name in ("VAE", "DLGM"):
-        return {"VAE": VAE, "DLGM": DLGM}[name](LATENT, **common)
+        return {"VAE": VAE, "DLGM": DLGM}[name](LATENT, prior="normal", **common)
     n_enumerated = None if name == "M2, full sum" else 1
     options = {"alpha": ALPHA, "alpha_normalization": "balanced", "class_prior": "uniform"}
     return M2Classifier(LATENT, n_enumerated=n_enumerated, labeled_batch_size=LABELED_BATCH, **options, **common)

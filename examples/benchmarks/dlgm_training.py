@@ -43,7 +43,7 @@ def rows() -> np.ndarray:
 def dlgm(n_components: int, hidden: tuple[int, ...], epochs: int = 1, **params) -> DLGM:
     """A model to train for a given number of epochs."""
     model = DLGM(n_components, hidden_layer_sizes=hidden, likelihood="bernoulli", batch_size=BATCH)
-    model.set_params(kl_warmup=0, weight_prior=1.0, early_stopping=False)
+    model.set_params(prior="normal", kl_warmup=0, weight_prior=1.0, early_stopping=False)
     model.set_params(learning_rate_init=RATE, learning_rate="constant", weight_prior=None, max_iter=epochs)
     return model.set_params(random_state=0, **params)
 

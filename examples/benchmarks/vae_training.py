@@ -86,6 +86,7 @@ def make_vae(batch: int, seed: int) -> VAE:
         batch_size=batch,
         learning_rate_init=RATE,
         learning_rate="constant",
+        prior="normal",
         kl_warmup=0,
         weight_prior=None,
         max_iter=EPOCHS,

@@ -37,7 +37,8 @@ PARAMS: dict[str, dict[str, Any]] = {
     "PCA": {"n_components": N_CODES},
     "BernoulliRBM": {"n_components": N_CODES, "learning_rate": 0.06, "n_iter": 20, "batch_size": 100},
     "VAE": {"n_components": N_CODES, "hidden_layer_sizes": (200,), "likelihood": "bernoulli", "max_iter": 40}
-    | {"weight_prior": 1.0, "kl_warmup": 0.5, "input_noise": None, "n_iter_no_change": 10, "early_stopping": False},
+    | {"prior": "normal", "weight_prior": 1.0, "kl_warmup": 0.5, "input_noise": None}
+    | {"n_iter_no_change": 10, "early_stopping": False},
     "StackedAutoencoder": {"n_components": (200, N_CODES), "hidden_layer_sizes": (200,), "max_iter": 40}
     | {"rbm_max_iter": 20, "likelihood": "bernoulli", "weight_prior": 1.0, "input_noise": None}
     | {"early_stopping": False},

@@ -30,6 +30,7 @@ PARAMS: dict[str, dict[str, Any]] = {
 }
 for params in PARAMS.values():  # defaults at the time of the recorded runs
     params |= {
+        "prior": "normal",
         "weight_prior": 1.0,
         "kl_warmup": 0.5,
         "input_noise": None,

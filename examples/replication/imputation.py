@@ -33,7 +33,8 @@ EXPERIMENT = "imputation"
 SHAPES = {"mnist": (28, 28), "frey": (28, 20)}
 HOLES = ["random 60 %", "random 80 %", "square"]
 # Defaults at the time of the recorded runs.
-OLD_DEFAULTS: dict[str, Any] = {"weight_prior": 1.0, "kl_warmup": 0.5, "n_iter_no_change": 10, "early_stopping": False}
+OLD_DEFAULTS: dict[str, Any] = {"prior": "normal", "weight_prior": 1.0, "kl_warmup": 0.5}
+OLD_DEFAULTS |= {"n_iter_no_change": 10, "early_stopping": False}
 DLGM_PARAMS: dict[str, dict[str, Any]] = {
     "mnist": OLD_DEFAULTS
     | {

@@ -32,6 +32,7 @@ N_TRAIN = 50_000
 OLD_DEFAULTS: dict[str, Any] = {"weight_prior": 1.0, "n_iter_no_change": 10, "early_stopping": False}
 OLD_DEFAULTS_OF_CLASSIFIERS: dict[str, Any] = OLD_DEFAULTS | {"class_prior": "uniform", "kl_warmup": 0}
 M1 = OLD_DEFAULTS | {
+    "prior": "normal",
     "input_noise": None,
     "activation": "softplus",
     "n_components": 50,

@@ -37,6 +37,7 @@ FEWER_DRAWS = 500
 ROWS_AT_ONCE = 20
 
 COMMON: dict[str, Any] = {
+    "prior": "normal",
     "n_components": 200,
     "hidden_layer_sizes": (200, 200),
     "likelihood": "bernoulli",

@@ -33,7 +33,7 @@ INLIERS = {"breast_cancer": 1, "wine": 1, "digits": 3}
 SETS = {"breast_cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
 DLGM_PARAMS: dict[str, Any] = {"n_components": 5, "hidden_layer_sizes": (50,), "likelihood": "gaussian"}
 DLGM_PARAMS |= {"weight_prior": 1.0, "kl_warmup": 0.5, "max_iter": 100, "input_noise": None}  # as in the recorded runs
-DLGM_PARAMS |= {"n_iter_no_change": 10, "early_stopping": False}
+DLGM_PARAMS |= {"n_iter_no_change": 10, "early_stopping": False, "prior": "normal"}
 METHODS = ["GaussianMixture", "KernelDensity", "IsolationForest", "DLGM"]
 N_SPLITS = 5
 
