@@ -92,7 +92,8 @@ def test_grid_labels_stand_at_the_images():
     [
         (np.zeros((3, 5)), {}, "5 columns do not make images of shape \\(2, 2\\)"),
         (np.zeros((3, 6)), {"image_shape": (2, 2)}, "Give image_shape=\\(height, width\\)"),
-        (np.zeros((3, 8)), {"image_shape": (2, 2, 2)}, "8 columns do not make images"),
+        (np.zeros((3, 8)), {"image_shape": (2, 2, 3)}, "8 columns do not make images"),
+        (np.zeros((3, 8)), {"image_shape": (2, 2, 2, 1)}, "8 columns do not make images"),
         (np.zeros(4), {}, "got \\(4,\\)"),
         (np.zeros((0, 4)), {}, "at least one row"),
         (np.zeros((3, 4)), {"n_columns": 0}, "n_columns must be at least 1, got 0"),
@@ -132,7 +133,7 @@ def test_loss_curves():
 
 
 def test_loss_curves_need_a_fit():
-    with pytest.raises(ValueError, match="object has no history_. Call fit first"):
+    with pytest.raises(ValueError, match="object has no history_, validation_scores_. Call fit first"):
         LossCurveDisplay.from_estimator(object())
 
 
