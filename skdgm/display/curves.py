@@ -96,9 +96,9 @@ class LossCurveDisplay(Display):
             style = "-" if k < len(COLORS) else "-."
             ax.plot(_epochs(values), values, style, color=COLORS[k % len(COLORS)], label=name)
         held_out = self.validation_scores
-        for name, values in (held_out if isinstance(held_out, Mapping) else {"validation": held_out}).items():
-            if values is not None:
-                ax.plot(_epochs(values), values, "k--", linewidth=1.2, label=name)
+        curves = {} if held_out is None else held_out if isinstance(held_out, Mapping) else {"validation": held_out}
+        for name, values in curves.items():
+            ax.plot(_epochs(values), values, "k--", linewidth=1.2, label=name)
         ax.set(xlabel="epoch", ylabel="nats per row")
         legend_outside(ax)
         return self

@@ -174,9 +174,8 @@ class LatentMapDisplay(Display):
         for name, rows in self.groups.items():
             color, marker = (GRAY, ".") if name == UNLABELED else color_and_marker(classes.index(name))
             size, layer = (10, 1) if name == UNLABELED else (16, 2)
-            ax.scatter(
-                *self.codes[rows].T, s=size, color=color, marker=marker, lw=0, alpha=0.8, label=name, zorder=layer
-            )
+            x, y = self.codes[rows].T
+            ax.scatter(x, y, s=size, color=color, marker=marker, lw=0, alpha=0.8, label=name, zorder=layer)
         if len(classes) > MANY_CLASSES:
             for name in classes:
                 ax.annotate(name, np.median(self.codes[self.groups[name]], axis=0), ha="center", va="center", bbox=BOX)
