@@ -178,7 +178,14 @@ class LatentMapDisplay(Display):
             ax.scatter(x, y, s=size, color=color, marker=marker, lw=0, alpha=0.8, label=name, zorder=layer)
         if len(classes) > MANY_CLASSES:
             for name in classes:
-                ax.annotate(name, np.median(self.codes[self.groups[name]], axis=0), ha="center", va="center", bbox=BOX)
+                ax.annotate(
+                    name,
+                    np.median(self.codes[self.groups[name]], axis=0),
+                    ha="center",
+                    va="center",
+                    weight="bold",
+                    bbox=BOX,
+                )
         ax.set(xlabel=self.names[0], ylabel=self.names[1])
         if len(self.groups) > 1:
             legend_outside(ax, markerscale=1.8)

@@ -144,7 +144,8 @@ class PosteriorDisplay(Display):
             The display itself, with ``ax_`` and ``figure_`` set.
         """
         ax = self._draw_open(ax, figsize=(4.0, 4.0))
-        levels = [*(_height_around(self.density, share) for share in LEVELS), self.density.max() * 1.01]
+        heights = [_height_around(self.density, share) for share in LEVELS]
+        levels = np.unique([*heights, self.density.max() * 1.01])  # ties, if one point holds most of the probability
         ax.contourf(self.z0, self.z1, self.density, levels=levels, cmap="Blues", extend="neither")
         if self.mean is not None and self.covariance is not None:
             angles = np.linspace(0.0, 2 * np.pi, 100)

@@ -195,7 +195,7 @@ class ReliabilityDisplay(Display):
             color=color,
             marker=marker,
             capsize=2,
-            label=f"{self.name} (error {100 * self.expected_error:.1f} %)".strip(),
+            label=f"{self.name} (calibration error {100 * self.expected_error:.1f} %)".strip(),
         )
         low = min([*self.confidence, *ax.get_xlim()]) if len(ax.containers) > 1 else self.confidence.min() - 0.05
         ax.set(xlim=(max(0.0, low), 1.02), ylim=(0.0, 1.02))
@@ -264,7 +264,8 @@ class DensityHistogramDisplay(Display):
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
         n_bins : int, default=40
-            Number of bins. Rows far below all others, which would leave most bins empty, are counted in the first bin.
+            Number of bins. Rows far below those of the likeliest group are counted in the first bin: their distance
+            would leave most bins empty.
 
         Returns
         -------
@@ -278,7 +279,9 @@ class DensityHistogramDisplay(Display):
         for (name, values), color in zip(scores.items(), COLORS, strict=False):
             weights = np.full(len(values), 100 / len(values))
             ax.hist(np.clip(values, low, high), list(edges), weights=weights, color=color, alpha=0.6, label=name)
-        ax.set(xlabel="log-density, nats per row" + (" (first bin: and below)" if is_cut else ""), ylabel="% of rows")
+        ax.set(
+            xlabel="log-density, nats per row" + (" (first bin: and all below)" if is_cut else ""), ylabel="% of rows"
+        )
         legend_outside(ax)
         return self
 
@@ -304,8 +307,11 @@ def _wilson(share: NDArray[Any], n: NDArray[Any]) -> tuple[NDArray[Any], NDArray
 
 
 def _range_of_most(groups: Sequence[NDArray[Any]]) -> tuple[float, float, bool]:
-    """Return where a histogram begins and ends, and whether rows lie below: farther than five medians' distances."""
+    """Return where a histogram begins and ends, and whether rows lie below.
+
+    It begins at eight times the distance from median to tenth percentile below the median of the likeliest group.
+    """
     every = np.concatenate(groups)
-    middle = [np.quantile(group, [0.1, 0.5]) for group in groups]
-    low = min(median - 5 * (median - tenth) for tenth, median in middle)
+    median, tenth = max(tuple(np.quantile(group, [0.5, 0.1])) for group in groups)
+    low = median - 8 * (median - tenth)
     return max(low, every.min()), every.max(), bool(every.min() < low)

@@ -211,6 +211,7 @@ class _Scale:
         panel.set(xlabel=self.name, xlim=self.limits)
         if self.categories:
             panel.set_xticks(range(len(self.categories)), labels=[str(category) for category in self.categories])
+            panel.tick_params(axis="x", rotation=90 if sum(len(str(c)) for c in self.categories) > 12 else 0)
 
     def write_beside(self, panel: Axes) -> None:
         """Name the column and its categories at the left of a panel."""
