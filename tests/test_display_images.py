@@ -79,6 +79,24 @@ def test_a_missing_pixel_is_light_blue_and_an_empty_cell_white():
     assert tuple(display.ax_.images[0].get_cmap()(np.ma.masked_all(1))[0, :3]) == MISSING
 
 
+def test_limits_are_black_and_white_and_clip():
+    X = np.array([[-1.0, 0.0, 2.0, 9.0]])
+    np.testing.assert_array_equal(image(ImageGridDisplay.from_data(X, limits=(0, 4))).ravel(), [0, 0, 0.5, 1])
+
+
+def test_the_originals_set_the_brightness():
+    """What a model makes of an image may leave the images' range; it does not darken them."""
+    X = np.array([[0.0, 0.5, 1.0, 1.0]])
+    display = ReconstructionDisplay.from_data(X, [[-3.0, 0.5, 0.75, 20.0]])
+    np.testing.assert_array_equal(image(display)[:2].ravel(), X[0])
+    np.testing.assert_array_equal(image(display)[3:].ravel(), [0.0, 0.5, 0.75, 1.0])
+    holes = np.array([[0.0, 2.0, np.nan, np.nan]])
+    display = ImputationDisplay.from_data(holes, [[0.0, 2.0, 1.0, 50.0]])
+    np.testing.assert_array_equal(image(display)[3:].ravel(), [0.0, 1.0, 0.5, 1.0])
+    nothing = np.full((1, 4), np.nan)
+    np.testing.assert_array_equal(image(ImputationDisplay.from_data(nothing, [[0.0, 0.5, 1.0, 2.0]]))[4], [1.0, 1.0])
+
+
 def test_a_missing_pixel_of_a_color_image():
     X = np.arange(12.0).reshape(1, 12)
     X[0, 3] = np.nan

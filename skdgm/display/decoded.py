@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skdgm.display.images import ImageGrid, as_images
+from skdgm.display.images import ImageGrid, as_images, value_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ class AnalogyDisplay(ImageGrid):
     """One image, then the same style in every class: figure 1 of Kingma et al. 2014.
 
     A row begins with an image of X. Its latent code holds what the label does not (slant, stroke, width), and is
-    decoded with each label in turn.
+    decoded with each label in turn. The brightness scale is that of the images of X.
 
     Parameters
     ----------
@@ -26,6 +26,8 @@ class AnalogyDisplay(ImageGrid):
         The image and its analogies.
     row_labels, column_labels : sequence of str, default=()
         Names next to the rows and above the columns; empty for none.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -84,7 +86,8 @@ class AnalogyDisplay(ImageGrid):
         codes = np.asarray(estimator.transform(X))
         decoded = [estimator.inverse_transform(codes, np.repeat([c], len(codes))) for c in estimator.classes_]
         images = np.stack([as_images(part, image_shape) for part in (X, *decoded)], axis=1)
-        return cls(images, column_labels=["", *map(str, estimator.classes_)]).plot(ax)
+        names = ["", *map(str, estimator.classes_)]
+        return cls(images, column_labels=names, limits=value_range(images[:, 0])).plot(ax)
 
 
 class ConditionalSamplesDisplay(ImageGrid):
@@ -96,6 +99,8 @@ class ConditionalSamplesDisplay(ImageGrid):
         The samples.
     row_labels, column_labels : sequence of str, default=()
         Names next to the rows and above the columns; empty for none.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -124,6 +129,7 @@ class ConditionalSamplesDisplay(ImageGrid):
         image_shape: tuple[int, ...] | None = None,
         n_per_class: int = 10,
         mean: bool = True,
+        limits: tuple[float, float] | None = None,
         random_state: int | None = None,
         ax: Axes | None = None,
     ) -> Self:
@@ -143,6 +149,9 @@ class ConditionalSamplesDisplay(ImageGrid):
         mean : bool, default=True
             If True, show the decoder's mean for each code. If False, show what ``sample`` draws, including the noise of
             each pixel: black and white under the Bernoulli likelihood.
+        limits : tuple of two float, default=None
+            Values that are drawn black and white, such as ``(0, 1)``; what lies beyond is clipped. None spans the
+            values of all images.
         random_state : int or None, default=None
             Seed of the codes. None gives different images at each call and, with ``mean=False``, different styles in
             each row.
@@ -169,7 +178,7 @@ class ConditionalSamplesDisplay(ImageGrid):
             return estimator.sample(n_per_class, y=label, random_state=random_state)[0]
 
         images = np.stack([as_images(generated(label), image_shape) for label in estimator.classes_])
-        return cls(images, row_labels=[str(c) for c in estimator.classes_]).plot(ax)
+        return cls(images, row_labels=[str(c) for c in estimator.classes_], limits=limits).plot(ax)
 
 
 class ManifoldDisplay(ImageGrid):
@@ -186,6 +195,8 @@ class ManifoldDisplay(ImageGrid):
         Codes along each dimension, in increasing order, written at the axes. None writes none.
     names : tuple of two str, default=("", "")
         Names of the two dimensions.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -213,11 +224,16 @@ class ManifoldDisplay(ImageGrid):
     _gap = 0
 
     def __init__(
-        self, images: NDArray[Any], *, quantiles: NDArray[Any] | None = None, names: tuple[str, str] = ("", "")
+        self,
+        images: NDArray[Any],
+        *,
+        quantiles: NDArray[Any] | None = None,
+        names: tuple[str, str] = ("", ""),
+        limits: tuple[float, float] | None = None,
     ) -> None:
         marks = {0, len(images) // 2, len(images) - 1}
         values = [] if quantiles is None else [f"{z:.1f}" if k in marks else "" for k, z in enumerate(quantiles)]
-        super().__init__(images, row_labels=values[::-1], column_labels=values)
+        super().__init__(images, row_labels=values[::-1], column_labels=values, limits=limits)
         self.quantiles = quantiles
         self.names = names
 
@@ -230,6 +246,7 @@ class ManifoldDisplay(ImageGrid):
         n: int = 15,
         dimensions: tuple[int, int] | None = None,
         y: Any = None,
+        limits: tuple[float, float] | None = None,
         ax: Axes | None = None,
     ) -> Self:
         """Decode a grid of codes.
@@ -249,6 +266,9 @@ class ManifoldDisplay(ImageGrid):
         y : label, default=None
             Class to decode with, if the estimator is a classifier, such as M2Classifier. None averages over the
             classes.
+        limits : tuple of two float, default=None
+            Values that are drawn black and white, such as ``(0, 1)``; what lies beyond is clipped. None spans the
+            values of all images.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
 
@@ -274,7 +294,7 @@ class ManifoldDisplay(ImageGrid):
         labels = [] if y is None else [np.repeat([y], n * n)]
         images = as_images(estimator.inverse_transform(codes, *labels), image_shape)
         images = images.reshape(n, n, *images.shape[1:])
-        return cls(images, quantiles=quantiles, names=(names[first], names[second])).plot(ax)
+        return cls(images, quantiles=quantiles, names=(names[first], names[second]), limits=limits).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the grid.

@@ -24,9 +24,15 @@ class ImageGrid(Display):
     _gap = 1  # pixels between two images
 
     def __init__(
-        self, images: NDArray[Any], *, row_labels: Sequence[str] = (), column_labels: Sequence[str] = ()
+        self,
+        images: NDArray[Any],
+        *,
+        row_labels: Sequence[str] = (),
+        column_labels: Sequence[str] = (),
+        limits: tuple[float, float] | None = None,
     ) -> None:
         self.images = images
+        self.limits = limits
         self.row_labels = row_labels
         self.column_labels = column_labels
 
@@ -44,7 +50,7 @@ class ImageGrid(Display):
             The display itself, with ``ax_`` and ``figure_`` set.
         """
         n_rows, n_columns, height, width = self.images.shape[:4]
-        canvas = _canvas(self.images, self._gap)
+        canvas = _canvas(self.images, self._gap, self.limits)
         ax = self._draw_into(ax, figsize=_figure_size(canvas.shape[1] / canvas.shape[0], n_columns))
         drawn = ax.imshow(canvas, cmap="gray", vmin=0.0, vmax=1.0, interpolation="nearest")
         drawn.set_cmap(drawn.get_cmap().with_extremes(bad=MISSING))
@@ -58,7 +64,7 @@ class ImageGrid(Display):
 class ImageGridDisplay(ImageGrid):
     """A grid of images in one axes, such as reconstructions, samples or analogies.
 
-    All images share one brightness scale, from the smallest value in the grid to the largest.
+    All images share one brightness scale.
 
     Parameters
     ----------
@@ -67,6 +73,8 @@ class ImageGridDisplay(ImageGrid):
         stays empty.
     row_labels, column_labels : sequence of str, default=()
         Names next to the rows and above the columns; empty for none.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -101,6 +109,7 @@ class ImageGridDisplay(ImageGrid):
         n_columns: int = 10,
         row_labels: Sequence[str] = (),
         column_labels: Sequence[str] = (),
+        limits: tuple[float, float] | None = None,
         ax: Axes | None = None,
     ) -> Self:
         """Draw the rows of a table as images, from left to right and from top to bottom.
@@ -116,6 +125,9 @@ class ImageGridDisplay(ImageGrid):
             Images per row, at least 1. The last row may stay incomplete.
         row_labels, column_labels : sequence of str, default=()
             Names next to the rows and above the columns; empty for none.
+        limits : tuple of two float, default=None
+            Values that are drawn black and white, such as ``(0, 1)``; what lies beyond is clipped. None spans the
+            values of all images.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
 
@@ -131,11 +143,13 @@ class ImageGridDisplay(ImageGrid):
             ``n_columns`` is below 1.
         """
         images = _tiled(as_images(X, image_shape), n_columns)
-        return cls(images, row_labels=row_labels, column_labels=column_labels).plot(ax)
+        return cls(images, row_labels=row_labels, column_labels=column_labels, limits=limits).plot(ax)
 
 
 class ReconstructionDisplay(ImageGrid):
     """Images above what is left of them after encoding and decoding.
+
+    The brightness scale is that of the originals.
 
     Parameters
     ----------
@@ -143,6 +157,8 @@ class ReconstructionDisplay(ImageGrid):
         The images, then their reconstructions.
     row_labels, column_labels : sequence of str, default=()
         Names next to the rows and above the columns; empty for none.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -228,7 +244,7 @@ class ReconstructionDisplay(ImageGrid):
             If the two tables differ in shape, or their columns do not make images of ``image_shape``.
         """
         images = stacked({"X": X, "reconstructed": reconstructed}, image_shape)
-        return cls(images, row_labels=["original", "reconstruction"]).plot(ax)
+        return cls(images, row_labels=["original", "reconstruction"], limits=value_range(images[0])).plot(ax)
 
 
 def as_images(X: ArrayLike, image_shape: tuple[int, ...] | None) -> NDArray[Any]:
@@ -256,6 +272,12 @@ def stacked(tables: Mapping[str, ArrayLike], image_shape: tuple[int, ...] | None
     return np.stack([as_images(table, image_shape) for table in tables.values()])
 
 
+def value_range(images: NDArray[Any]) -> tuple[float, float]:
+    """Return the smallest and the largest value of images, missing pixels aside; 0 and 1 if all are missing."""
+    seen = images[np.isfinite(images)]
+    return (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+
+
 def _image_shape(n_features: int, image_shape: tuple[int, ...] | None) -> tuple[int, ...]:
     """Return the images' shape, checked against the number of columns; None means a gray square."""
     shape = (math.isqrt(n_features),) * 2 if image_shape is None else tuple(image_shape)
@@ -278,11 +300,11 @@ def _tiled(images: NDArray[Any], n_columns: int) -> NDArray[Any]:
     return cells.reshape(n_rows, n_columns, *images.shape[1:])
 
 
-def _canvas(images: NDArray[Any], gap: int) -> NDArray[np.float64]:
+def _canvas(images: NDArray[Any], gap: int, limits: tuple[float, float] | None) -> NDArray[np.float64]:
     """Join all images in one, with brightness scaled to [0, 1]; gaps and empty cells are white, missing pixels NaN."""
     images = np.asarray(images, dtype=float)
-    low, high = np.nanmin(images), np.nanmax(images)
-    scaled = (images - low) / max(high - low, np.finfo(float).tiny)
+    low, high = value_range(images) if limits is None else limits
+    scaled = np.clip((images - low) / ((high - low) or 1.0), 0.0, 1.0)
     scaled[np.isnan(images).all(axis=tuple(range(2, images.ndim)))] = 1.0
     if images.ndim == 5:
         scaled[np.isnan(scaled).any(axis=-1)] = MISSING

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skdgm.display.images import ImageGrid, stacked
+from skdgm.display.images import ImageGrid, stacked, value_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 class ImputationDisplay(ImageGrid):
     """Images with missing pixels, and what a model fills in: the mean, and draws that show how sure it is.
 
+    The brightness scale is that of the observed pixels.
+
     Parameters
     ----------
     images : ndarray of shape (n_fills, n_samples, height, width) or with a last axis of 3
         A row of images per kind: the truth if it is known, the observed pixels, the mean, and the draws.
     row_labels, column_labels : sequence of str, default=()
         Names next to the rows and above the columns; empty for none.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -131,14 +136,14 @@ class ImputationDisplay(ImageGrid):
         """
         filled = {"mean": mean} | {f"draw {k + 1}": draw for k, draw in enumerate(draws)}
         images, labels = _images_and_labels(X_true, X, filled, image_shape)
-        return cls(images, row_labels=labels).plot(ax)
+        return cls(images, row_labels=labels, limits=value_range(np.asarray(X))).plot(ax)
 
 
 class ImputationChainDisplay(ImageGrid):
     """Missing pixels on their way through a Markov chain: the figure of missing data in Rezende et al. 2014.
 
     The chain starts at pixels drawn from the model. A step encodes the image, draws a new one, and puts the observed
-    pixels back.
+    pixels back. The brightness scale is that of the observed pixels.
 
     Parameters
     ----------
@@ -146,6 +151,8 @@ class ImputationChainDisplay(ImageGrid):
         An image per row: the truth if it is known, the observed pixels, and states of the chain.
     row_labels, column_labels : sequence of str, default=()
         Names next to the rows and above the columns; empty for none.
+    limits : tuple of two float, default=None
+        Values that are drawn black and white; what lies beyond is clipped. None spans the values of all images.
 
     Attributes
     ----------
@@ -261,7 +268,7 @@ class ImputationChainDisplay(ImageGrid):
         """
         filled = {str(n): state for n, state in states.items()}
         images, labels = _images_and_labels(X_true, X, filled, image_shape)
-        return cls(images.swapaxes(0, 1), column_labels=labels).plot(ax)
+        return cls(images.swapaxes(0, 1), column_labels=labels, limits=value_range(np.asarray(X))).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the images.

@@ -118,7 +118,8 @@ class PairPlotDisplay(Display):
         ValueError
             If a table lacks a column, or if there are no or too many columns.
         """
-        return cls(_columns_of(real, columns, "real"), _columns_of(drawn, columns, "drawn")).plot(ax)
+        chosen = _known_columns(real, "real")[:DEFAULT_COLUMNS] if columns is None else list(columns)
+        return cls(_columns_of(real, chosen, "real"), _columns_of(drawn, chosen, "drawn")).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the panels.
@@ -226,20 +227,25 @@ def _as_float(cell: Any) -> float:
     return float(cell) if isinstance(cell, Real) else np.nan
 
 
-def _columns_of(table: Any, chosen: Sequence[Any] | None, owner: str) -> dict[str, NDArray[Any]]:
-    """Return the chosen columns of a frame or of an array by name; None is the first ones."""
-    is_frame = hasattr(table, "columns")
-    cells = None if is_frame else np.asarray(table)
-    if cells is not None and cells.ndim != 2:
-        raise ValueError(f"{owner} must be of shape (n_samples, n_features), got {cells.shape}.")
-    known = list(getattr(table, "column_names", None) or table.columns) if cells is None else range(cells.shape[1])
-    chosen = list(known)[:DEFAULT_COLUMNS] if chosen is None else list(chosen)
+def _known_columns(table: Any, owner: str) -> list[Any]:
+    """Return the names of a frame's columns, or the positions of an array's."""
+    if hasattr(table, "columns"):
+        return list(getattr(table, "column_names", None) or table.columns)  # the former of pyarrow
+    if np.ndim(table) != 2:
+        raise ValueError(f"{owner} must be of shape (n_samples, n_features), got {np.shape(table)}.")
+    return list(range(np.shape(table)[1]))
+
+
+def _columns_of(table: Any, chosen: Sequence[Any], owner: str) -> dict[str, NDArray[Any]]:
+    """Return the chosen columns of a frame or of an array by name."""
+    known = _known_columns(table, owner)
     unknown = [column for column in chosen if column not in known]
     if unknown:
-        raise ValueError(f"{owner} has no column {unknown[0]!r}. Choose columns among {list(known)}.")
+        raise ValueError(f"{owner} has no column {unknown[0]!r}. Choose columns among {known}.")
     if not 1 <= len(chosen) <= MAX_COLUMNS:
         raise ValueError(
             f"A pair plot takes 1 to {MAX_COLUMNS} columns, got {len(chosen)}. Choose the most interesting ones: "
-            f"columns={list(known)[:DEFAULT_COLUMNS]}."
+            f"columns={known[:DEFAULT_COLUMNS]}."
         )
-    return {str(column): np.asarray(table[column]) if cells is None else cells[:, column] for column in chosen}
+    cells = table if hasattr(table, "columns") else dict(enumerate(np.asarray(table).T))
+    return {str(column): np.asarray(cells[column]) for column in chosen}
