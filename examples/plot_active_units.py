@@ -8,13 +8,17 @@ digits with 2, 8, and 32 dimensions.
 """
 
 # %%
+import warnings
+
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skdgm import VAE
 from skdgm.display import LatentKLDisplay, ReconstructionDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X_train, X_test = train_test_split(load_digits().data / 16, test_size=0.3, random_state=0)
 models = [VAE(n, max_iter=100, random_state=0).fit(X_train) for n in (2, 8, 32)]
 

@@ -7,14 +7,18 @@ class, and decode: the same hand writes the other digits. The model learned from
 """
 
 # %%
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 
 from skdgm import M2Classifier
 from skdgm.datasets import mask_labels
 from skdgm.display import AnalogyDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X, y = load_digits(return_X_y=True)
 m2 = M2Classifier(likelihood="gaussian", max_iter=60, random_state=0).fit(X / 16, mask_labels(y, 100, random_state=0))
 

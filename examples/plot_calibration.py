@@ -9,8 +9,11 @@ or too timid; ``calibration_cv`` of ``M2Classifier`` corrects that by cross-vali
 
 # %%
 # Digits, 100 labels. Naive Bayes on the labeled rows is the classic case of a classifier that is too certain.
+import warnings
+
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.naive_bayes import GaussianNB
 
@@ -18,6 +21,7 @@ from skdgm import M2Classifier
 from skdgm.datasets import mask_labels
 from skdgm.display import ReliabilityDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.5, stratify=y, random_state=0)
 y_few = mask_labels(y_train, 100, random_state=0)

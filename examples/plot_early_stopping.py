@@ -9,14 +9,18 @@ happens without, on a small table. A callback, a feature of scikit-learn 1.9, wa
 # %%
 # Wine has 178 rows. Without early stopping, a model with large layers learns its training rows by heart: their bound
 # rises and rises, while that of other rows falls.
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skdgm import VAE
 from skdgm.display import LossCurveDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X_train, X_test = train_test_split(load_wine().data, test_size=0.3, random_state=0)
 
 

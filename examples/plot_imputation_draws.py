@@ -10,14 +10,18 @@ fitted to.
 # %%
 # Missing cells are NaN. ``input_noise="dropout"`` hides cells during training, so the encoder learns to read rows that
 # miss many.
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skdgm import VAE
 from skdgm.display import ImputationChainDisplay, ImputationDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.2, stratify=y, random_state=0)
 vae = VAE(10, likelihood="gaussian", input_noise="dropout", max_iter=150, random_state=0).fit(X_train)

@@ -8,13 +8,17 @@ ten dimensions, drawn along its two principal components.
 """
 
 # %%
+import warnings
+
 import matplotlib.pyplot as plt
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 
 from skdgm import VAE
 from skdgm.display import LatentMapDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X, y = load_digits(return_X_y=True)
 X_train, X_test, y_train, y_test = train_test_split(X / 16, y, test_size=0.4, stratify=y, random_state=0)
 models = [VAE(n, max_iter=150, random_state=0).fit(X_train) for n in (2, 10)]
@@ -27,5 +31,6 @@ LatentMapDisplay.from_estimator(models[0], X_test, y_test, projection=None, ax=a
 LatentMapDisplay.from_estimator(models[1], X_test, y_test, projection="pca", ax=axes[1])
 axes[0].get_legend().remove()
 for ax, model in zip(axes, models, strict=True):
-    ax.set_title(f"{model.n_components} dimensions: {model.score(X_test):.1f} nats per held-out row")
+    bound = model.elbo_samples(X_test).mean()
+    ax.set_title(f"code of {model.n_components} dimensions (bound: {bound:.1f} nats per held-out row)", fontsize=11)
 plt.show()

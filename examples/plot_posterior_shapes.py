@@ -11,13 +11,17 @@ code of two dimensions it can be computed on a grid, so this example shows both.
 # A toy: a position in the plane, read by five gauges. Each gauge shows in eight binary cells how far the position is
 # along its own direction. Most gauges are missing (NaN) in a row. A row with one gauge says much about one direction
 # and nothing about the other, so its posterior is a narrow ellipse along that gauge's line.
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from sklearn.exceptions import ConvergenceWarning
 
 from skdgm import DLGM
 from skdgm.display import PosteriorDisplay
 
+warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 N_ROWS, N_GAUGES = 3000, 5
 rng = np.random.default_rng(0)
 angles = np.pi * np.arange(N_GAUGES) / N_GAUGES

@@ -11,10 +11,22 @@ from skdgm.display import (
     AccuracyBarDisplay,
     AnalogyDisplay,
     ConditionalSamplesDisplay,
+    DensityHistogramDisplay,
     ImageGridDisplay,
+    ImputationChainDisplay,
+    ImputationDisplay,
+    LatentKLDisplay,
     LatentMapDisplay,
+    LayerBoundsDisplay,
     LossCurveDisplay,
+    ManifoldDisplay,
+    PairPlotDisplay,
+    PosteriorDisplay,
+    ReconstructionDisplay,
+    ReliabilityDisplay,
 )
+
+BOUND = {"q_lower_bound": -2.0, "q_lower_bound_std": 0.1, "upper_bound": -1.0}
 
 
 class FakeM2:
@@ -201,6 +213,16 @@ def test_map_needs_two_dimensions():
         lambda ax: LossCurveDisplay.from_estimator(FakeM2(), ax=ax),
         lambda ax: AccuracyBarDisplay.from_data(["A"], [[0.5, 0.6]], ax=ax),
         lambda ax: LatentMapDisplay.from_estimator(FakeCodes(), np.eye(4), ax=ax),
+        lambda ax: ReconstructionDisplay.from_data(np.zeros((3, 4)), np.ones((3, 4)), ax=ax),
+        lambda ax: ManifoldDisplay.from_estimator(FakeM2(), y=0, n=3, ax=ax),
+        lambda ax: ImputationDisplay.from_data(np.full((3, 4), np.nan), np.zeros((3, 4)), ax=ax),
+        lambda ax: ImputationChainDisplay.from_data(np.full((3, 4), np.nan), {1: np.zeros((3, 4))}, ax=ax),
+        lambda ax: LatentKLDisplay.from_moments(np.zeros((3, 2)), np.tile(np.eye(2), (3, 1, 1)), ax=ax),
+        lambda ax: PosteriorDisplay.from_log_density(np.arange(5), np.arange(4), np.eye(4, 5), ax=ax),
+        lambda ax: ReliabilityDisplay.from_predictions([0, 1], np.eye(2), ax=ax),
+        lambda ax: DensityHistogramDisplay({"rows": [0.0, 1.0]}).plot(ax),
+        lambda ax: LayerBoundsDisplay(["layer"], [BOUND]).plot(ax),
+        lambda ax: PairPlotDisplay.from_data(np.eye(4), np.ones((4, 4)), ax=ax),
     ],
 )
 def test_draws_into_the_given_axes_or_its_own(draw):
