@@ -183,7 +183,7 @@ class ReliabilityDisplay(Display):
         display : ReliabilityDisplay
             The display itself, with ``ax_`` and ``figure_`` set.
         """
-        ax = self._draw_open(ax, figsize=(5.0, 4.6))
+        ax = self._draw_open(ax, figsize=(7.0, 4.2))
         if not ax.containers:
             ax.plot([0, 1], [0, 1], "--", color=GRAY, label="as right as certain")
         color, marker = color_and_marker(len(ax.containers))
@@ -195,12 +195,12 @@ class ReliabilityDisplay(Display):
             color=color,
             marker=marker,
             capsize=2,
-            label=f"{self.name} (calibration error {100 * self.expected_error:.1f} %)".strip(),
+            label=f"{self.name}\n(calibration error {100 * self.expected_error:.1f} %)".strip(),
         )
         low = min([*self.confidence, *ax.get_xlim()]) if len(ax.containers) > 1 else self.confidence.min() - 0.05
         ax.set(xlim=(max(0.0, low), 1.02), ylim=(0.0, 1.02))
         ax.set(xlabel="confidence: probability of the predicted class", ylabel="accuracy")
-        ax.legend(frameon=False, loc="lower right")
+        legend_outside(ax)
         return self
 
 
