@@ -24,7 +24,7 @@ X, y = load_digits(return_X_y=True)
 X = X / 16
 y_few = mask_labels(y, 50, random_state=0)
 vae = VAE(2, max_iter=150, random_state=0).fit(X)
-m2 = M2Classifier(max_iter=60, random_state=0).fit(X, y_few)
+m2 = M2Classifier(likelihood="gaussian", max_iter=60, random_state=0).fit(X, y_few)
 unlabeled = y_few == -1
 accuracy = m2.score(X[unlabeled], y[unlabeled])
 print(f"accuracy on the unlabeled rows: {100 * accuracy:.1f} %")
@@ -37,7 +37,7 @@ holes = X[chosen]
 holes[:, 32:] = np.nan
 figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), width_ratios=[1.25, 1, 1.1], layout="constrained")
 LatentMapDisplay.from_estimator(vae, X, y_few, ax=axes[0])
-ConditionalSamplesDisplay.from_estimator(m2, n_per_class=9, random_state=0, ax=axes[1])
+ConditionalSamplesDisplay.from_estimator(m2, n_per_class=9, limits=(0, 1), random_state=0, ax=axes[1])
 ImputationDisplay.from_estimator(m2, holes, X_true=X[chosen], n_draws=1, random_state=0, ax=axes[2])
 axes[0].set_title(f"learn from 50 labels: {100 * accuracy:.0f} % accuracy")
 axes[1].set_title("draw rows of each class")
