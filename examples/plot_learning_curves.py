@@ -59,7 +59,8 @@ for name, test_scores in scores.items():
     display = LearningCurveDisplay(
         train_sizes=np.array(N_LABELED), train_scores=test_scores, test_scores=test_scores, score_name="accuracy"
     )
-    display.plot(ax=ax, score_type="test", line_kw={"label": name, "marker": "o"}, fill_between_kw={"alpha": 0.12})
+    display.plot(ax=ax, score_type="test", line_kw={"marker": "o"}, fill_between_kw={"alpha": 0.12})
+    display.lines_[0].set_label(name)
 ax.set(xscale="log", xlabel="labels among 1,000 training rows", ylabel="accuracy on 797 held-out rows")
 ax.set_xticks(N_LABELED, labels=N_LABELED, minor=False)
 ax.minorticks_off()
