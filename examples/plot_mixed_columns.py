@@ -26,7 +26,8 @@ for column, likelihood, reason in vae.likelihoods_:
 print(vae.sample(5, random_state=0))
 
 # %%
-# Each panel shows both tables. Given its code, the columns of a row are independent: all dependences come from the code.
+# Each panel shows both tables. In the model, the columns of a row are independent given its code: all dependences come
+# from the code.
 display = PairPlotDisplay.from_estimator(vae, table, random_state=0)
 display.figure_.suptitle("wine: real rows, and rows drawn from a VAE")
 plt.show()
