@@ -52,8 +52,8 @@ scores = {
 
 # %%
 # scikit-learn's ``LearningCurveDisplay`` draws mean ± sd over the splits. ``M2Classifier`` is above logistic regression
-# at every number of labels. ``LabelSpreading`` is above both: these images lie in clusters, which suits nearest
-# neighbors, and most tables do not. ``SelfTrainingClassifier`` may believe its own mistakes.
+# at every number of labels, and ``LabelSpreading`` above both: these images lie in clusters, which suits nearest
+# neighbors. ``SelfTrainingClassifier`` may believe its own mistakes.
 COLORS = ["#000000", "#CC79A7", "#E69F00", "#0072B2"]  # told apart by color-blind readers
 figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for (name, test_scores), color in zip(scores.items(), COLORS, strict=True):
