@@ -1,6 +1,6 @@
 """
-Digits from five labels per class
-=================================
+How well can I classify from five labels per class?
+===================================================
 
 Semi-supervised classification of scikit-learn's digits: 50 labeled rows, about 1,200 unlabeled rows, and 30 % held out.
 All methods use the same five seeded splits. The example prints a table and writes ``digits_few_labels.png``, a figure

@@ -96,6 +96,11 @@ class Normal(WithMeans):
         """Standard deviation of each column, of shape (..., n, n_columns)."""
         return torch.exp(0.5 * self.log_var)
 
+    @property
+    def covariance(self) -> Tensor:
+        """Diagonal covariance of each row, of shape (..., n, n_columns, n_columns)."""
+        return torch.diag_embed(self.sd**2)
+
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrized draw per row: mean + sd * noise."""
         return self.mean + self.sd * standard_normal(self.mean.shape, rng, self.mean)

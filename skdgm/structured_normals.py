@@ -86,6 +86,13 @@ class LowRankNormal:
         d = self.mean.shape[-1]
         return 0.5 * ((self.mean**2).sum(-1) + self.trace - d + self.log_det_precision)
 
+    @property
+    def covariance(self) -> Tensor:
+        """D^-1 - B^T G^-1 B with B = A^T D^(-1/2), a d x d matrix per row: (..., n, d, d)."""
+        b = self.scaled * self.sd.unsqueeze(-2)
+        with float32_products(b):
+            return torch.diag_embed(self.sd**2) - b.mT @ torch.cholesky_solve(b, self.chol)
+
     def expand(self, *lead: int) -> LowRankNormal:
         """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         expanded = copy.copy(self)
@@ -144,6 +151,12 @@ class FullNormal:
         d = self.mean.shape[-1]
         return 0.5 * ((self.mean**2).sum(-1) + (self.chol**2).sum((-1, -2)) - d) - self.log_det
 
+    @property
+    def covariance(self) -> Tensor:
+        """C C^T, (..., n, d, d)."""
+        with float32_products(self.chol):
+            return self.chol @ self.chol.mT
+
     def expand(self, *lead: int) -> FullNormal:
         """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
         return FullNormal(self.mean.expand(*lead, *self.mean.shape), self.chol)
@@ -164,6 +177,12 @@ class EqualMixture:
     def mean(self) -> Tensor:
         """Mean of each row, (..., n, d)."""
         return self.components.mean.mean(0)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariance of each row, (..., n, d, d): the components' mean covariance and the covariance of their means."""
+        off = self.components.mean - self.mean
+        return (self.components.covariance + off.unsqueeze(-1) * off.unsqueeze(-2)).mean(0)
 
     def expand(self, n_draws: int) -> EqualMixture:
         """The same mixture, for ``n_draws`` draws per row."""
@@ -192,6 +211,18 @@ class ProductNormal:
     def mean(self) -> Tensor:
         """Expectation of a row, of shape (..., n, d)."""
         return torch.cat([block.mean for block in self.blocks], -1)
+
+    @property
+    def covariance(self) -> Tensor:
+        """Block diagonal covariance of each row, (..., n, d, d)."""
+        parts = [block.covariance for block in self.blocks]
+        whole = parts[0].new_zeros(*self.mean.shape, self.mean.shape[-1])
+        start = 0
+        for part in parts:
+            stop = start + part.shape[-1]
+            whole[..., start:stop, start:stop] = part
+            start = stop
+        return whole
 
     def rsample(self, rng: Rng) -> Tensor:
         """One reparametrized draw per row."""

@@ -98,7 +98,11 @@ INSIDE = {
         "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
-    "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},
+    "display": {
+        "__init__": "curves decoded images imputation latent posterior scores tables",
+        **dict.fromkeys(["curves", "images", "latent", "posterior", "scores", "tables"], "_axes"),
+        **dict.fromkeys(["decoded", "imputation"], "images"),
+    },
 }
 
 

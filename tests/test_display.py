@@ -11,10 +11,22 @@ from skdgm.display import (
     AccuracyBarDisplay,
     AnalogyDisplay,
     ConditionalSamplesDisplay,
+    DensityHistogramDisplay,
     ImageGridDisplay,
+    ImputationChainDisplay,
+    ImputationDisplay,
+    LatentKLDisplay,
     LatentMapDisplay,
+    LayerBoundsDisplay,
     LossCurveDisplay,
+    ManifoldDisplay,
+    PairPlotDisplay,
+    PosteriorDisplay,
+    ReconstructionDisplay,
+    ReliabilityDisplay,
 )
+
+BOUND = {"q_lower_bound": -2.0, "q_lower_bound_std": 0.1, "upper_bound": -1.0}
 
 
 class FakeM2:
@@ -92,7 +104,8 @@ def test_grid_labels_stand_at_the_images():
     [
         (np.zeros((3, 5)), {}, "5 columns do not make images of shape \\(2, 2\\)"),
         (np.zeros((3, 6)), {"image_shape": (2, 2)}, "Give image_shape=\\(height, width\\)"),
-        (np.zeros((3, 8)), {"image_shape": (2, 2, 2)}, "8 columns do not make images"),
+        (np.zeros((3, 8)), {"image_shape": (2, 2, 3)}, "8 columns do not make images"),
+        (np.zeros((3, 8)), {"image_shape": (2, 2, 2, 1)}, "8 columns do not make images"),
         (np.zeros(4), {}, "got \\(4,\\)"),
         (np.zeros((0, 4)), {}, "at least one row"),
         (np.zeros((3, 4)), {"n_columns": 0}, "n_columns must be at least 1, got 0"),
@@ -132,7 +145,7 @@ def test_loss_curves():
 
 
 def test_loss_curves_need_a_fit():
-    with pytest.raises(ValueError, match="object has no history_. Call fit first"):
+    with pytest.raises(ValueError, match="object has no history_, validation_scores_. Call fit first"):
         LossCurveDisplay.from_estimator(object())
 
 
@@ -200,6 +213,16 @@ def test_map_needs_two_dimensions():
         lambda ax: LossCurveDisplay.from_estimator(FakeM2(), ax=ax),
         lambda ax: AccuracyBarDisplay.from_data(["A"], [[0.5, 0.6]], ax=ax),
         lambda ax: LatentMapDisplay.from_estimator(FakeCodes(), np.eye(4), ax=ax),
+        lambda ax: ReconstructionDisplay.from_data(np.zeros((3, 4)), np.ones((3, 4)), ax=ax),
+        lambda ax: ManifoldDisplay.from_estimator(FakeM2(), y=0, n=3, ax=ax),
+        lambda ax: ImputationDisplay.from_data(np.full((3, 4), np.nan), np.zeros((3, 4)), ax=ax),
+        lambda ax: ImputationChainDisplay.from_data(np.full((3, 4), np.nan), {1: np.zeros((3, 4))}, ax=ax),
+        lambda ax: LatentKLDisplay.from_moments(np.zeros((3, 2)), np.tile(np.eye(2), (3, 1, 1)), ax=ax),
+        lambda ax: PosteriorDisplay.from_log_density(np.arange(5), np.arange(4), np.eye(4, 5), ax=ax),
+        lambda ax: ReliabilityDisplay.from_predictions([0, 1], np.eye(2), ax=ax),
+        lambda ax: DensityHistogramDisplay({"rows": [0.0, 1.0]}).plot(ax),
+        lambda ax: LayerBoundsDisplay(["layer"], [BOUND]).plot(ax),
+        lambda ax: PairPlotDisplay.from_data(np.eye(4), np.ones((4, 4)), ax=ax),
     ],
 )
 def test_draws_into_the_given_axes_or_its_own(draw):

@@ -210,6 +210,36 @@ def test_codes_are_those_of_the_top_layer_or_of_all():
     assert not np.array_equal(whole, part)
 
 
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("layers", [3, (3, 2)])
+def test_the_posterior_is_a_normal_with_the_codes_as_mean(posterior, layers):
+    """KL(N(m, C) || N(0, I)) of the returned moments is the KL term of the bound."""
+    X = factor_rows(60)
+    model = DLGM(layers, posterior=posterior, transform_layers="all", **FAST).fit(X)
+    mean, covariance = model.posterior_moments(X)
+    assert np.array_equal(mean, model.transform(X))
+    squares = (mean**2).sum(1) + np.trace(covariance, axis1=1, axis2=2) - mean.shape[1]
+    kl = 0.5 * (squares - np.linalg.slogdet(covariance)[1]).mean()
+    x = torch.from_numpy(model._columns.transform(X))
+    np.testing.assert_allclose(kl, model.module_.q_z(x).kl_standard_normal().mean(), rtol=1e-4)
+    if layers != 3:
+        assert not covariance[:, :3, 3:].any()
+        top = model.set_params(transform_layers="top").posterior_moments(X)
+        assert np.array_equal(top[0], mean[:, 3:]) and np.array_equal(top[1], covariance[:, 3:, 3:])
+
+
+def test_the_posterior_of_new_holes_is_wider():
+    """Missing cells that fit did not see are filled several times: what the fills disagree about is in the spread."""
+    X = factor_rows(200)
+    model = VAE(2, **{**FAST, "max_iter": 100}).fit(X)
+    holed = X.copy()
+    holed[:, ::2] = np.nan
+    mean, covariance = model.posterior_moments(holed)
+    assert np.array_equal(mean, model.transform(holed))
+    assert np.linalg.det(covariance).mean() > 2 * np.linalg.det(model.posterior_moments(X)[1]).mean()
+    assert isinstance(model.posterior_moments(torch.from_numpy(X))[1], torch.Tensor)
+
+
 def test_active_units_count_what_varies():
     """Per layer, the dimensions with a variance of the posterior mean above 0.01 over the training rows."""
     X = binary_rows(500)

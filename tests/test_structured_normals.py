@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 import scipy.stats
 import torch
 
 from skdgm.distributions import Normal
-from skdgm.structured_normals import FullNormal, LowRankNormal, ProductNormal
+from skdgm.structured_normals import EqualMixture, FullNormal, LowRankNormal, ProductNormal
 
 
 def generator(seed=0):
@@ -74,6 +75,25 @@ def test_the_factor_behind_the_draws_squares_to_the_covariance(make, monkeypatch
     R = q.expand(d).rsample(None) - q.mean  # (d, n, d): the images of the unit vectors
     found = torch.einsum("kni,knj->nij", R.double(), R.double()).numpy()
     np.testing.assert_allclose(found, covariances(q), rtol=1e-3, atol=1e-4 * np.abs(covariances(q)).max())
+
+
+@pytest.mark.parametrize("make", CORRELATED.values(), ids=CORRELATED)
+def test_the_covariance_is_the_dense_one(make):
+    q = make()
+    np.testing.assert_allclose(q.covariance, covariances(q), rtol=1e-3, atol=1e-4 * np.abs(covariances(q)).max())
+
+
+def test_covariances_of_blocks_and_mixtures():
+    """Blocks lie on the diagonal; the covariance of a mixture is that of its pooled draws."""
+    one, other = a_full(d=2), a_normal(4, 3)
+    whole = ProductNormal([one, other]).covariance
+    for row in range(4):
+        expected = scipy.linalg.block_diag(one.covariance[row], np.diag(other.log_var[row].exp()))
+        np.testing.assert_allclose(whole[row], expected, rtol=1e-6)
+    mixture = EqualMixture(a_normal(2, 1, 2))
+    means, variances = mixture.components.mean[:, 0].numpy(), mixture.components.log_var[:, 0].exp().numpy()
+    expected = np.diag(variances.mean(0)) + np.cov(means.T, bias=True)
+    np.testing.assert_allclose(mixture.covariance[0], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [lambda: a_normal(4, 5), *CORRELATED.values()])

@@ -4,15 +4,30 @@ A class method (``from_data`` or ``from_estimator``) computes the numbers, the o
 them into an axes and sets ``ax_`` and ``figure_``. Only ``plot`` needs matplotlib.
 """
 
-from skdgm.display.curves import AccuracyBarDisplay, LossCurveDisplay
-from skdgm.display.images import AnalogyDisplay, ConditionalSamplesDisplay, ImageGridDisplay
-from skdgm.display.latent import LatentMapDisplay
+from skdgm.display.curves import AccuracyBarDisplay, LayerBoundsDisplay, LossCurveDisplay
+from skdgm.display.decoded import AnalogyDisplay, ConditionalSamplesDisplay, ManifoldDisplay
+from skdgm.display.images import ImageGridDisplay, ReconstructionDisplay
+from skdgm.display.imputation import ImputationChainDisplay, ImputationDisplay
+from skdgm.display.latent import LatentKLDisplay, LatentMapDisplay
+from skdgm.display.posterior import PosteriorDisplay
+from skdgm.display.scores import DensityHistogramDisplay, ReliabilityDisplay
+from skdgm.display.tables import PairPlotDisplay
 
 __all__ = [
     "AccuracyBarDisplay",
     "AnalogyDisplay",
     "ConditionalSamplesDisplay",
+    "DensityHistogramDisplay",
     "ImageGridDisplay",
+    "ImputationChainDisplay",
+    "ImputationDisplay",
+    "LatentKLDisplay",
     "LatentMapDisplay",
+    "LayerBoundsDisplay",
     "LossCurveDisplay",
+    "ManifoldDisplay",
+    "PairPlotDisplay",
+    "PosteriorDisplay",
+    "ReconstructionDisplay",
+    "ReliabilityDisplay",
 ]

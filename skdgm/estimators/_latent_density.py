@@ -6,6 +6,7 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -348,13 +349,42 @@ class BaseLatentDensity(
         X = self._read(X)
         return self._means(X)[:, self._code_indices].astype(self._feature_dtype(X))
 
+    @tensor_in_tensor_out
+    def posterior_moments(self, X):
+        """Compute the mean and the covariance of q(z | x), the encoder's normal distribution of a row's code.
+
+        Parameters
+        ----------
+        X : array-like or torch.Tensor of shape (n_samples, n_features)
+            Any finite values; NaN marks a missing cell.
+
+        Returns
+        -------
+        mean : ndarray of shape (n_samples, n_features_out)
+            As ``transform`` returns it.
+        covariance : ndarray of shape (n_samples, n_features_out, n_features_out)
+            Diagonal under a diagonal posterior. Layers are independent. Near the identity in a dimension of which the
+            row says nothing. If cells are missing that were not missing in ``fit``, it is the covariance of a mixture
+            over fills of these cells.
+        """
+        self._check_fitted()
+        X = self._read(X)
+        moments = self._of_posterior(X, lambda q: torch.cat([q.mean.unsqueeze(-2), q.covariance], -2))
+        kept = self._code_indices
+        moments = moments[..., kept].astype(self._feature_dtype(X))
+        return moments[:, 0], moments[:, 1 + kept]
+
     def _means(self, rows: Table) -> np.ndarray:
         """Posterior means of all latent dimensions, float32."""
+        return self._of_posterior(rows, lambda q: q.mean)
+
+    def _of_posterior(self, rows: Table, read: Callable[[Any], Tensor]) -> np.ndarray:
+        """Apply a function to the encoder's distributions of the codes, float32."""
         return self._by_holes(
             rows,
-            lambda rows: self._apply(lambda x, observed: self.module_.q_z(x, observed).mean, rows),
+            lambda rows: self._apply(lambda x, observed: read(self.module_.q_z(x, observed)), rows),
             lambda rows: self._apply_in_chunks(
-                lambda x, noise, observed: self.module_.proposal(x, noise, observed).mean, rows, N_FILLS
+                lambda x, noise, observed: read(self.module_.proposal(x, noise, observed)), rows, N_FILLS
             ),
         )
 
