@@ -20,7 +20,7 @@ from skdgm.display import LatentKLDisplay, ReconstructionDisplay
 
 warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X_train, X_test = train_test_split(load_digits().data / 16, test_size=0.3, random_state=0)
-models = [VAE(n, max_iter=100, random_state=0).fit(X_train) for n in (2, 8, 32)]
+models = [VAE(n, prior="normal", max_iter=100, random_state=0).fit(X_train) for n in (2, 8, 32)]
 
 # %%
 # Above, the KL of each dimension; below, what is left of eight held-out digits.

@@ -4,7 +4,7 @@ What lies between two digits?
 
 A ``VAE`` with a code of two dimensions can be looked at as a whole: decode a grid of codes, and neighbors on the grid
 blend into each other. The grid is even in probability, so each image stands for the same share of what the model
-generates.
+generates. That takes codes that fill one normal distribution, which is ``prior="normal"``.
 """
 
 # %%
@@ -19,7 +19,7 @@ from skdgm.display import LatentMapDisplay, ManifoldDisplay
 
 warnings.simplefilter("ignore", ConvergenceWarning)  # short fits keep the example quick
 X, y = load_digits(return_X_y=True)
-vae = VAE(2, max_iter=250, random_state=0).fit(X / 16)
+vae = VAE(2, prior="normal", max_iter=250, random_state=0).fit(X / 16)
 
 # %%
 # On the left, where the rows lie; on the right, what the decoder makes of each place. Both have the same axes.

@@ -34,7 +34,7 @@ X[~seen] = np.nan
 X = X.reshape(N_ROWS, -1)
 
 models = {
-    shape: DLGM(2, posterior=shape, hidden_layer_sizes=(100,), max_iter=50, random_state=0).fit(X)
+    shape: DLGM(2, prior="normal", posterior=shape, hidden_layer_sizes=(100,), max_iter=50, random_state=0).fit(X)
     for shape in ("diagonal", "low_rank", "full")
 }
 

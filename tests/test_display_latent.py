@@ -102,7 +102,7 @@ def test_an_unfitted_model_is_named(display):
 def test_the_bars_are_the_terms_of_the_bound():
     """With a diagonal posterior they sum to the KL of the module, and the active ones are those that fit counts."""
     X = np.random.default_rng(0).normal(size=(200, 2)) @ np.random.default_rng(1).normal(size=(2, 6))
-    model = VAE(4, hidden_layer_sizes=(16,), max_iter=30, early_stopping=False, random_state=0).fit(X)
+    model = VAE(4, prior="normal", hidden_layer_sizes=(16,), max_iter=30, early_stopping=False, random_state=0).fit(X)
     display = LatentKLDisplay.from_estimator(model, X)
     mean, covariance = model.posterior_moments(X)
     squares = (mean**2).sum(1) + np.trace(covariance, axis1=1, axis2=2) - 4
@@ -124,6 +124,19 @@ def test_a_dimension_at_the_prior_costs_nothing_and_is_inactive():
     np.testing.assert_allclose(display.kl, [0.5 * (2 / 3 + 0.5 - 1 - np.log(0.5)), 0.0])
     assert display.active.tolist() == [True, False]
     assert [text.get_text() for text in display.ax_.get_legend().get_texts()] == ["active: 1", "inactive: 1"]
+
+
+def test_under_a_mixture_the_prior_has_the_moments_of_the_codes():
+    X = np.random.default_rng(0).normal(size=(100, 6))
+    model = VAE(3, hidden_layer_sizes=(8,), max_iter=3, early_stopping=False, random_state=0).fit(X)
+    mean, covariance = model.posterior_moments(X)
+    of_codes = mean.mean(0), mean.var(0) + np.diagonal(covariance, axis1=1, axis2=2).mean(0)
+    display = LatentKLDisplay.from_estimator(model, X)
+    np.testing.assert_array_equal(display.kl, LatentKLDisplay.from_moments(mean, covariance, prior=of_codes).kl)
+    same = LatentKLDisplay.from_moments(
+        np.zeros((5, 3)), np.tile(np.diag([2.0, 1.0, 3.0]), (5, 1, 1)), prior=(0, [2, 1, 3])
+    )
+    np.testing.assert_allclose(same.kl, 0, atol=1e-12)
 
 
 def test_moments_must_fit():
@@ -179,7 +192,9 @@ def test_a_posterior_says_what_is_wrong(params, message):
 
 def test_panels_of_a_dlgm():
     X = (np.random.default_rng(0).random((60, 5)) < 0.5).astype(float)
-    model = DLGM(2, posterior="full", hidden_layer_sizes=(8,), max_iter=2, early_stopping=False, random_state=0).fit(X)
+    model = DLGM(
+        2, prior="normal", posterior="full", hidden_layer_sizes=(8,), max_iter=2, early_stopping=False, random_state=0
+    ).fit(X)
     (mean, *_), (covariance, *_) = model.posterior_moments(X)
     _, ax = plt.subplots()
     display = PosteriorDisplay.from_log_density(

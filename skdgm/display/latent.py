@@ -201,8 +201,9 @@ class LatentKLDisplay(Display):
     Parameters
     ----------
     kl : ndarray of shape (n_dimensions,)
-        Mean over rows of KL(q(z_j | x) || N(0, 1)), in nats. Its sum over dimensions is the KL term of the bound if the
-        posterior is diagonal; otherwise correlations add to that term.
+        Mean over rows of KL(q(z_j | x) || p(z_j)), in nats. Its sum over dimensions is the KL term of the bound if the
+        posterior is diagonal and the prior N(0, I). Correlations and the mixture of ``prior="mixture"`` change that
+        term; p(z_j) is then the normal that has the mean and the variance of the rows' codes.
     active : ndarray of bool of shape (n_dimensions,)
         Which dimensions are active.
     names : sequence of str
@@ -262,8 +263,9 @@ class LatentKLDisplay(Display):
         """
         cls._check_has(estimator, "posterior_moments", "get_feature_names_out")
         mean, covariance = estimator.posterior_moments(X)
+        prior = _moments_of_rows(mean, covariance) if getattr(estimator, "prior", "normal") == "mixture" else (0.0, 1.0)
         names = [str(name) for name in estimator.get_feature_names_out()]
-        return cls.from_moments(mean, covariance, names=names, threshold=threshold, ax=ax)
+        return cls.from_moments(mean, covariance, prior=prior, names=names, threshold=threshold, ax=ax)
 
     @classmethod
     def from_moments(
@@ -271,6 +273,7 @@ class LatentKLDisplay(Display):
         mean: ArrayLike,
         covariance: ArrayLike,
         *,
+        prior: tuple[ArrayLike, ArrayLike] = (0.0, 1.0),
         names: Sequence[str] | None = None,
         threshold: float = 0.01,
         ax: Axes | None = None,
@@ -283,6 +286,8 @@ class LatentKLDisplay(Display):
             Posterior means.
         covariance : array-like of shape (n_samples, n_dimensions, n_dimensions)
             Posterior covariances.
+        prior : tuple of (mean, variance), default=(0.0, 1.0)
+            Mean and variance of p(z_j): numbers, or arrays of shape (n_dimensions,).
         names : sequence of str, default=None
             Names of the dimensions. None numbers them.
         threshold : float, default=0.01
@@ -307,7 +312,9 @@ class LatentKLDisplay(Display):
                 f"n_dimensions), got {means.shape} and {covariances.shape}. Pass both of posterior_moments."
             )
         variances = np.diagonal(covariances, axis1=1, axis2=2)
-        kl = 0.5 * (means**2 + variances - 1.0 - np.log(variances)).mean(axis=0)
+        center, scale = (np.asarray(moment, dtype=float) for moment in prior)
+        ratios = variances / scale
+        kl = 0.5 * ((means - center) ** 2 / scale + ratios - 1.0 - np.log(ratios)).mean(axis=0)
         active = means.var(axis=0) > threshold
         return cls(kl, active=active, names=[str(k) for k in range(len(kl))] if names is None else names).plot(ax)
 
@@ -389,3 +396,8 @@ def _groups(y: ArrayLike | None, n_samples: int, unlabeled_value: Any) -> dict[s
     rows = np.flatnonzero(labeled)
     unlabeled = {} if labeled.all() else {UNLABELED: np.flatnonzero(~labeled)}
     return unlabeled | {str(label): rows[labels == label] for label in np.unique(labels)}
+
+
+def _moments_of_rows(mean: NDArray[Any], covariance: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Mean and variance, by dimension, of the mean of q(z | x) over rows."""
+    return mean.mean(axis=0), mean.var(axis=0) + np.diagonal(covariance, axis1=1, axis2=2).mean(axis=0)
