@@ -282,7 +282,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         Returns
         -------
         ndarray of str
-            Names of the columns that are kept, and "missingindicator_" with the name of a column for each indicator.
+            Names of the columns that are kept, and ``missingindicator_`` with the name of a column for each indicator.
         """
         check_is_fitted(self, "estimator_")
         input_features = _check_feature_names_in(self, input_features)
