@@ -45,6 +45,7 @@ intersphinx_mapping = write_inventories(HERE / "_build" / "inventories")
 
 autosummary_generate = True
 autodoc_typehints = "none"  # numpydoc sections say it in words
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False  # the template lists the methods
 numpydoc_class_members_toctree = False
 numpydoc_xref_param_type = True
@@ -62,7 +63,8 @@ numpydoc_xref_ignore = set(
     """
     of shape default optional or and instance sequence sparse matrix scalar callable generator self the by its with
     type types classes string strings estimator object numbers number n_samples n_features n_classes n_components
-    n_components_out n_codes n_layers n_splits n_draws n_outputs n_rows n_labeled n_images n_scores n_names n_features_in
+    n_components_out n_codes n_layers n_splits n_draws n_outputs n_rows n_labeled n_images n_scores n_names
+    n_features_in
     """.split()
 )
 
@@ -88,6 +90,10 @@ sphinx_gallery_conf = {
     "plot_gallery": "True",
     "abort_on_example_error": False,
 }
+# Results that an example shows as HTML link to this site. (Elsewhere they link to nothing: it has no fixed address.)
+for name in skdgm.__all__:
+    Estimator = getattr(skdgm, name)
+    Estimator._doc_link_module, Estimator._doc_link_template = "skdgm", "../generated/skdgm.{estimator_name}.html"
 # Examples train for as long as a reader is willing to wait.
 warnings.filterwarnings("ignore", category=ConvergenceWarning)
 

@@ -80,7 +80,9 @@ def learning_rate_init():
     figure, ax = plt.subplots(figsize=(5.6, 2.9), layout="constrained")
     for rate, color, at in ((3e-4, BLUE, "low"), (3e-3, GREEN, "default"), (3e-2, ORANGE, "high")):
         vae = VAE(10, learning_rate_init=rate, max_iter=120, random_state=0).fit(FEW)
-        ax.plot(1 + np.arange(len(vae.validation_scores_)), vae.validation_scores_, color=color, label=f"{rate:g} ({at})")
+        ax.plot(
+            1 + np.arange(len(vae.validation_scores_)), vae.validation_scores_, color=color, label=f"{rate:g} ({at})"
+        )
     ax.set(title="held-out bound, nats per row", xlabel="epoch", ylim=(-28, None))
     ax.legend(title="learning_rate_init", bbox_to_anchor=(1, 0.6), loc="center right").get_title().set_color(GRAY)
     return figure
@@ -121,14 +123,15 @@ def alpha():
 
 
 def kl_warmup():
-    """The bound and the objective of a DLGM over the epochs, with and without a warm-up."""
+    """Bound and objective over the epochs of a DLGM, and active dimensions of its layers, without a warm-up and with."""
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), sharey=True, layout="constrained")
     for ax, warmup in zip(axes, (0, 0.5), strict=True):
-        model = DLGM((10, 5), kl_warmup=warmup, max_iter=100, random_state=0).fit(FEW)
+        model = DLGM((20, 10, 5), kl_warmup=warmup, max_iter=60, random_state=0).fit(DIGITS)
         epochs = 1 + np.arange(model.n_iter_)
         ax.plot(epochs, model.history_.get("objective", model.history_["bound"]), color=ORANGE, label="objective")
         ax.plot(epochs, model.history_["bound"], color=BLUE, label="bound")
-        ax.set(title=f"kl_warmup={warmup}", xlabel="epoch", ylim=(-30, -17))
+        active = ", ".join(map(str, model.active_units_))
+        ax.set(title=f"kl_warmup={warmup}: active {active}", xlabel="epoch", ylim=(-30, -17))
     axes[0].set_ylabel("nats per row")
     axes[1].legend(loc="lower right")
     return figure
