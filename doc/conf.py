@@ -35,7 +35,7 @@ extensions = [
     "mathml",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "**/sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "sg_execution_times.rst", "**/sg_execution_times.rst"]
 default_role = "literal"
 html_math_renderer = "mathml"
 myst_enable_extensions = ["colon_fence"]
@@ -99,9 +99,11 @@ warnings.filterwarnings("ignore", category=ConvergenceWarning)
 
 html_theme = "pydata_sphinx_theme"
 html_title = "skdgm"
+html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # light or dark, as the reader's system is
 html_theme_options = {
     "logo": {"text": "skdgm"},
     "navbar_align": "left",
