@@ -16,6 +16,12 @@ if not os.environ.get("SKDGM_SITE"):
 
 SITE = Path(os.environ["SKDGM_SITE"]).resolve()
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
+# elements of the text that begin or end beyond the screen, other than within something that scrolls by itself
+CUT_OFF = """() => {
+  const scrolls = (e) => e && (["auto", "scroll"].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  const isCut = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e.parentElement);
+  return [...document.querySelectorAll("article *")].filter(isCut).slice(0, 3).map((e) => e.outerHTML.slice(0, 80));
+}"""
 EMPTY_IMAGES = "[...document.images].filter((image) => image.complete && !image.naturalWidth).map((image) => image.src)"
 NARROW = {"width": 390, "height": 844}
 
@@ -88,9 +94,9 @@ def test_pages_fit_a_phone_load_all_images_and_need_no_network(browser, address)
     page.on("request", lambda sent: sent.url.startswith((address, "data:")) or complaints.append(f"asks {sent.url}"))
     for name in PAGES:
         page.goto(address + name)
-        width = page.evaluate("document.documentElement.scrollWidth")
-        if width > NARROW["width"]:
-            complaints.append(f"{name}: {width} pixels wide")
+        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
+            complaints.append(f"{name} scrolls sideways")
+        complaints += [f"{name} cuts off {element}" for element in page.evaluate(CUT_OFF)]
         complaints += [f"{name}: {source} is no image" for source in page.evaluate(EMPTY_IMAGES)]
     assert not complaints, "\n".join(complaints)
 

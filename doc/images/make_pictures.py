@@ -77,14 +77,14 @@ def n_components():
 
 def learning_rate_init():
     """Held-out bound per epoch for three learning rates."""
-    figure, ax = plt.subplots(figsize=(5.6, 2.9), layout="constrained")
+    figure, ax = plt.subplots(figsize=(7.2, 2.7), layout="constrained")
     for rate, color, at in ((3e-4, BLUE, "low"), (3e-3, GREEN, "default"), (3e-2, ORANGE, "high")):
         vae = VAE(10, learning_rate_init=rate, max_iter=120, random_state=0).fit(FEW)
         ax.plot(
             1 + np.arange(len(vae.validation_scores_)), vae.validation_scores_, color=color, label=f"{rate:g} ({at})"
         )
     ax.set(title="held-out bound, nats per row", xlabel="epoch", ylim=(-28, None))
-    ax.legend(title="learning_rate_init", bbox_to_anchor=(1, 0.6), loc="center right").get_title().set_color(GRAY)
+    ax.legend(title="learning_rate_init", bbox_to_anchor=(1, 0.5), loc="center left").get_title().set_color(GRAY)
     return figure
 
 
