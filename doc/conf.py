@@ -118,7 +118,7 @@ html_theme_options = {
     "footer_end": [],
     "back_to_top_button": True,
 }
-html_sidebars = {name: [] for name in ("index", "getting_started", "install", "choose", "glossary", "search")}
+html_sidebars = {name: [] for name in ("index", "getting_started", "install", "choose", "faq", "glossary", "search")}
 
 
 def add_sorting(app, page, *_):

@@ -123,7 +123,7 @@ def alpha():
 
 
 def kl_warmup():
-    """Bound and objective over the epochs of a DLGM, and active dimensions of its layers, without a warm-up and with."""
+    """Bound and objective over the epochs of a DLGM, and its active dimensions, without a warm-up and with one."""
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 2.7), sharey=True, layout="constrained")
     for ax, warmup in zip(axes, (0, 0.5), strict=True):
         model = DLGM((20, 10, 5), kl_warmup=warmup, max_iter=60, random_state=0).fit(DIGITS)
