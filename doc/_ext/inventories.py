@@ -13,12 +13,14 @@ linear_model.LogisticRegression mixture.GaussianMixture model_selection.GridSear
 model_selection.HalvingRandomSearchCV neighbors.KernelDensity neural_network.BernoulliRBM pipeline.Pipeline
 preprocessing.StandardScaler semi_supervised.SelfTrainingClassifier svm.SVC impute.SimpleImputer
 impute.IterativeImputer decomposition.FactorAnalysis decomposition.PCA preprocessing.OneHotEncoder
-ensemble.IsolationForest semi_supervised.LabelSpreading
+ensemble.IsolationForest semi_supervised.LabelSpreading utils.Bunch model_selection.StratifiedKFold
+model_selection.StratifiedGroupKFold model_selection.TimeSeriesSplit impute.MissingIndicator
 """
 SKLEARN_FUNCTIONS = """
 base.clone compose.make_column_selector metrics.make_scorer model_selection.cross_validate
 model_selection.cross_val_score model_selection.cross_val_predict model_selection.train_test_split
 calibration.calibration_curve metrics.log_loss metrics.roc_auc_score metrics.get_scorer_names
+metrics.f1_score datasets.fetch_openml
 """
 # project: (address, {role: {page with $ for the name: names}})
 PROJECTS = {
@@ -39,6 +41,7 @@ PROJECTS = {
                 "reference/random/legacy.html#$": ["numpy.random.RandomState"],
             },
             "py:function": {"reference/generated/$.html#$": ["numpy.load"]},
+            "py:data": {"reference/constants.html#$": ["numpy.nan"]},
         },
     ),
     "python": (
@@ -49,6 +52,7 @@ PROJECTS = {
                 "library/stdtypes.html#$": ["str", "dict", "list", "tuple", "bytes"],
                 "library/pathlib.html#$": ["pathlib.Path"],
             },
+            "py:function": {"library/functions.html#$": ["callable"]},
             "py:data": {"library/constants.html#$": ["None", "True", "False"]},
             "std:label": {"library/stdtypes.html#$": ["bltin-boolean-values"]},  # what numpydoc links bool to
             "std:term": {"glossary.html#term-$": ["sequence", "iterable", "mapping"]},
@@ -75,7 +79,10 @@ PROJECTS = {
     ),
     "pandas": (
         "https://pandas.pydata.org/docs/",
-        {"py:class": {"reference/api/$.html#$": ["pandas.DataFrame", "pandas.Series"]}},
+        {
+            "py:class": {"reference/api/$.html#$": ["pandas.DataFrame", "pandas.Series"]},
+            "py:data": {"reference/api/$.html#$": ["pandas.NA"]},
+        },
     ),
 }
 
