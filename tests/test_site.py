@@ -18,7 +18,8 @@ SITE = Path(os.environ["SKDGM_SITE"]).resolve()
 PAGES = sorted(str(path.relative_to(SITE)) for path in SITE.rglob("*.html") if "_static" not in path.parts)
 # elements of the text that begin or end beyond the screen, other than within something that scrolls by itself
 CUT_OFF = """() => {
-  const scrolls = (e) => e.tagName !== "ARTICLE" && (["auto", "scroll"].includes(getComputedStyle(e).overflowX) || scrolls(e.parentElement));
+  const scrollsItself = (e) => ["auto", "scroll"].includes(getComputedStyle(e).overflowX);
+  const scrolls = (e) => e.tagName !== "ARTICLE" && (scrollsItself(e) || scrolls(e.parentElement));
   const isCut = (e) => e.getBoundingClientRect().right > innerWidth + 1 && !scrolls(e.parentElement);
   return [...document.querySelectorAll("article *")].filter(isCut).slice(0, 3).map((e) => e.outerHTML.slice(0, 80));
 }"""
