@@ -6,7 +6,7 @@
 # make test-min   the tests with the lowest supported versions, in .venv-min
 # make coverage   the tests, and which lines and branches of skdgm/ they miss
 # make dist       wheel and sdist in dist/, and a smoke test of the wheel in .venv-dist
-# make doc        the documentation: doc/_build/html/index.html
+# make doc        the documentation and a test of it (in Chromium, if there is one): doc/_build/html/index.html
 # make bench      examples/benchmarks, against other libraries
 # make replicate  examples/replication, the papers' tables; resumes where it stopped
 # make clean      remove what the targets made, except .venv
@@ -19,7 +19,7 @@
 #   TORCH_INDEX  an index of wheels to take the old torch of test-min from. Without it pip takes torch from its
 #                default index, which on Linux brings gigabytes of CUDA libraries; PyTorch's CPU index avoids that.
 #   PYTEST_ARGS  e.g. PYTEST_ARGS="tests/test_display.py -x"
-#   SPHINXOPTS   e.g. SPHINXOPTS= to build the documentation in spite of warnings
+#   SPHINXOPTS   e.g. SPHINXOPTS="-q -D plot_gallery=0" for a quick build that runs no example, warnings or not
 # Where wheels come from is pip's own configuration (pip.conf, PIP_INDEX_URL, PIP_FIND_LINKS).
 
 PYTHON ?= python3
@@ -90,8 +90,9 @@ dist: .venv/.installed-dist
 	@$(BIN_DIST)/python tools/check_dist.py dist
 
 doc: .venv/.installed-doc
-	@rm -rf doc/generated
-	@$(BIN)/python -m sphinx $(SPHINXOPTS) doc doc/_build/html
+	@rm -rf doc/generated doc/_build/html
+	@$(PYTEST) $(BIN)/python -m sphinx $(SPHINXOPTS) doc doc/_build/html
+	@SKDGM_SITE=doc/_build/html $(PYTEST) $(BIN)/python -m pytest -q tests/test_site.py
 	@echo "doc/_build/html/index.html"
 
 bench: .venv/.installed-bench
@@ -101,7 +102,7 @@ replicate: $(INSTALLED)
 	@$(call run_all,examples/replication)
 
 clean:
-	@rm -rf .venv-min .venv-dist .coverage* .mypy_cache .pytest_cache .ruff_cache build dist doc/_build doc/generated
+	@rm -rf .venv-min .venv-dist .coverage* .mypy_cache .pytest_cache .ruff_cache build dist doc/_build doc/gallery doc/generated
 	@find . -path ./.venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python$(EXE):

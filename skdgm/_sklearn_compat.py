@@ -82,7 +82,7 @@ class NoCallbacks:
         return False
 
     @contextmanager
-    def propagate_callback_context(self, sub_estimator: Any):  # type: ignore[no-untyped-def]
+    def propagate_callback_context(self, sub_estimator: Any):
         """Run the body unchanged."""
         yield
 

@@ -108,7 +108,7 @@ class LabeledStratifiedKFold(_LabeledKFold):
     ----------
     n_splits : int, default=5
         Number of folds, at least 2. Each needs a labeled row to test on, so at least one class must have `n_splits`
-        labeled rows.
+        labeled rows. More folds train on more labels, and take longer.
     shuffle : bool, default=False
         Whether to shuffle each class before splitting it. If False, folds take the labeled rows in order.
     random_state : int, RandomState instance or None, default=None
@@ -175,7 +175,7 @@ class LabeledStratifiedGroupKFold(_LabeledKFold):
     ----------
     n_splits : int, default=5
         Number of folds, at least 2. There must be labeled rows in `n_splits` groups or more, and at least one class
-        must have `n_splits` labeled rows.
+        must have `n_splits` labeled rows. More folds train on more labels, and take longer.
     shuffle : bool, default=False
         Whether to shuffle the groups before splitting. It only changes the order among groups with the same spread of
         labels over the classes, as in StratifiedGroupKFold.
@@ -285,12 +285,13 @@ class LabeledTimeSeriesSplit(_LabeledSplitter):
     Parameters
     ----------
     n_splits : int, default=5
-        Number of splits, at least 2.
+        Number of splits, at least 2. More splits test on smaller blocks, and take longer.
     test_size : int or None, default=None
         Number of labeled rows of each test part, at least 1. None is the number of labeled rows divided by ``n_splits +
-        1``, rounded down.
+        1``, rounded down. Larger test parts leave fewer rows to train on.
     gap : int, default=0
-        Number of rows, labeled or not, to leave out between the training rows and the first test row.
+        Number of rows, labeled or not, to leave out between the training rows and the first test row. A larger gap
+        leaves fewer rows to train on.
     unlabeled_value : int, float, str or None, default=-1
         Marks unlabeled rows in `y`, as None, NaN, NaT and pandas.NA always do. If None, every row is labeled, and the
         splits are those of TimeSeriesSplit.

@@ -19,6 +19,8 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+__all__ = ["ParquetReader"]  # the only name for users; the estimators use the others
+
 # About this much of a file is read at once: rows between the wanted ones cost less than another call.
 SPAN_BYTES = 1 << 18
 
@@ -97,7 +99,17 @@ class SpanReader(ABC):
         return indices // self.chunk_rows
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        """Read the rows at ascending ``indices``."""
+        """Read rows of numbers.
+
+        Parameters
+        ----------
+        indices : ndarray of int64 of shape (n,)
+            Strictly ascending.
+
+        Returns
+        -------
+        ndarray of shape (n, n_columns)
+        """
         rows = np.empty((len(indices), self.shape[1]), self.dtype)
         for part, wanted, span in self._wanted(indices, self._spans):
             rows[part] = span if len(wanted) == len(span) else span[wanted]

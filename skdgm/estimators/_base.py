@@ -95,7 +95,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
     arrays, devices, seeds, and state.
     """
 
-    _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],

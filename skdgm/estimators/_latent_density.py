@@ -445,7 +445,7 @@ class BaseLatentDensity(
         draws = self.n_importance_samples
         return self._densities(X, lambda x, rng, observed: self.module_.elbo(x, rng, draws, observed), draws)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X, y=None, sample_weight=None) -> float:
         """Mean of ``score_samples`` over the rows, in nats; higher is better.
 
         Parameters
@@ -462,7 +462,7 @@ class BaseLatentDensity(
         weight = None if sample_weight is None else check_sample_weight(as_host_array(sample_weight), X)
         return float(np.average(as_host_array(self.score_samples(X)), weights=weight))
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples=1, random_state=None) -> Any:
         """Draw rows from p(x).
 
         Parameters

@@ -441,7 +441,7 @@ class BaseSemiSupervised(
     def _draws_per_row(self) -> int:
         return self.n_importance_samples * len(self.classes_)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Compute the accuracy over the labeled rows of y.
 
         Parameters
@@ -545,7 +545,7 @@ class BaseSemiSupervised(
         model, draws = self._model, self.n_importance_samples
         return self._densities(X, lambda x, noise, observed: model.elbo(x, noise, draws, observed), self._draws_per_row)
 
-    def sample(self, n_samples=1, y=None, random_state=None):
+    def sample(self, n_samples=1, y=None, random_state=None) -> tuple[Any, np.ndarray]:
         """Draw rows and their labels.
 
         Parameters

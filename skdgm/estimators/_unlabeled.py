@@ -361,7 +361,7 @@ class WithUnlabeledRows(BaseEstimator):
         """Transform X."""
         return self.estimator_.transform(X)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Compute the accuracy; of a search, its own score."""
         if self._uses_indices:
             return accuracy_score(y, self.predict(X), sample_weight=sample_weight)

@@ -110,7 +110,6 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
     array([[ 1.,  2., -1.]])
     """
 
-    _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [BaseLatentDensity, FrozenEstimator, None],
         "missing_values": [MissingValues()],
@@ -129,7 +128,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         add_indicator=False,
         keep_empty_features=False,
         random_state=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.missing_values = missing_values
         self.sample_posterior = sample_posterior
@@ -282,7 +281,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         Returns
         -------
         ndarray of str
-            Names of the columns that are kept, and "missingindicator_" with the name of a column for each indicator.
+            Names of the columns that are kept, and ``missingindicator_`` with the name of a column for each indicator.
         """
         check_is_fitted(self, "estimator_")
         input_features = _check_feature_names_in(self, input_features)

@@ -104,7 +104,7 @@ class DLGM(BaseLatentDensity):
 
     code_noise : float, default=0.0
         Standard deviation of normal noise added to the encoder's draws during training, in [0, inf). It is the paper's
-        second regularizer, and smooths the decoder.
+        second regularizer, and smooths the decoder. Larger values smooth it more, until the codes say too little.
 
     n_importance_samples_train : int, default=1
         Number of draws per row in the bound that training maximizes. With 1 it is the evidence lower bound with the
@@ -152,16 +152,18 @@ class DLGM(BaseLatentDensity):
         an epoch faster, with fewer steps.
 
     max_iter : int or None, default=None
-        Maximum number of epochs, at least 1.
+        Maximum number of epochs, at least 1. A larger number lets a fit that still improves run longer.
 
         None plans 20,000 steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without
         held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
-        Smallest rise of the validation score, in nats per row, that counts as progress.
+        Smallest rise of the validation score, in nats per row, that counts as progress. Larger values end training
+        sooner.
 
     n_iter_no_change : int or None, default=None
-        Number of epochs without such progress after which ``early_stopping`` takes effect.
+        Number of epochs without such progress after which ``early_stopping`` takes effect. More epochs wait out a
+        longer plateau, and take longer.
 
         None is the number of epochs that 1,500 steps take, but at least 5 and at most 40.
 
@@ -174,7 +176,8 @@ class DLGM(BaseLatentDensity):
         out and trains for all planned epochs. What is judged and kept are the weights averaged over about 300 steps.
 
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1). A larger share judges training more reliably, and leaves fewer rows to
+        train on.
 
     transform_layers : {"top", "all"}, default="top"
         Layers whose posterior means ``transform`` returns: the top layer, or all layers from X upward.
@@ -330,7 +333,7 @@ class DLGM(BaseLatentDensity):
         precision="auto",
         random_state=None,
         n_importance_samples=50,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.posterior = posterior

@@ -103,7 +103,7 @@ class M1Classifier(
     active_threshold : float, default=0.1
         Standard deviation above which a latent dimension of the encoder is active, in [0, inf); it is that of the
         posterior means over the training rows. The classifier uses the active dimensions only, or all if none is
-        active.
+        active. Larger values keep fewer dimensions.
 
         Inactive dimensions carry no information, and draws from them would be noise.
 
@@ -170,7 +170,6 @@ class M1Classifier(
     (1297,)
     """
 
-    _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods("fit"), None],  # not predict: a StackingClassifier has it only once it is fitted
         "encoder": [VAE, FrozenEstimator, None],
@@ -197,7 +196,7 @@ class M1Classifier(
         fit_on="auto",
         unlabeled_value=-1,
         random_state=None,
-    ):
+    ) -> None:
         self.estimator = estimator
         self.encoder = encoder
         self.n_draws = n_draws
@@ -552,7 +551,7 @@ class M1Classifier(
         """
         return self._apply_inner("decision_function", X)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Compute the accuracy over the labeled rows of y.
 
         Parameters

@@ -120,12 +120,13 @@ class M2Classifier(BaseIncrementalClassifier):
 
     labeled_batch_size : int or "auto", default="auto"
         Number of labeled rows per step, in addition to the unlabeled rows. "auto" is all of them up to 100; if most
-        rows are labeled, it is what ``batch_size`` gives for the labeled rows.
+        rows are labeled, it is what ``batch_size`` gives for the labeled rows. Larger batches make the gradient of the
+        labels less noisy, and steps slower.
 
     n_enumerated : int or None, default=None
         Number of classes over which training sums the label of an unlabeled row. None sums over all classes, exactly.
         An integer sums over that many most probable classes and samples one of the others: this is unbiased, noisier,
-        and cheaper by a factor of about n_classes / (n_enumerated + 1).
+        and cheaper by a factor of about n_classes / (n_enumerated + 1). Larger numbers are less noisy and slower.
 
     proba_method : {"classifier", "bayes"}, default="classifier"
         Probabilities to predict with. "classifier" uses q(y | x), which is fast. "bayes" uses p(y | x) from
@@ -152,7 +153,7 @@ class M2Classifier(BaseIncrementalClassifier):
         Number of epochs over which the weight of the KL term rises linearly to 1. A float in [0, 1] is a share of
         the planned epochs; 0 is no warm-up.
 
-        A warm-up lets the latent code explain what the class should explain, so the default is none.
+        A longer warm-up lets the latent code explain more of what the class should explain, so the default is none.
 
     learning_rate_init : float, default=0.005
         Initial learning rate of Adam, in (0, inf). If it is too large, training diverges: an epoch with non-finite
@@ -174,16 +175,18 @@ class M2Classifier(BaseIncrementalClassifier):
         takes.
 
     max_iter : int or None, default=None
-        Maximum number of epochs, at least 1.
+        Maximum number of epochs, at least 1. A larger number lets a fit that still improves run longer.
 
         None plans 70 epochs, but at least 1,000 and at most 20,000 steps; early stopping may end the fit sooner.
         Without held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
-        Smallest rise of the validation score, in nats per row, that counts as progress.
+        Smallest rise of the validation score, in nats per row, that counts as progress. Larger values end training
+        sooner.
 
     n_iter_no_change : int or None, default=None
-        Number of epochs without such progress after which ``early_stopping`` takes effect.
+        Number of epochs without such progress after which ``early_stopping`` takes effect. More epochs wait out a
+        longer plateau, and take longer.
 
         None is the number of epochs that 1,500 steps take, but at least 5 and at most 40.
 
@@ -200,7 +203,8 @@ class M2Classifier(BaseIncrementalClassifier):
         bound only: every label counts in the classification term.
 
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1). A larger share judges training more reliably, and leaves fewer rows to
+        train on.
 
         It is a share of the unlabeled rows, or of the labeled rows if these are the ones held out.
 
@@ -350,7 +354,7 @@ class M2Classifier(BaseIncrementalClassifier):
         precision="auto",
         random_state=None,
         n_importance_samples=50,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation

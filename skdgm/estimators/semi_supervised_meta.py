@@ -93,13 +93,12 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
     0.9
     """
 
-    _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "estimator": [HasMethods("fit")],  # not predict: a StackingClassifier has it only once it is fitted
         "unlabeled_value": [Integral, Real, str, None],
     }
 
-    def __init__(self, estimator, *, unlabeled_value=-1):
+    def __init__(self, estimator, *, unlabeled_value=-1) -> None:
         self.estimator = estimator
         self.unlabeled_value = unlabeled_value
 
@@ -299,7 +298,7 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
             estimator.set_output(transform=transform)
         return self
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Compute the accuracy over the labeled rows of y.
 
         Parameters

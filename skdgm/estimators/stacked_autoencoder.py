@@ -127,7 +127,8 @@ class StackedAutoencoder(
 
     stop_after : int or None, default=None
         Number of layers to train, less than the length of ``n_components``. Such a stack has codes and bounds but no
-        density, and its ``score`` is the bound of its last layer, by which a search can choose that layer.
+        density, and its ``score`` is the bound of its last layer, by which a search can choose that layer. More layers
+        take longer.
 
     weight_prior : float or None, default=1.0
         Standard deviation of the normal prior on the weight matrices of all networks, in (0, inf). Smaller values
@@ -140,7 +141,8 @@ class StackedAutoencoder(
         This is the rate of auto-encoders; RBMs have ``rbm_learning_rate_init``.
 
     rbm_learning_rate_init : float, default=0.01
-        Initial learning rate of Adam for RBMs, whose gradients are noisier; in (0, inf).
+        Initial learning rate of Adam for RBMs, whose gradients are noisier; in (0, inf). Larger values train faster,
+        until training becomes unstable.
 
     learning_rate : {"linear", "cosine", "constant"}, default="linear"
         Schedule of the learning rate. "linear" keeps it constant for half of the epochs and then lowers it linearly to
@@ -151,18 +153,20 @@ class StackedAutoencoder(
         an epoch faster, with fewer steps.
 
     max_iter : int, default=100
-        Maximum number of epochs, at least 1.
+        Maximum number of epochs, at least 1. A larger number lets a fit that still improves run longer.
 
         It applies to each auto-encoder; RBMs have ``rbm_max_iter``. Reaching it is a normal end of training.
 
     rbm_max_iter : int, default=100
-        Maximum number of epochs of each RBM, at least 1.
+        Maximum number of epochs of each RBM, at least 1. More epochs take proportionally longer.
 
     tol : float, default=1e-4
-        Smallest rise of the validation score, in nats per row, that counts as progress.
+        Smallest rise of the validation score, in nats per row, that counts as progress. Larger values end training
+        sooner.
 
     n_iter_no_change : int, default=10
-        Number of epochs without such progress after which ``early_stopping`` takes effect.
+        Number of epochs without such progress after which ``early_stopping`` takes effect. More epochs wait out a
+        longer plateau, and take longer.
 
     early_stopping : bool, default=False
         Whether to hold out ``validation_fraction`` of the rows and stop the training of each layer when its validation
@@ -170,7 +174,8 @@ class StackedAutoencoder(
         pseudo-likelihood for binary RBMs.
 
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1). A larger share judges training more reliably, and leaves fewer rows to
+        train on.
 
         It is used by ``early_stopping`` and by ``n_components="auto"``.
 
@@ -205,10 +210,12 @@ class StackedAutoencoder(
         approaches log Z from below as steps are added; with too few, ``fit`` warns.
 
     n_annealing_chains : int, default=100
-        Number of chains of annealed importance sampling, at least 2.
+        Number of chains of annealed importance sampling, at least 2. More chains make the estimate more precise, and
+        take proportionally longer.
 
     n_sampling_steps : int, default=1000
-        Number of Gibbs steps in ``sample``.
+        Number of Gibbs steps in ``sample``. More steps bring the draws closer to the model's distribution, and take
+        proportionally longer.
 
     n_bound_samples : int, default=2000
         Number of training rows on which ``layer_bounds_`` are computed, and of held-out rows by which
@@ -342,7 +349,7 @@ class StackedAutoencoder(
         n_annealing_chains=100,
         n_sampling_steps=1000,
         n_bound_samples=2000,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.inference = inference
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -724,7 +731,7 @@ class StackedAutoencoder(
                 "rest: StackedAutoencoder(lower=FrozenEstimator(stack), ...)."
             )
 
-    def score(self, X, y=None):
+    def score(self, X, y=None) -> float:
         """Average ``score_samples`` over the rows, in nats; for a stack that stops early, the bound of its last layer.
 
         This bound is ``latent_marginal_bound(X, layer=-1).q_lower_bound``. With it, a search can choose a layer before
@@ -744,7 +751,7 @@ class StackedAutoencoder(
             return float(self.score_samples(X).mean())
         return self.latent_marginal_bound(X, layer=-1, certify=False).q_lower_bound
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples=1, random_state=None) -> Any:
         """Draw rows from p(x): ``n_sampling_steps`` of Gibbs sampling in the RBM, then down layer by layer.
 
         Parameters

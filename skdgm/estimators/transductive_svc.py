@@ -53,7 +53,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    C : float, default=3
+    C : float, default=3.0
         Cost of a labeled row within the margin, positive. Larger values misclassify fewer labeled rows and bend the
         boundary more.
 
@@ -103,11 +103,12 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         1. More stages correct a bad first guess more gently and take longer; 1 starts with the full cost.
 
     max_iter : int, default=5
-        Maximum number of fits for each value of :math:`C^*`, at least 1. Reaching it is a normal end.
+        Maximum number of fits for each value of :math:`C^*`, at least 1. Reaching it is a normal end. More fits let
+        more labels change before the cost rises.
 
     tol : float, default=1e-3
         A stage ends when at most this share of the unlabeled rows has changed labels. With 0 it ends when no label
-        changes.
+        changes. Larger values end it sooner.
 
     unlabeled_value : int, float, str or None, default=-1
         Label that marks a row as unlabeled. None, NaN, NaT, and pandas.NA in y mark unlabeled rows as well. If this
@@ -195,7 +196,6 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
     array([100, 100])
     """
 
-    _doc_link_module = "skdgm"
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "C": [Interval(Real, 0, None, closed="neither")],
         "C_unlabeled": [Interval(Real, 0, None, closed="neither")],
@@ -226,7 +226,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         tol=1e-3,
         unlabeled_value=-1,
         random_state=None,
-    ):
+    ) -> None:
         self.C = C
         self.C_unlabeled = C_unlabeled
         self.kernel = kernel
@@ -374,7 +374,7 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         decision = self._decision(X)  # first, because it raises NotFittedError
         return self.classes_[predicted_labels(decision.reshape(len(decision), -1))]
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None) -> float:
         """Compute the accuracy over the labeled rows of y.
 
         Parameters

@@ -129,16 +129,18 @@ class VAE(BaseLatentDensity):
         an epoch faster, with fewer steps.
 
     max_iter : int or None, default=None
-        Maximum number of epochs, at least 1.
+        Maximum number of epochs, at least 1. A larger number lets a fit that still improves run longer.
 
         None plans 20,000 steps, whatever the number of rows; early stopping mostly ends the fit sooner. Without
         held-out rows, it plans at most 300 epochs. ``fit`` warns if the bound still rises when training ends.
 
     tol : float, default=1e-4
-        Smallest rise of the validation score, in nats per row, that counts as progress.
+        Smallest rise of the validation score, in nats per row, that counts as progress. Larger values end training
+        sooner.
 
     n_iter_no_change : int or None, default=None
-        Number of epochs without such progress after which ``early_stopping`` takes effect.
+        Number of epochs without such progress after which ``early_stopping`` takes effect. More epochs wait out a
+        longer plateau, and take longer.
 
         None is the number of epochs that 1,500 steps take, but at least 5 and at most 40.
 
@@ -151,7 +153,8 @@ class VAE(BaseLatentDensity):
         out and trains for all planned epochs. What is judged and kept are the weights averaged over about 300 steps.
 
     validation_fraction : float, default=0.1
-        Share of the rows to hold out, in (0, 1).
+        Share of the rows to hold out, in (0, 1). A larger share judges training more reliably, and leaves fewer rows to
+        train on.
 
     warm_start : bool, default=False
         Whether ``fit`` continues from the previous fit: it keeps the weights, likelihoods, and scales instead of
@@ -289,7 +292,7 @@ class VAE(BaseLatentDensity):
         precision="auto",
         random_state=None,
         n_importance_samples=50,
-    ):
+    ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
