@@ -31,6 +31,8 @@ MODULES = {
     "svm": "",
     "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
+    "export": "estimators svm",
+    "onnx": "estimators export",
     "__init__": "estimators",
 }
 # module: the packages that it may import, besides Python's own
@@ -42,6 +44,8 @@ OUTSIDE = {
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
+    "export": "torch numpy scipy sklearn",
+    "onnx": "torch numpy sklearn onnx onnxscript skl2onnx",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
