@@ -20,7 +20,6 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._column_kinds import ROUNDING
 from skdgm.estimators._columns import MAX_STANDARDIZED, ColumnTransform
 from skdgm.estimators._latent_density import BaseLatentDensity
@@ -78,9 +77,9 @@ def prediction_module(estimator: Any, method: str) -> nn.Module:
 
     Notes
     -----
-    A row that misses a cell in a column that was complete in ``fit`` gives NaN: the estimator fills such cells by random
-    chains, which a module without a random generator cannot repeat. A row without any cell is no exception to the rule
-    of the estimator: its code is that of the prior. Unknown categories count as missing cells.
+    A row that misses a cell in a column that was complete in ``fit`` gives NaN: the estimator fills such cells by
+    random chains, which the module cannot repeat. A row without any observed cell gives the mean of the prior, as in
+    the estimator. Unknown categories count as missing cells.
 
     Examples
     --------

@@ -40,6 +40,8 @@ except ImportError as error:
         f"skdgm.onnx needs onnx, onnxscript, and skl2onnx ({error}). Install them: pip install 'skdgm[onnx]'."
     ) from error
 
+Function = Callable[..., None]
+
 # The lowest opset that torch.onnx writes.
 MIN_OPSET = 18
 # Code of an unknown category; it is read as a missing cell.
@@ -253,8 +255,8 @@ def alias_of(inner: Any) -> str:
         return str(skl2onnx.get_model_alias(type(inner)))
     except RuntimeError as error:
         raise TypeError(
-            f"M1Classifier cannot be exported with the inner estimator {type(inner).__name__}: skl2onnx has no converter "
-            "for it. Use an estimator of scikit-learn that skl2onnx supports, or register a converter."
+            f"M1Classifier cannot be exported with the inner estimator {type(inner).__name__}: skl2onnx has no "
+            "converter for it. Use an estimator of scikit-learn that skl2onnx supports, or register a converter."
         ) from error
 
 
@@ -366,7 +368,7 @@ class Graph:
                 f"column {column.name!r} has categories that are not text, such as {other[0]!r}, which a graph cannot "
                 "read beside text. Convert the column to text before the fit."
             )
-        codes = {"keys_strings": categories, "values_floats": np.arange(len(categories), dtype=float).tolist()}
+        codes: Any = {"keys_strings": categories, "values_floats": np.arange(len(categories), dtype=float).tolist()}
         return self.add("LabelEncoder", name, domain="ai.onnx.ml", op_version=2, default_float=UNKNOWN, **codes)
 
     def add_module(self, module: nn.Module, table: str, owner: Any) -> list[str]:
@@ -388,7 +390,8 @@ def onnx_of(module: nn.Module, owner: Any, opset: int) -> onnx.ModelProto:
             program = torch.export.export(module, (rows,), dynamic_shapes=(dynamic,), strict=False)
             if any(node.target in WITHOUT_ONNX for node in program.graph.nodes):
                 program = program.run_decompositions(WITHOUT_ONNX)
-            return torch.onnx.export(program, dynamo=True, opset_version=opset, verbose=False).model_proto
+            exported: Any = torch.onnx.export(program, dynamo=True, opset_version=opset, verbose=False)
+            return exported.model_proto
     except Exception as error:
         raise ValueError(
             f"the networks of {type(owner).__name__} cannot be exported: torch.export or torch.onnx does not support "

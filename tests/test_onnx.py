@@ -15,13 +15,9 @@ from sklearn.svm import SVC
 
 from skdgm import DLGM, VAE, DeepImputer, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
 
-for package in ("onnx", "onnxscript", "skl2onnx", "onnxruntime"):
-    pytest.importorskip(package)
-
-import onnxruntime
-import skl2onnx
-
-from skdgm.onnx import breaks_ties, register_converters, to_onnx
+onnxruntime, skl2onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("skl2onnx")
+module = pytest.importorskip("skdgm.onnx", exc_type=ImportError)  # onnxscript may be missing
+breaks_ties, register_converters, to_onnx = module.breaks_ties, module.register_converters, module.to_onnx
 
 FAST = {"hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}
 IRIS, CLASSES = load_iris(return_X_y=True)
