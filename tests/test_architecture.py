@@ -31,6 +31,7 @@ MODULES = {
     "svm": "",
     "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
+    "callbacks": "",
     "export": "estimators svm",
     "onnx": "estimators export",
     "__init__": "estimators",
@@ -44,6 +45,7 @@ OUTSIDE = {
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
+    "callbacks": "",
     "export": "torch numpy scipy sklearn",
     "onnx": "torch numpy sklearn onnx onnxscript skl2onnx",
     "__init__": "",
@@ -102,6 +104,7 @@ INSIDE = {
         "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
+    "callbacks": {"__init__": "mlflow tensorboard wandb", **dict.fromkeys(["mlflow", "tensorboard", "wandb"], "_base")},
     "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},
 }
 
