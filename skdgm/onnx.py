@@ -46,13 +46,13 @@ Function = Callable[..., None]
 MIN_OPSET = 18
 # Code of an unknown category; it is read as a missing cell.
 UNKNOWN = -1.0
-CLASSIFIER_OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [True, False], "output_class_labels": [False, True]}
+CLASSIFIER_OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [False], "output_class_labels": [False, True]}
 
 TRANSFORMERS = [VAE, DLGM, StackedAutoencoder]
 CLASSIFIERS = {M2Classifier: "predict_proba", M1M2Classifier: "predict_proba", TransductiveSVC: "decision_function"}
 NOT_EXPORTED = {
     DeepImputer: "it fills cells with draws that depend on each row's values, and a graph has no such generator",
-    SemiSupervisedMetaClassifier: "its members are wrapped for their training; export one of its fitted estimators",
+    SemiSupervisedMetaClassifier: "its members are wrapped; export a classifier that is fitted by itself",
 }
 
 
@@ -69,8 +69,7 @@ def to_onnx(model: Any, X: Any, *, target_opset: int | None = None, options: Any
         scikit-learn estimator that contains them, such as a Pipeline.
     X : array or frame of shape (n_samples, n_features)
         Rows like those that the graph will read; only their types count. An array becomes one input, "X". A frame
-        becomes one input of shape (n_samples, 1) for each column, of its name and type; text is read as strings. With
-        float32 rows, the graph computes in float32 where scikit-learn's part does.
+        becomes one input of shape (n_samples, 1) for each column, of its name and type; text is read as strings.
     target_opset : int or None, default=None
         Version of ONNX's operators, at least 18. None is the highest one that skl2onnx supports; lower ones suit older
         runtimes.
@@ -90,8 +89,8 @@ def to_onnx(model: Any, X: Any, *, target_opset: int | None = None, options: Any
 
     Notes
     -----
-    Codes and probabilities equal those of the estimators within 1e-5, labels are the same. Computed by
-    onnxruntime, they need neither torch nor scikit-learn.
+    Codes and probabilities equal those of the estimators within 1e-5, and labels are the same. onnxruntime computes
+    them without torch and scikit-learn.
 
     The graph cannot warn or raise. NaN marks a missing cell, and so does an unknown category, such as "" in a column of
     text. A row that misses a cell in a column that was complete in ``fit`` gets NaN and the label -1 or "", since the

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -179,3 +180,10 @@ def test_bad_inputs_are_named():
         to_onnx(model, IRIS)
     with pytest.raises(ValueError, match="target_opset >= 18, got 15"):
         to_onnx(model, FRAME, target_opset=15)
+
+
+def test_networks_that_torch_cannot_export_are_named():
+    model = VAE(**FAST).fit(IRIS)
+    model.module_.encoder.mlp.activation = lambda x: torch.from_numpy(np.tanh(x.numpy()))
+    with pytest.raises(ValueError, match="networks of VAE cannot be exported"):
+        to_onnx(model, IRIS)
