@@ -31,6 +31,9 @@ MODULES = {
     "svm": "",
     "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
+    "callbacks": "",
+    "export": "estimators svm",
+    "onnx": "estimators export",
     "__init__": "estimators",
 }
 # module: the packages that it may import, besides Python's own
@@ -42,6 +45,9 @@ OUTSIDE = {
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
+    "callbacks": "",
+    "export": "torch numpy scipy sklearn",
+    "onnx": "torch numpy sklearn onnx onnxscript skl2onnx",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
@@ -103,6 +109,7 @@ INSIDE = {
         **dict.fromkeys(["curves", "images", "latent", "posterior", "scores", "tables"], "_axes"),
         **dict.fromkeys(["decoded", "imputation"], "images"),
     },
+    "callbacks": {"__init__": "mlflow tensorboard wandb", **dict.fromkeys(["mlflow", "tensorboard", "wandb"], "_base")},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sklearn.base import BaseEstimator
@@ -73,4 +74,13 @@ class EpochTasks:
                 f"{name} {history.terms[name][-1]:.4f}" for name in ("bound", "objective") if name in history.terms
             ]
             print(f"{self.title} epoch {epoch + 1}/{self.n_epochs}: {', '.join(parts)}{validation}")
-        return self.task.call_on_fit_task_end(estimator=self.estimator, **self.data, reconstruction_attributes=dict)
+        attributes = partial(attributes_after, history)
+        return self.task.call_on_fit_task_end(
+            estimator=self.estimator, **self.data, reconstruction_attributes=attributes
+        )
+
+
+def attributes_after(history: training.History) -> dict[str, Any]:
+    """What callbacks see of the history of the current training, as attributes of ``fitted_estimator``."""
+    terms = {name: list(values) for name, values in history.terms.items()}
+    return {"history_": terms, "validation_scores_": list(history.validation) or None}
