@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, nn
 
 from skdgm.sources import CorruptedSource, Source
 
@@ -54,6 +55,33 @@ def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
     if bad:
         raise ValueError(f"{name} must hold integers >= 1, got {bad[0]!r}. Use for example (50,) or 50.")
     return [int(size) for size in sizes]
+
+
+def network_args(network: Any, image_shape: Any, n_columns: int, hidden: list[int]) -> dict[str, Any]:
+    """Return the arguments ``network`` and ``image_shape`` of a module, the latter with channels; check both."""
+    if network != "mlp" and not hidden:
+        raise ValueError(
+            f"network={network!r} needs at least one hidden layer, got hidden_layer_sizes=(). Use for example (200,)."
+        )
+    if isinstance(network, nn.Module):
+        raise TypeError(
+            f"network must build a module, got a module that is built: {type(network).__name__}. Pass its class, or a "
+            "function that takes sizes and returns it."
+        )
+    return {"network": network, "image_shape": checked_image_shape(image_shape, n_columns)}
+
+
+def checked_image_shape(given: Any, n_columns: int) -> list[int] | None:
+    """Return height, width, and channels; raise an error unless they fit the number of columns."""
+    if given is None:
+        return None
+    shape = layer_sizes(given, "image_shape")
+    if len(shape) not in (2, 3) or math.prod(shape) != n_columns:
+        raise ValueError(
+            f"image_shape must be (height, width) or (height, width, channels) with a product of {n_columns}, the "
+            f"number of columns of X, got {given!r}. Use for example (28, 28) for 784 columns."
+        )
+    return [*shape, 1][:3]
 
 
 def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:

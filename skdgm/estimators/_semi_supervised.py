@@ -314,6 +314,7 @@ class BaseSemiSupervised(
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
             "missing_indicator": self._missing_indicator(),
+            **self._network_args(n_columns),
             "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
 

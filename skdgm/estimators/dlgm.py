@@ -44,6 +44,22 @@ class DLGM(BaseLatentDensity):
 
         Every decoder network :math:`T_l` mirrors them. Large layers overfit small data sooner.
 
+    network : {"mlp", "conv", "resnet"} or callable, default="mlp"
+        The layers next to the columns: the first layer of each encoder and the last one of the decoder. "mlp" makes them
+        affine. "conv" makes them convolutional, for images of the form ``image_shape``; it takes a few times longer
+        per step. "resnet" makes them residual, for tables. The other hidden layers and the linear maps parallel to the
+        networks stay as they are.
+
+        A callable gets a :class:`~skdgm.networks.Sizes` and returns a ``torch.nn.Module`` that maps rows of
+        ``n_inputs`` cells to rows of ``n_outputs`` cells; its weights are drawn anew from ``random_state``.
+        :class:`~skdgm.networks.Convolutional` and :class:`~skdgm.networks.Residual` are such callables, for other sizes
+        than those of "conv" and "resnet". See :doc:`/user_guide/networks`.
+
+    image_shape : tuple (height, width) or (height, width, channels), or None, default=None
+        Form of the image in each row of X, whose pixels are the columns row by row, with the channels of a pixel side
+        by side. The product is the number of columns. "conv" needs it, callables may read it, and the other networks do
+        not.
+
     posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
         Shape of the covariances :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T`, where U has
         ``rank`` columns; at rank 1 it is about 15 % slower than "diagonal". "full" is any covariance, by its Cholesky
@@ -290,6 +306,8 @@ class DLGM(BaseLatentDensity):
         n_components="auto",
         *,
         hidden_layer_sizes=(200,),
+        network="mlp",
+        image_shape=None,
         posterior="low_rank",
         rank=1,
         activation="relu",
@@ -320,6 +338,8 @@ class DLGM(BaseLatentDensity):
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.network = network
+        self.image_shape = image_shape
         self.posterior = posterior
         self.rank = rank
         self.activation = activation
@@ -369,6 +389,7 @@ class DLGM(BaseLatentDensity):
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
             "missing_indicator": self._missing_indicator(),
+            **self._network_args(n_columns),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> DLGMModule:

@@ -41,6 +41,22 @@ class VAE(BaseLatentDensity):
 
         The decoder mirrors them. Large layers overfit small data sooner.
 
+    network : {"mlp", "conv", "resnet"} or callable, default="mlp"
+        The layers next to the columns: the first layer of the encoder and the last one of the decoder. "mlp" makes them
+        affine. "conv" makes them convolutional, for images of the form ``image_shape``; it takes a few times longer
+        per step. "resnet" makes them residual, for tables. The other hidden layers and the linear maps parallel to the
+        networks stay as they are.
+
+        A callable gets a :class:`~skdgm.networks.Sizes` and returns a ``torch.nn.Module`` that maps rows of
+        ``n_inputs`` cells to rows of ``n_outputs`` cells; its weights are drawn anew from ``random_state``.
+        :class:`~skdgm.networks.Convolutional` and :class:`~skdgm.networks.Residual` are such callables, for other sizes
+        than those of "conv" and "resnet". See :doc:`/user_guide/networks`.
+
+    image_shape : tuple (height, width) or (height, width, channels), or None, default=None
+        Form of the image in each row of X, whose pixels are the columns row by row, with the channels of a pixel side
+        by side. The product is the number of columns. "conv" needs it, callables may read it, and the other networks do
+        not.
+
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
 
@@ -254,6 +270,8 @@ class VAE(BaseLatentDensity):
         n_components="auto",
         *,
         hidden_layer_sizes=(200,),
+        network="mlp",
+        image_shape=None,
         activation="relu",
         likelihood="auto",
         handle_unknown="warn",
@@ -279,6 +297,8 @@ class VAE(BaseLatentDensity):
     ):
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.network = network
+        self.image_shape = image_shape
         self.activation = activation
         self.likelihood = likelihood
         self.handle_unknown = handle_unknown
@@ -314,6 +334,7 @@ class VAE(BaseLatentDensity):
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
             "missing_indicator": self._missing_indicator(),
+            **self._network_args(n_columns),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:
