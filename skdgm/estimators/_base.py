@@ -42,7 +42,6 @@ from skdgm.estimators._options import (
     generator,
     layer_sizes,
     multiplies_bfloat16,
-    network_args,
     resolve_device,
 )
 from skdgm.estimators._streams import (
@@ -54,7 +53,7 @@ from skdgm.estimators._streams import (
     is_sparse,
     matrix_of,
 )
-from skdgm.networks import ACTIVATIONS, NETWORKS
+from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
 from skdgm.readers import Rows
 from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, Source
@@ -99,8 +98,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray],
         "activation": [StrOptions(set(ACTIVATIONS))],
-        "network": [StrOptions(set(NETWORKS)), callable],
-        "image_shape": [tuple, list, np.ndarray, None],
         "likelihood": LIKELIHOOD_PARAMETER,
         "weight_prior": [Interval(Real, 0, None, closed="neither"), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
@@ -194,15 +191,6 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         self._architecture = architecture
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return module
-
-    def _network_args(self, n_columns: int) -> dict[str, Any]:
-        """Arguments of the module for the layers next to the columns, which only some estimators let users choose."""
-        return network_args(
-            getattr(self, "network", "mlp"),
-            getattr(self, "image_shape", None),
-            n_columns,
-            layer_sizes(self.hidden_layer_sizes),
-        )
 
     def _settings(self, n_rows: int, n_steps: int, sizes: Sequence[int] | None = None) -> training.Settings:
         """Collect the settings to train on ``n_rows`` rows, in epochs of ``n_steps`` steps.

@@ -10,7 +10,15 @@ import numpy as np
 import torch
 from torch import Generator, nn
 
+from skdgm._sklearn_compat import StrOptions
+from skdgm.networks import NETWORKS
 from skdgm.sources import CorruptedSource, Source
+
+# Constraints of the parameters that ``network_args`` reads.
+NETWORK_PARAMETERS: dict[str, list[Any]] = {
+    "network": [StrOptions(set(NETWORKS)), callable],
+    "image_shape": [tuple, list, np.ndarray, None],
+}
 
 
 def generator(random: np.random.RandomState, device: str | torch.device) -> Generator:
@@ -57,18 +65,22 @@ def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
     return [int(size) for size in sizes]
 
 
-def network_args(network: Any, image_shape: Any, n_columns: int, hidden: list[int]) -> dict[str, Any]:
-    """Return the arguments ``network`` and ``image_shape`` of a module, the latter with channels; check both."""
-    if network != "mlp" and not hidden:
-        raise ValueError(
-            f"network={network!r} needs at least one hidden layer, got hidden_layer_sizes=(). Use for example (200,)."
-        )
+def network_args(estimator: Any, n_columns: int) -> dict[str, Any]:
+    """Return the arguments of a module for the layers next to its columns.
+
+    An estimator without the parameter ``network``, whose module models codes, has affine ones.
+    """
+    network = getattr(estimator, "network", "mlp")
     if isinstance(network, nn.Module):
         raise TypeError(
             f"network must build a module, got a module that is built: {type(network).__name__}. Pass its class, or a "
             "function that takes sizes and returns it."
         )
-    return {"network": network, "image_shape": checked_image_shape(image_shape, n_columns)}
+    if network != "mlp" and not layer_sizes(estimator.hidden_layer_sizes):
+        raise ValueError(
+            f"network={network!r} needs at least one hidden layer, got hidden_layer_sizes=(). Use for example (200,)."
+        )
+    return {"network": network, "image_shape": checked_image_shape(getattr(estimator, "image_shape", None), n_columns)}
 
 
 def checked_image_shape(given: Any, n_columns: int) -> list[int] | None:

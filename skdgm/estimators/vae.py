@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from skdgm.estimators._latent_density import BaseLatentDensity
-from skdgm.estimators._options import layer_sizes
+from skdgm.estimators._options import layer_sizes, network_args
 from skdgm.estimators._streams import Table
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.holes import N_FILLS
@@ -43,19 +43,18 @@ class VAE(BaseLatentDensity):
 
     network : {"mlp", "conv", "resnet"} or callable, default="mlp"
         The layers next to the columns: the first layer of the encoder and the last one of the decoder. "mlp" makes them
-        affine. "conv" makes them convolutional, for images of the form ``image_shape``; it takes a few times longer
-        per step. "resnet" makes them residual, for tables. The other hidden layers and the linear maps parallel to the
-        networks stay as they are.
+        affine. "conv" makes them convolutional, for images of the form ``image_shape``; a step then takes a few times
+        longer. "resnet" makes them residual, for tables; a step takes up to twice as long. The other layers, and the
+        affine maps parallel to the networks, stay as they are.
 
-        A callable gets a :class:`~skdgm.networks.Sizes` and returns a ``torch.nn.Module`` that maps rows of
-        ``n_inputs`` cells to rows of ``n_outputs`` cells; its weights are drawn anew from ``random_state``.
-        :class:`~skdgm.networks.Convolutional` and :class:`~skdgm.networks.Residual` are such callables, for other sizes
-        than those of "conv" and "resnet". See :doc:`/user_guide/networks`.
+        A callable gets :class:`~skdgm.networks.Sizes` and returns a ``torch.nn.Module`` that maps rows of ``n_inputs``
+        cells to rows of ``n_outputs`` cells; its weights are then drawn by ``random_state``.
+        :class:`~skdgm.networks.Convolutional` and :class:`~skdgm.networks.Residual` are such callables; they make
+        "conv" and "resnet" larger or smaller.
 
     image_shape : tuple (height, width) or (height, width, channels), or None, default=None
-        Form of the image in each row of X, whose pixels are the columns row by row, with the channels of a pixel side
-        by side. The product is the number of columns. "conv" needs it, callables may read it, and the other networks do
-        not.
+        Form of the image in each row of X: its pixels row by row, with the channels of a pixel side by side. The
+        product must be the number of columns. "conv" needs it, callables may read it, and other networks ignore it.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
@@ -334,7 +333,7 @@ class VAE(BaseLatentDensity):
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
             "missing_indicator": self._missing_indicator(),
-            **self._network_args(n_columns),
+            **network_args(self, n_columns),
         }
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> VAEModule:

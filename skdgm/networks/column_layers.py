@@ -147,18 +147,14 @@ def output_order(likelihood: MixedLikelihood) -> Tensor:
 
 
 def check_pixels(likelihood: MixedLikelihood, network: str | Builder) -> None:
-    """Raise an error if a column is no pixel: networks read or write more than numbers of it."""
-    for group, n_outputs, made in zip(likelihood.groups, likelihood.n_outputs, likelihood.parts, strict=True):
-        if n_outputs % len(group.columns) or made.n_fixed_features != len(group.columns) or group.likelihood in LEVELS:
+    """Raise an error if columns have levels: networks read and write more than one or two numbers of these."""
+    for group in likelihood.groups:
+        if group.likelihood in ("categorical", "ordinal"):
             raise ValueError(
                 f"network={network!r} with image_shape reads and writes numbers for each pixel, but likelihood="
                 f"{group.likelihood!r} describes {len(group.columns)} column(s), such as column {group.columns[0]}, by "
                 "levels. Scale gray values to [0, 1], or name a likelihood of numbers, such as likelihood='gaussian'."
             )
-
-
-# Likelihoods of columns with levels, whose features and outputs are not one or two per column.
-LEVELS = ("categorical", "ordinal")
 
 
 def check_suitable(module: object, builder: Builder) -> None:
@@ -201,8 +197,9 @@ def draw_weights(module: nn.Module, rng: Generator | None) -> None:
 
     Others, such as the scales of a layer norm, stay. A module with a method ``init_weights(rng)`` does it itself.
     """
-    if hasattr(module, "init_weights"):
-        module.init_weights(rng)
+    init_weights = getattr(module, "init_weights", None)
+    if callable(init_weights):
+        init_weights(rng)
         return
     for child in module.children():
         draw_weights(child, rng)
