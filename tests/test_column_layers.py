@@ -253,6 +253,16 @@ def test_training_continues(network):
         vae.set_params(network="mlp").fit(X)
 
 
+def test_pixels_of_images_have_the_same_likelihood():
+    """A pixel with few gray levels is no category if ``image_shape`` says that it is a pixel."""
+    X, _ = images()
+    X[:, 3] = (3 * X[:, 3]).round() / 3
+    kinds = [
+        {one.likelihood for one in VAE(3, **SMALL, image_shape=shape).fit(X).likelihoods_} for shape in (None, SHAPE)
+    ]
+    assert kinds == [{"bernoulli", "categorical", "gaussian"}, {"gaussian"}]
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_search_chooses_between_networks():
     X, _ = images()
@@ -302,7 +312,7 @@ WRONG = {
     "other outputs": ({"network": lambda sizes: nn.Linear(30, 7)}, r"to \(2, 7\), wanted \(2, 12\)"),
     "categories": (
         {"network": "conv", "image_shape": SHAPE, "likelihood": [("categorical", [0]), ("auto", slice(1, 30))]},
-        "likelihood='categorical' describes 1 column",
+        "the likelihood of 1 column.*is 'categorical'",
     ),
 }
 

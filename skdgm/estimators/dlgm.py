@@ -57,7 +57,10 @@ class DLGM(BaseLatentDensity):
 
     image_shape : tuple (height, width) or (height, width, channels), or None, default=None
         Form of the image in each row of X: its pixels row by row, with the channels of a pixel side by side. The
-        product must be the number of columns. "conv" needs it, callables may read it, and other networks ignore it.
+        product must be the number of columns. "conv" needs it, callables may read it, and the other networks do not.
+
+        It also tells ``likelihood="auto"`` that the columns are pixels: all are "bernoulli" if X counts as gray images
+        or holds only 0 and 1, and otherwise all are "gaussian".
 
     posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
         Shape of the covariances :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T`, where U has

@@ -54,7 +54,10 @@ class VAE(BaseLatentDensity):
 
     image_shape : tuple (height, width) or (height, width, channels), or None, default=None
         Form of the image in each row of X: its pixels row by row, with the channels of a pixel side by side. The
-        product must be the number of columns. "conv" needs it, callables may read it, and other networks ignore it.
+        product must be the number of columns. "conv" needs it, callables may read it, and the other networks do not.
+
+        It also tells ``likelihood="auto"`` that the columns are pixels: all are "bernoulli" if X counts as gray images
+        or holds only 0 and 1, and otherwise all are "gaussian".
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.

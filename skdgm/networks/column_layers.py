@@ -151,9 +151,9 @@ def check_pixels(likelihood: MixedLikelihood, network: str | Builder) -> None:
     for group in likelihood.groups:
         if group.likelihood in ("categorical", "ordinal"):
             raise ValueError(
-                f"network={network!r} with image_shape reads and writes numbers for each pixel, but likelihood="
-                f"{group.likelihood!r} describes {len(group.columns)} column(s), such as column {group.columns[0]}, by "
-                "levels. Scale gray values to [0, 1], or name a likelihood of numbers, such as likelihood='gaussian'."
+                f"network={network!r} with image_shape needs pixels with numbers in them, but the likelihood of "
+                f"{len(group.columns)} column(s), such as column {group.columns[0]}, is {group.likelihood!r}. Use "
+                "likelihood='auto', or name one of numbers, such as 'bernoulli' or 'gaussian'."
             )
 
 
