@@ -57,7 +57,7 @@ class ColumnLayers:
         image_shape: Sequence[int] | None,
         rng: Generator | None,
     ) -> None:
-        self.name, self.likelihood, self.rng = network, likelihood, rng
+        self.likelihood, self.rng = likelihood, rng
         self.builder = NETWORKS[network] if isinstance(network, str) else network
         self.activation = ACTIVATIONS[activation]
         self.image_shape = None if image_shape is None else (image_shape[0], image_shape[1], image_shape[2])
@@ -90,7 +90,7 @@ class ColumnLayers:
         sizes = Sizes(role, n_inputs, n_outputs, self.activation, self.image_shape)
         before = torch.get_rng_state()
         module = self.builder(sizes)
-        if not torch.equal(torch.get_rng_state(), before):  # torch's layers draw weights, which are replaced below
+        if not torch.equal(torch.get_rng_state(), before):  # torch's layers draw weights, in vain: see draw_weights
             torch.set_rng_state(before)
         check_suitable(module, self.builder)
         draw_weights(module, self.rng)
