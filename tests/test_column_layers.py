@@ -100,6 +100,22 @@ def test_weights_come_from_the_generator_only(network):
         assert drawn and not any(torch.equal(first[key], other[key]) for key in drawn)
 
 
+def test_a_module_may_draw_its_own_weights():
+    """As pretrained layers do, which keep theirs: ``init_weights`` is called in place of Glorot's draws."""
+
+    class Kept(nn.Linear):
+        def init_weights(self, rng):
+            self.weight.copy_(torch.full_like(self.weight, 0.5))
+
+    def pretrained(sizes):
+        return nn.Sequential(Kept(sizes.n_inputs, 4), nn.Linear(4, sizes.n_outputs))
+
+    module, *_ = modules(pretrained)
+    kept, drawn = module.encoder.mlp.layers[0].module
+    assert (kept.weight == 0.5).all() and kept.bias.any()
+    assert drawn.weight.std() > 0.1 and not drawn.bias.any()
+
+
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_every_class_and_draw_at_once_is_each_in_turn(network):
     """y of shape (n_classes, 1) with n rows, and draws of z in front, as for an MLP."""

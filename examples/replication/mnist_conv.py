@@ -44,7 +44,7 @@ M1: dict[str, Any] = {
     "precision": "bfloat16",
     "random_state": 0,
 }
-UPPER: dict[str, Any] = M1M2 | {"max_iter": 100}
+UPPER: dict[str, Any] = M1M2 | {"hidden_layer_sizes": (250,), "max_iter": 100}
 
 
 def shared_m1(X: np.ndarray, params: dict[str, Any]) -> VAE:
