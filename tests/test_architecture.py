@@ -66,6 +66,13 @@ INSIDE = {
         "__init__": "base bernoulli categorical counts gaussian ordinal positive quantile student_t",
         "columns": "__init__",
     },
+    "networks": {
+        "convolutional": "mlp sizes",
+        "residual": "mlp sizes",
+        "column_layers": "convolutional mlp residual sizes",
+        "conditional": "covariances kernel_features mlp",
+        "__init__": "column_layers conditional convolutional covariances kernel_features mlp residual sizes",
+    },
     "models": {
         "gaussian_latent": "bound holes imputation priors",
         "vae": "gaussian_latent holes priors",

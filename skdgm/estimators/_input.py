@@ -168,7 +168,7 @@ class BaseReader(BaseEstimator):
             self._named,
             self._format.types,
             self._names,
-            may_mix=self._may_mix_likelihoods,
+            may_mix=self._may_mix_likelihoods and getattr(self, "image_shape", None) is None,  # pixels are alike
             is_sparse=is_sparse(rows),
             row_of=row_of(rows),
         )

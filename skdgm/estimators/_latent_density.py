@@ -34,7 +34,7 @@ from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._imputation import BaseImputation
-from skdgm.estimators._options import layer_sizes, with_input_noise
+from skdgm.estimators._options import NETWORK_PARAMETERS, layer_sizes, with_input_noise
 from skdgm.estimators._partial_fit import BaseIncremental, Parts
 from skdgm.estimators._streams import Table, look
 from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
@@ -71,6 +71,7 @@ class BaseLatentDensity(
     _missing_cells_allowed = _reads_streams = True
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseDeepGenerative._parameter_constraints,
+        **NETWORK_PARAMETERS,
         "n_components": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "dynamic_binarization": ["boolean"],
         "kl_warmup": [Interval(Integral, 0, None, closed="left"), Interval(RealNotInt, 0, 1, closed="both")],

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Generator
+from torch import Generator, nn
 
+from skdgm._sklearn_compat import StrOptions
+from skdgm.networks import NETWORKS
 from skdgm.sources import CorruptedSource, Source
+
+# Constraints of the parameters that ``network_args`` reads.
+NETWORK_PARAMETERS: dict[str, list[Any]] = {
+    "network": [StrOptions(set(NETWORKS)), callable],
+    "image_shape": [tuple, list, np.ndarray, None],
+}
 
 
 def generator(random: np.random.RandomState, device: str | torch.device) -> Generator:
@@ -54,6 +63,37 @@ def layer_sizes(given: Any, name: str = "hidden_layer_sizes") -> list[int]:
     if bad:
         raise ValueError(f"{name} must hold integers >= 1, got {bad[0]!r}. Use for example (50,) or 50.")
     return [int(size) for size in sizes]
+
+
+def network_args(estimator: Any, n_columns: int) -> dict[str, Any]:
+    """Return the arguments of a module for the layers next to its columns.
+
+    An estimator without the parameter ``network``, whose module models codes, has affine ones.
+    """
+    network = getattr(estimator, "network", "mlp")
+    if isinstance(network, nn.Module):
+        raise TypeError(
+            f"network must build a module, got a module that is built: {type(network).__name__}. Pass its class, or a "
+            "function that takes sizes and returns it."
+        )
+    if network != "mlp" and not layer_sizes(estimator.hidden_layer_sizes):
+        raise ValueError(
+            f"network={network!r} needs at least one hidden layer, got hidden_layer_sizes=(). Use for example (200,)."
+        )
+    return {"network": network, "image_shape": checked_image_shape(getattr(estimator, "image_shape", None), n_columns)}
+
+
+def checked_image_shape(given: Any, n_columns: int) -> list[int] | None:
+    """Return height, width, and channels; raise an error unless they fit the number of columns."""
+    if given is None:
+        return None
+    shape = layer_sizes(given, "image_shape")
+    if len(shape) not in (2, 3) or math.prod(shape) != n_columns:
+        raise ValueError(
+            f"image_shape must be (height, width) or (height, width, channels) with a product of {n_columns}, the "
+            f"number of columns of X, got {given!r}. Use for example (28, 28) for 784 columns."
+        )
+    return [*shape, 1][:3]
 
 
 def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:

@@ -25,7 +25,7 @@ from skdgm.estimators._diagnosis import FACTOR_OF_DISTANCE, MAX_SHARE_UNLIKE, sh
 from skdgm.estimators._imputation import BaseClassImputation
 from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, n_centers, place
 from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
-from skdgm.estimators._options import check_n_samples, layer_sizes
+from skdgm.estimators._options import check_n_samples, layer_sizes, network_args
 from skdgm.estimators._partial_fit import Parts
 from skdgm.estimators._streams import Table
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
@@ -314,6 +314,7 @@ class BaseSemiSupervised(
             "linear_skip": True,
             "clip_inputs": self._clips_inputs,
             "missing_indicator": self._missing_indicator(),
+            **network_args(self, n_columns),
             "class_prior": [1 / len(self.classes_)] * len(self.classes_),  # replaced after the module is built
         }
 

@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from skdgm._sklearn_compat import NoCallbacks, StrOptions
+from skdgm.estimators._options import NETWORK_PARAMETERS
 from skdgm.estimators._partial_labels import BaseIncrementalClassifier
 from skdgm.estimators._semi_supervised import TrainingData
 from skdgm.estimators._streams import Table, look
@@ -37,6 +38,24 @@ class M2Classifier(BaseIncrementalClassifier):
         take longer to train. An empty sequence makes the network affine.
 
         The encoder networks are those of q(y | x) and q(z | x, y). The decoder mirrors them.
+
+    network : {"mlp", "conv", "resnet"} or callable, default="mlp"
+        The layers next to the columns: the first layers of q(y | x) and q(z | x, y), and the last one of the decoder.
+        "mlp" makes them affine. "conv" makes them convolutional, for images of the form ``image_shape``; a step then
+        takes a few times longer. "resnet" makes them residual, for tables; a step takes up to twice as long. The other
+        layers, and the affine maps parallel to the networks, stay as they are.
+
+        A callable gets :class:`~skdgm.networks.Sizes` and returns a ``torch.nn.Module`` that maps rows of ``n_inputs``
+        cells to rows of ``n_outputs`` cells; its weights are then drawn by ``random_state``.
+        :class:`~skdgm.networks.Convolutional` and :class:`~skdgm.networks.Residual` are such callables; they make
+        "conv" and "resnet" larger or smaller.
+
+    image_shape : tuple (height, width) or (height, width, channels), or None, default=None
+        Form of the image in each row of X: its pixels row by row, with the channels of a pixel side by side. The
+        product must be the number of columns. "conv" needs it, callables may read it, and the other networks do not.
+
+        It also tells ``likelihood="auto"`` that the columns are pixels: all are "bernoulli" if X counts as gray images
+        or holds only 0 and 1, and otherwise all are "gaussian".
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
@@ -316,6 +335,7 @@ class M2Classifier(BaseIncrementalClassifier):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseIncrementalClassifier._parameter_constraints,
+        **NETWORK_PARAMETERS,
         "dynamic_binarization": ["boolean"],
         "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
     }
@@ -325,6 +345,8 @@ class M2Classifier(BaseIncrementalClassifier):
         n_components=10,
         *,
         hidden_layer_sizes=(200,),
+        network="mlp",
+        image_shape=None,
         activation="relu",
         likelihood="auto",
         handle_unknown="warn",
@@ -357,6 +379,8 @@ class M2Classifier(BaseIncrementalClassifier):
     ) -> None:
         self.n_components = n_components
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.network = network
+        self.image_shape = image_shape
         self.activation = activation
         self.likelihood = likelihood
         self.handle_unknown = handle_unknown

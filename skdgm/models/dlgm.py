@@ -12,7 +12,8 @@ from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.models.holes import learned_holes
 from skdgm.models.priors import prior
-from skdgm.networks import COVARIANCES, MLP, Affine, DecoderNetwork, NormalNetwork
+from skdgm.networks import COVARIANCES, MLP, Affine, ColumnLayers, DecoderNetwork, NormalNetwork
+from skdgm.networks.sizes import Builder
 from skdgm.structured_normals import AnyNormal, ProductNormal
 
 
@@ -46,6 +47,8 @@ class DLGMModule(GaussianLatentModule):
         Whether the networks have a linear path, as in ``MLP``.
     n_prior_components : int
         Components of a mixture in place of N(0, I) as the prior of the top layer's xi_L; 0 for N(0, I).
+    network, image_shape
+        As in ``ColumnLayers``. The T_l, which see no columns, remain MLPs.
     """
 
     def __init__(
@@ -62,16 +65,20 @@ class DLGMModule(GaussianLatentModule):
         linear_skip: bool = False,
         clip_inputs: bool = False,
         n_prior_components: int = 0,
+        network: str | Builder = "mlp",
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
         self.n_latents, downward = list(n_latents), list(hidden)[::-1]
         columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
-        input_options = (0, n_indicators, COVARIANCES[posterior](rank), linear_skip, clip_inputs)
+        layers = ColumnLayers(network, columns, activation, image_shape, rng)
+        covariance = COVARIANCES[posterior](rank)
+        input_options = (0, n_indicators, covariance, linear_skip, clip_inputs, layers.reading("encoder"))
         self.encoders = nn.ModuleList(
             NormalNetwork(columns.n_features, d, hidden, activation, rng, *input_options) for d in n_latents
         )
-        self.decoder = DecoderNetwork(n_latents[0], columns, downward, activation, rng, 0, linear_skip)
+        self.decoder = DecoderNetwork(n_latents[0], columns, downward, activation, rng, 0, linear_skip, layers.writing)
         below_above = list(zip(n_latents[:-1], n_latents[1:], strict=True))
         self.t = nn.ModuleList(
             MLP(above, below, downward, activation, rng, linear_skip=linear_skip) for below, above in below_above

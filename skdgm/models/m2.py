@@ -22,7 +22,8 @@ from skdgm.models.bound import LabelBound
 from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, learned_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.label_sum import Rows, sum_over_labels
-from skdgm.networks import CategoricalNetwork, DecoderNetwork, NormalNetwork
+from skdgm.networks import CategoricalNetwork, ColumnLayers, DecoderNetwork, NormalNetwork
+from skdgm.networks.sizes import Builder
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import EqualMixture
 
@@ -62,6 +63,8 @@ class M2Module(nn.Module):
         n_centers: int = 0,
         n_side: int = 0,
         missing_indicator: bool | Sequence[bool] = False,
+        network: str | Builder = "mlp",
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         n_classes, upward, downward = len(class_prior), list(hidden), list(hidden)[::-1]
@@ -71,16 +74,19 @@ class M2Module(nn.Module):
         self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
         self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
         columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
+        layers = ColumnLayers(network, columns, activation, image_shape, rng)
         input_options: Any = {
             "linear_skip": linear_skip,
             "clip_inputs": clip_inputs,
             "n_indicators": n_indicators,
         }
-        self.classifier = CategoricalNetwork(
-            columns.n_fixed_features + n_side, n_classes, upward, activation, rng, **input_options, n_centers=n_centers
-        )
-        self.encoder = NormalNetwork(columns.n_features, n_latent, upward, activation, rng, n_classes, **input_options)
-        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, n_classes, linear_skip)
+        of_classifier = input_options | {"n_centers": n_centers, "first": layers.reading("classifier")}
+        of_encoder = input_options | {"first": layers.reading("encoder")}
+        n_read = columns.n_fixed_features + n_side
+        self.classifier = CategoricalNetwork(n_read, n_classes, upward, activation, rng, **of_classifier)
+        self.encoder = NormalNetwork(columns.n_features, n_latent, upward, activation, rng, n_classes, **of_encoder)
+        of_decoder = (n_classes, linear_skip, layers.writing)
+        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, *of_decoder)
 
     @property
     def p_y(self) -> Categorical:

@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 
 from skdgm.distributions import LOG_2PI, linear, log_standard_normal
 from skdgm.likelihoods import bounded
-from skdgm.networks import float32_only
+from skdgm.networks.kernel_features import float32_only
 from skdgm.noise import Rng, standard_normal, uniform
 from skdgm.structured_normals import AnyNormal
 

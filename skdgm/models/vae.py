@@ -13,7 +13,8 @@ from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.gaussian_latent import GaussianLatentModule
 from skdgm.models.holes import learned_holes
 from skdgm.models.priors import prior
-from skdgm.networks import DecoderNetwork, NormalNetwork
+from skdgm.networks import ColumnLayers, DecoderNetwork, NormalNetwork
+from skdgm.networks.sizes import Builder
 
 
 class VAEModule(GaussianLatentModule):
@@ -34,18 +35,22 @@ class VAEModule(GaussianLatentModule):
         linear_skip: bool = False,
         clip_inputs: bool = False,
         n_prior_components: int = 0,
+        network: str | Builder = "mlp",
+        image_shape: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.n_latents = [n_latent]
         self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
         columns, downward = MixedLikelihood(likelihood, n_columns), list(hidden)[::-1]
+        layers = ColumnLayers(network, columns, activation, image_shape, rng)
         input_options: Any = {
             "n_indicators": n_columns * bool(self.learned_holes.any()),
             "linear_skip": linear_skip,
             "clip_inputs": clip_inputs,
+            "first": layers.reading("encoder"),
         }
         self.encoder = NormalNetwork(columns.n_features, n_latent, hidden, activation, rng, **input_options)
-        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, 0, linear_skip)
+        self.decoder = DecoderNetwork(n_latent, columns, downward, activation, rng, 0, linear_skip, layers.writing)
         self.p_z = prior(n_prior_components, n_latent, rng)
 
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> Normal:

@@ -1,0 +1,157 @@
+"""The multi-layer perceptron on a row, its class, and its mask of missing cells; its layers and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skdgm.distributions import linear, smooth_clip
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softplus": F.softplus,
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "silu": F.silu,
+}
+
+# With a linear path, the last layer's weights start at this fraction of Glorot's.
+INITIAL_NONLINEARITY = 0.1
+
+
+# Makes a layer from its numbers of inputs and outputs.
+LayerMaker = Callable[[int, int], nn.Module]
+
+
+class Affine(nn.Module):
+    """``weight @ x + bias``, with Glorot-uniform weights drawn from ``rng`` and bias 0."""
+
+    def __init__(self, n_in: int, n_out: int, rng: torch.Generator | None, *, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_out, n_in))
+        self.bias = nn.Parameter(torch.zeros(n_out)) if bias else None
+        nn.init.xavier_uniform_(self.weight, generator=rng)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+class SteadyLinear(nn.Linear):
+    """``nn.Linear``, but without gradients a row's result does not depend on its place among the rows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.weight, self.bias)
+
+
+class ClassAffine(nn.Module):
+    """The affine map of a one-hot label, looked up by index: cheap even for a thousand classes."""
+
+    def __init__(self, n_classes: int, n_out: int, rng: torch.Generator | None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_classes, n_out))
+        nn.init.xavier_uniform_(self.weight, generator=rng)
+
+    def forward(self, y: Tensor) -> Tensor:
+        return F.embedding(y, self.weight)
+
+
+class MLP(nn.Module):
+    """Multi-layer perceptron on a row x and, if ``n_classes`` is given, on its class y.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Columns of x and of the output.
+    hidden : sequence of int
+        Hidden layer sizes; empty for an affine map.
+    activation : str
+        Name in ``ACTIVATIONS``, applied after each hidden layer.
+    rng : torch.Generator or None
+        Draws the weights.
+    n_classes : int
+        Number of classes of y; 0 for a network of x only.
+    n_indicators : int
+        Number of columns whose mask of missing cells is an input as well; 0 for none.
+    linear_skip : bool
+        Add an affine map of the input to the output, and start with small weights in the last layer of the other path:
+        the network starts out nearly linear.
+    clip_inputs : bool
+        Pass x through ``smooth_clip``, which keeps outlying cells from outweighing the others.
+    first, last : callable or None
+        Make the first or the last layer from its numbers of inputs and outputs, if there are hidden layers; None is
+        affine. Classes, masks, and the linear path join outside of such a layer.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        hidden: Sequence[int],
+        activation: str,
+        rng: torch.Generator | None,
+        n_classes: int = 0,
+        n_indicators: int = 0,
+        linear_skip: bool = False,
+        clip_inputs: bool = False,
+        first: LayerMaker | None = None,
+        last: LayerMaker | None = None,
+    ) -> None:
+        super().__init__()
+        sizes = [n_in, *hidden, n_out]
+        makers: list[LayerMaker] = [lambda a, b: Affine(a, b, rng)] * (len(sizes) - 1)
+        makers[0], makers[-1] = first or makers[0], last or makers[-1]
+        self.layers = nn.ModuleList(make(a, b) for make, a, b in zip(makers, sizes[:-1], sizes[1:], strict=True))
+        self.class_embedding = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
+        self.missing_weight = nn.Parameter(torch.zeros(sizes[1], n_indicators)) if n_indicators else None
+        self.activation, self.clip_inputs = ACTIVATIONS[activation], clip_inputs
+        self.skip = None
+        if linear_skip and len(hidden):
+            self.skip = MLP(n_in, n_out, (), activation, rng, n_classes, n_indicators)
+            self.scale_outputs(slice(None), INITIAL_NONLINEARITY, skip=1.0)
+
+    @torch.no_grad()
+    def scale_outputs(self, outputs: slice, factor: float, skip: float | None = None) -> None:
+        """Multiply the weights of some outputs by ``factor``; those of the linear path by ``skip`` if given."""
+        matrices = [weight for weight in self.layers[-1].parameters() if weight.ndim > 1]
+        for weight in matrices[-1:]:
+            weight[outputs] *= factor
+        if self.skip is not None:
+            self.skip.scale_outputs(outputs, factor if skip is None else skip)
+
+    @property
+    def linear_parameters(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the linear path; of the last layer if there is none."""
+        affine = (self.skip or self).layers[-1]
+        return affine.get_parameter("weight"), affine.get_parameter("bias")
+
+    @property
+    def linear_missing_weight(self) -> Tensor | None:
+        """What a missing cell adds to the linear outputs, (n_out, n_indicators); None without indicators."""
+        return (self.skip or self).missing_weight
+
+    @torch.no_grad()
+    def init_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Initialize the linear path with this weight, (n_out, n_in), and bias, (n_out,)."""
+        for parameter, value in zip(self.linear_parameters, (weight, bias), strict=True):
+            parameter.copy_(value)
+
+    def read(self, x: Tensor) -> Tensor:
+        """The rows as the first layer reads them."""
+        return smooth_clip(x) if self.clip_inputs else x
+
+    def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Tensor:
+        """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
+
+        ``y`` holds class indices, ``observed`` the mask of observed cells.
+        """
+        x = self.read(x)
+        h = self.layers[0](x)
+        if self.missing_weight is not None and observed is not None:
+            h = h + linear((~observed).to(x.dtype), self.missing_weight)
+        if self.class_embedding is not None and y is not None:
+            h = h + self.class_embedding(y)
+        for layer in self.layers[1:]:
+            h = layer(self.activation(h))
+        return h.float() if self.skip is None else h.float() + self.skip(x, y, observed)
