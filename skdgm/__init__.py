@@ -6,6 +6,8 @@ Estimators are imported on first access, so ``skdgm.datasets`` and ``skdgm.model
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from skdgm._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from skdgm.estimators.deep_imputer import DeepImputer
     from skdgm.estimators.dlgm import DLGM
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
     from skdgm.estimators.stacked_autoencoder import StackedAutoencoder
     from skdgm.estimators.transductive_svc import TransductiveSVC
     from skdgm.estimators.vae import VAE
-
-__version__ = "0.1.0.dev0"
 
 __all__ = [
     "DLGM",
