@@ -57,7 +57,7 @@ class VersionedState(BaseEstimator):
     """Base of all estimators: their state holds the version of skdgm, and is checked when it is loaded."""
 
     # What a fitted estimator cannot do without; it is fitted if it has the first of them.
-    _needed_when_fitted: ClassVar[tuple[str, ...]] = ()
+    _needed_when_fitted: ClassVar[tuple[str, ...]]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), VERSION: __version__}
@@ -68,13 +68,20 @@ class VersionedState(BaseEstimator):
         if found != __version__:
             warn(InconsistentVersionWarning(type(self).__name__, str(found)), stacklevel=2)
         super().__setstate__(state)
-        fitted = self._needed_when_fitted[:1]
-        needed = [*self._get_param_names(), *(self._needed_when_fitted if set(fitted) & set(state) else ())]
-        lacking = [name for name in needed if not hasattr(self, name)]
+        is_fitted = self._needed_when_fitted[0] in state
+        self._check_has([*self._get_param_names(), *(self._needed_when_fitted if is_fitted else ())])
+        if is_fitted:
+            try:
+                self._check_state()
+            except StateError:
+                raise
+            except Exception as error:  # the parts are of any type
+                raise StateError(self, f"it does not fit together ({type(error).__name__}: {error})") from error
+
+    def _check_has(self, names: list[str]) -> None:
+        lacking = [name for name in names if not hasattr(self, name)]
         if lacking:
             raise StateError(self, f"it lacks {', '.join(lacking)}")
-        if set(fitted) & set(state):
-            self._check_state()
 
     def _check_state(self) -> None:
         """Raise a StateError if fitted attributes contradict each other."""
@@ -132,11 +139,8 @@ class ModuleState(VersionedState):
         super()._check_state()
         self._check_columns()
         self._check_sizes()
-        try:
-            with WithoutMemory():
-                module = self._build(self._architecture, None)
-        except Exception as error:
-            raise StateError(self, f"it describes no module ({type(error).__name__}: {error})") from error
+        with WithoutMemory():
+            module = self._build(self._architecture, None)
         self._check_weights(module)
 
     def _check_columns(self) -> None:
