@@ -32,7 +32,8 @@ MODULES = {
     "estimators": f"{TORCH} _version readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
     "_version": "",
-    "__init__": "_version estimators",
+    "io": "_version estimators likelihoods svm",
+    "__init__": "_version estimators io",
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
@@ -44,6 +45,7 @@ OUTSIDE = {
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
+    "io": "numpy sklearn torch",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
@@ -102,6 +104,12 @@ INSIDE = {
         "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
+    "io": {
+        "_foreign": "_classes",
+        "_plain": "_classes _foreign",
+        "_file": "_plain",
+        "__init__": "_file _foreign",
+    },
     "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},
 }
 

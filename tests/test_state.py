@@ -1,4 +1,4 @@
-"""States in pickles: the version that wrote them, and clear errors for damaged or altered ones, before memory is used."""
+"""States in pickles: the version that wrote them, and errors for damaged or altered ones before memory is used."""
 
 import copy
 import functools
@@ -186,7 +186,7 @@ def test_any_altered_size_is_refused_before_it_takes_memory(name, value):
         try:
             model = opened(name, state)
         except StateError as error:
-            assert "memory" not in str(error).lower(), "it was refused only because memory ran out"
+            assert not isinstance(error.__cause__, MemoryError) and "allocate" not in str(error)
             refused += 1
         else:
             assert path[-1] in {"missing_indicator", "clip_inputs", "linear_skip", "rank", "n_side"} or (

@@ -76,7 +76,8 @@ class VersionedState(BaseEstimator):
             except StateError:
                 raise
             except Exception as error:  # the parts are of any type
-                raise StateError(self, f"it does not fit together ({type(error).__name__}: {error})") from error
+                reason = str(error).partition("\n")[0]
+                raise StateError(self, f"it does not fit together ({type(error).__name__}: {reason})") from error
 
     def _check_has(self, names: list[str]) -> None:
         lacking = [name for name in names if not hasattr(self, name)]
