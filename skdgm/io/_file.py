@@ -32,6 +32,7 @@ FORMAT = 1
 MIGRATIONS: dict[int, Callable[[Document], Document]] = {}
 
 KEY = "skdgm"  # in the metadata of the file: JSON of the format, the checksum, and the document
+MAX_SHOWN = 200  # characters of a value in a message
 PLAIN = (type(None), bool, int, float, str)
 
 
@@ -151,6 +152,7 @@ def load(
     save : Save an estimator.
     """
     device = None if device is None else resolve_device(device)
+    _check_no_folder(path)
     document, arrays = _read(path)
     given, wanted = params or {}, document.get("without")
     if sorted(given) != wanted:
@@ -159,7 +161,7 @@ def load(
             "value for each of these, and for no other."
         )
     try:
-        return Reader(arrays, given, device, trusted).read(document["estimator"])
+        estimator = Reader(arrays, given, device, trusted).read(document["estimator"])
     except UntrustedError as error:
         raise TypeError(
             f"{os.fspath(path)!r} contains {error}. A crafted object of such a type can crash Python or worse. If you "
@@ -169,6 +171,9 @@ def load(
         raise
     except Exception as error:  # a plain value may be anything
         raise ValueError(_damaged(path, f"{type(error).__name__}: {error}")) from error
+    if not isinstance(estimator, BaseEstimator):
+        raise ValueError(_damaged(path, "it contains no estimator"))
+    return estimator
 
 
 # --- save ------------------------------------------------------------------------------------------------------------
@@ -178,6 +183,10 @@ def _check_folder(path: str | os.PathLike[str]) -> None:
     folder = Path(path).parent
     if not folder.is_dir():
         raise FileNotFoundError(f"The folder {str(folder)!r} of {os.fspath(path)!r} does not exist. Make it first.")
+    _check_no_folder(path)
+
+
+def _check_no_folder(path: str | os.PathLike[str]) -> None:
     if Path(path).is_dir():
         raise IsADirectoryError(f"{os.fspath(path)!r} is a folder. Name a file in it.")
 
@@ -206,16 +215,16 @@ def _unsavable(estimator: BaseEstimator, error: UnsavableError) -> str:
     way_out = "Pickle and joblib save it, but only files whose origin you trust may be opened with them."
     if "callback" in error.path:
         way_out = "Remove the callbacks before saving: estimator.set_callbacks()."
-    elif name is not None and name == names[0]:
+    elif name is not None and not isinstance(params[name], BaseEstimator):
         way_out = (
             f"Leave it out, save(estimator, path, without=[{name!r}]), and pass it again when you load, "
             f"load(path, params={{{name!r}: ...}})."
         )
     elif "categories" in parts:
         way_out = "Convert the labels of the column to text or numbers before fitting."
-    return (
-        f"{type(estimator).__name__} cannot be saved: {error.path or 'it'} is {error.value!r}, and {error}. {way_out}"
-    )
+    value = repr(error.value)
+    shown = value if len(value) <= MAX_SHOWN else f"{value[:MAX_SHOWN]}..."
+    return f"{type(estimator).__name__} cannot be saved: {error.path or 'it'} is {shown}, and {error}. {way_out}"
 
 
 def _write(path: str | os.PathLike[str], document: Document, arrays: Arrays) -> None:

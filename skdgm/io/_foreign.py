@@ -32,8 +32,6 @@ _SKLEARN_TYPES = [
     "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
     "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
     "sklearn.utils._bunch.Bunch",
-    "sklearn.utils._metadata_requests.MetadataRequest",
-    "sklearn.utils._metadata_requests.MethodMetadataRequest",
 ]
 
 #: Names of the types that a saved estimator of skdgm consists of, for ``skops.io.load(path, trusted=TRUSTED_TYPES)``
@@ -58,6 +56,10 @@ def dumped(value: Any) -> np.ndarray:
     try:
         data = skops.dumps(value)
         others = [name for name in skops.get_untrusted_types(data=data) if not _is_known(name)]
+    except RecursionError as error:
+        raise TypeError(
+            "skops cannot write it: it refers to itself, as requests of metadata (set_fit_request) do"
+        ) from error
     except Exception as error:  # skops raises many kinds
         raise TypeError(f"skops cannot write it: {error}") from error
     if others:

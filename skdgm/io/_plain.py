@@ -70,7 +70,7 @@ class Writer:
     def _is_left_out(self, value: Any, path: str) -> bool:
         """Whether a value is that of a parameter to leave out, or of a fitted clone of the estimator that has it."""
         name = "__".join(part.rstrip("_") for part in path.split("."))
-        if name in self._names:
+        if name in self._names and not isinstance(value, BaseEstimator):  # a fitted clone is not the parameter
             self._left_out[id(value)] = name
         return id(value) in self._left_out
 
