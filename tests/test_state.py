@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.ensemble import VotingClassifier
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.linear_model import LogisticRegression
@@ -30,6 +31,7 @@ from skdgm import (
 )
 from skdgm.estimators._dtypes import described, restored
 from skdgm.estimators._state import StateError, WithoutMemory
+from skdgm.likelihoods import LIKELIHOODS
 
 FAST = {"max_iter": 2, "random_state": 0}
 SMALL = {"hidden_layer_sizes": (8,), **FAST}
@@ -99,6 +101,28 @@ def test_an_intact_state_opens_without_a_warning(name):
     with warnings.catch_warnings(action="error"):
         for model in (fitted(name), ESTIMATORS[name]()):
             assert vars(pickle.loads(pickle.dumps(model))).keys() == vars(model).keys()
+
+
+@pytest.mark.filterwarnings("ignore:class_prior=.* does not fit:UserWarning")
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize(
+    "estimator", [VAE(2, **SMALL), DLGM((2, 2), posterior="low_rank", **SMALL), M2Classifier(2, **SMALL)]
+)
+def test_modules_of_every_likelihood_are_intact(likelihood, estimator):
+    """Also with missing cells, embeddings of many categories, and a class without labels."""
+    rng = np.random.default_rng(0)
+    X = (
+        rng.integers(0, 40, (90, 2)).astype(float)
+        if likelihood in ("categorical", "ordinal")
+        else rng.integers(1, 3, (90, 2))
+    )
+    X = np.where(rng.random(X.shape) < 0.1, np.nan, X - (likelihood == "bernoulli"))
+    model = clone(estimator).set_params(likelihood=likelihood)
+    if isinstance(model, M2Classifier):
+        model.set_params(class_prior={0: 0.5, 1: 0.4, 2: 0.1})
+    model.fit(X, np.where(np.arange(90) < 20, np.arange(90) % 2, -1))
+    copied = pickle.loads(pickle.dumps(model))
+    assert np.array_equal(copied.transform(X), model.transform(X))
 
 
 # --- what is altered --------------------------------------------------------------------------------------------------
