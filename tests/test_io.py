@@ -42,6 +42,7 @@ from skdgm import (
     TransductiveSVC,
 )
 from skdgm.io import TRUSTED_TYPES, _file
+from skdgm.io._classes import CLASSES
 from skdgm.io._plain import Reader, Writer
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
@@ -163,6 +164,12 @@ def test_so_it_does_for_frames_with_labels_and_missing_cells(name, container, tm
     if hasattr(model, "feature_names_in_"):
         assert copy.feature_names_in_.tolist() == model.feature_names_in_.tolist()
     assert getattr(copy, "classes_", np.zeros(0)).tolist() == getattr(model, "classes_", np.zeros(0)).tolist()
+
+
+def test_every_public_estimator_can_be_saved():
+    """Fails if a new estimator is not added to the list of classes and to this file."""
+    public = {name for name in skdgm.__all__ if isinstance(getattr(skdgm, name), type)}
+    assert public <= set(CLASSES) and public <= set(EVERY)
 
 
 @pytest.mark.parametrize("name", EVERY)
