@@ -1,10 +1,13 @@
 """Deep generative models as scikit-learn estimators, on PyTorch.
 
-Estimators are imported on first access, so ``skdgm.datasets`` and ``skdgm.model_selection`` do not import torch.
+Estimators, ``save``, and ``load`` are imported on first access, so ``skdgm.datasets`` and ``skdgm.model_selection`` do
+not import torch.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from skdgm._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from skdgm.estimators.deep_imputer import DeepImputer
@@ -16,8 +19,7 @@ if TYPE_CHECKING:
     from skdgm.estimators.stacked_autoencoder import StackedAutoencoder
     from skdgm.estimators.transductive_svc import TransductiveSVC
     from skdgm.estimators.vae import VAE
-
-__version__ = "0.1.0.dev0"
+    from skdgm.io import load, save
 
 __all__ = [
     "DLGM",
@@ -29,25 +31,29 @@ __all__ = [
     "SemiSupervisedMetaClassifier",
     "StackedAutoencoder",
     "TransductiveSVC",
+    "load",
+    "save",
 ]
 
-_ESTIMATOR_MODULES = {
-    "DLGM": "dlgm",
-    "DeepImputer": "deep_imputer",
-    "VAE": "vae",
-    "M1Classifier": "m1",
-    "M1M2Classifier": "m1m2",
-    "M2Classifier": "m2",
-    "SemiSupervisedMetaClassifier": "semi_supervised_meta",
-    "StackedAutoencoder": "stacked_autoencoder",
-    "TransductiveSVC": "transductive_svc",
+_MODULES = {
+    "DLGM": "estimators.dlgm",
+    "DeepImputer": "estimators.deep_imputer",
+    "VAE": "estimators.vae",
+    "M1Classifier": "estimators.m1",
+    "M1M2Classifier": "estimators.m1m2",
+    "M2Classifier": "estimators.m2",
+    "SemiSupervisedMetaClassifier": "estimators.semi_supervised_meta",
+    "StackedAutoencoder": "estimators.stacked_autoencoder",
+    "TransductiveSVC": "estimators.transductive_svc",
+    "load": "io",
+    "save": "io",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ESTIMATOR_MODULES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'skdgm' has no attribute {name!r}")
-    globals()[name] = getattr(import_module(f"skdgm.estimators.{_ESTIMATOR_MODULES[name]}"), name)
+    globals()[name] = getattr(import_module(f"skdgm.{_MODULES[name]}"), name)
     return globals()[name]
 
 

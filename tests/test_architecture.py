@@ -29,16 +29,19 @@ MODULES = {
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
+    "estimators": f"{TORCH} _version readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
     "callbacks": "",
     "export": "estimators svm",
     "onnx": "estimators export",
-    "__init__": "estimators",
+    "_version": "",
+    "io": "_version estimators likelihoods svm",
+    "__init__": "_version estimators io",
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
     **dict.fromkeys([*TORCH.split(), "training"], "torch"),
+    "_version": "",
     "readers": "numpy",
     "sources": "torch numpy",
     "sparse": "torch numpy",
@@ -48,11 +51,14 @@ OUTSIDE = {
     "callbacks": "",
     "export": "torch numpy scipy sklearn",
     "onnx": "torch numpy sklearn onnx onnxscript skl2onnx",
+    "io": "numpy sklearn torch",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = "_arrays _streams _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
-HELPERS += "_likelihood_choice _columns _input _factors _auto_alpha _kernel_start _classifier _weights".split()
+HELPERS = (
+    "_arrays _streams _dtypes _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
+)
+HELPERS += "_likelihood_choice _columns _state _input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
@@ -117,6 +123,12 @@ INSIDE = {
         **dict.fromkeys(["decoded", "imputation"], "images"),
     },
     "callbacks": {"__init__": "mlflow tensorboard wandb", **dict.fromkeys(["mlflow", "tensorboard", "wandb"], "_base")},
+    "io": {
+        "_foreign": "_classes",
+        "_plain": "_classes _foreign",
+        "_file": "_plain",
+        "__init__": "_file _foreign",
+    },
 }
 
 

@@ -136,5 +136,5 @@ def test_bounds_are_in_the_units_of_the_rows():
         plain, moved = (layer_bounds(rbm, x, x, None, log_scale) for log_scale in (0.0, 2.0))
         assert layer_bounds(rbm, x, x, None, 0.0, certify=False).upper_bound is None
     for name in ("q_lower_bound", "upper_bound", "autoencoder_bound"):
-        assert moved[name] == pytest.approx(plain[name] - 2)
+        assert getattr(moved, name) == pytest.approx(getattr(plain, name) - 2)
     assert moved.upper_bound_gap == plain.upper_bound_gap

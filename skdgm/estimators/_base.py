@@ -1,9 +1,8 @@
-"""Base class of the estimators: conversion of arrays to tensors, seeds, devices, training, prediction, and state."""
+"""Base class of the estimators: conversion of arrays to tensors, seeds, devices, training, and prediction."""
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,7 +35,6 @@ from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
-    available_device,
     check_n_samples,
     check_same_architecture,
     generator,
@@ -44,6 +42,7 @@ from skdgm.estimators._options import (
     multiplies_bfloat16,
     resolve_device,
 )
+from skdgm.estimators._state import ModuleState
 from skdgm.estimators._streams import (
     LOOK_BYTES,
     Table,
@@ -88,11 +87,11 @@ NoisyFunction = Callable[[Tensor, RowNoise, Tensor | None], Tensor]
 RowFunction = Callable[[np.ndarray], np.ndarray]
 
 
-class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
+class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     """Abstract base of the estimators that train a module.
 
     An estimator builds its module (``_build``) and passes terms of the objective to the engine. This class handles
-    arrays, devices, seeds, and state.
+    arrays, devices, and seeds.
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -120,17 +119,8 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
     # With max_iter=None, a fit has this many epochs, but a number of steps within these limits.
     _n_epochs, _min_steps, _max_steps = 0, 20_000, 20_000
 
-    module_: Any
-    device_: str
     history_: Any
     validation_scores_: Any
-    _architecture: dict[str, Any]
-
-    # --- abstract -----------------------------------------------------------------------------------------------
-
-    @abstractmethod
-    def _build(self, architecture: dict[str, Any], rng: Generator | None) -> nn.Module:
-        """Build the module from plain values; called in ``fit`` and when a pickle is loaded."""
 
     # --- X is an array, x is a tensor ---------------------------------------------------------------------------
 
@@ -459,22 +449,7 @@ class BaseDeepGenerative(CallbackSupportMixin, BaseReader):
         parts = (self._columns.inverse(function(part).cpu().numpy().astype(np.float64)) for part in slices)
         return self._format.restore_parts(parts)
 
-    # --- state --------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Store weights as NumPy arrays: a pickle contains no torch object and no device."""
-        state = dict(super().__getstate__())
-        if "module_" in state:
-            state["module_"] = {name: value.cpu().numpy() for name, value in self.module_.state_dict().items()}
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "module_" in state:
-            self.device_ = available_device(self.device)
-            module = self._build(self._architecture, Generator())  # not the global generator; its draws are overwritten
-            module.load_state_dict({name: torch.tensor(value) for name, value in state["module_"].items()})
-            self.module_ = module.to(self.device_).eval().requires_grad_(False)
+    # --- fitted or not ------------------------------------------------------------------------------------------
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "module_")

@@ -6,17 +6,18 @@ import copy
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import _check_feature_names
 from skdgm.estimators._interrupt import interrupts_raise
+from skdgm.estimators._state import StateError, VersionedState
 from skdgm.estimators._streams import header_of
 from skdgm.estimators.vae import VAE
 
 
-class NestedDefaults(BaseEstimator):
+class NestedDefaults(VersionedState):
     """Mixin for parameters that hold an estimator, or None for a default: ``set_params`` reaches into the default."""
 
     def _nested_defaults(self) -> dict[str, Any]:
@@ -43,6 +44,18 @@ class NestedDefaults(BaseEstimator):
             if name in used and getattr(self, name) is None:
                 setattr(self, name, default)
         return super().set_params(**nested)
+
+
+def check_encoder(owner: Any) -> None:
+    """Raise a StateError unless ``encoder_`` is a fitted VAE with the dimensions ``active_``."""
+    encoder, active = owner.encoder_, np.asarray(owner.active_)
+    if not isinstance(encoder, VAE) or not hasattr(encoder, "module_"):
+        raise StateError(owner, "encoder_ is not a fitted VAE")
+    n_codes = encoder._n_features_out
+    if encoder.n_features_in_ != owner.n_features_in_ or not np.isin(active, np.arange(n_codes)).all():
+        raise StateError(
+            owner, f"encoder_ has {n_codes} codes of {encoder.n_features_in_} columns, active_ is {active}"
+        )
 
 
 def fitted_encoder(

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_array
 
 from skdgm._sklearn_compat import StrOptions, _get_column_indices, validate_data
@@ -17,6 +16,7 @@ from skdgm.estimators._columns import ColumnTransform
 from skdgm.estimators._frames import is_numeric_array
 from skdgm.estimators._likelihood_choice import LikelihoodChoice
 from skdgm.estimators._options import check_same_architecture
+from skdgm.estimators._state import VersionedState
 from skdgm.estimators._streams import (
     Stream,
     Table,
@@ -41,7 +41,7 @@ FLOATS = [np.float64, np.float32]
 LIKELIHOOD_PARAMETER: list[Any] = [StrOptions(set(ALL_LIKELIHOODS)), list, tuple]
 
 
-class BaseReader(BaseEstimator):
+class BaseReader(VersionedState):
     """Abstract base of the estimators that read tables.
 
     An estimator that does not allow missing cells reads numbers only.

@@ -10,7 +10,6 @@ from warnings import warn
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import Bunch
 from torch import Generator, Tensor
 
 from skdgm.estimators._options import with_input_noise
@@ -241,6 +240,17 @@ def validation_objective(layer: Any) -> Objective:
 # --- bounds of a layer ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class LayerBounds:
+    """The criterion of a layer, in nats per row; see ``StackedAutoencoder.latent_marginal_bound``."""
+
+    q_lower_bound: float
+    q_lower_bound_std: float
+    upper_bound: float | None
+    upper_bound_gap: float | None
+    autoencoder_bound: float
+
+
 def layer_bounds(
     layer: BinaryCodeModule,
     x: Tensor,
@@ -250,14 +260,14 @@ def layer_bounds(
     method: str = "auto",
     n_draws: int = 1,
     certify: bool = True,
-) -> Bunch:
+) -> LayerBounds:
     """Compute the criterion of a layer at x, with q_D from the rows ``source`` and ``log_scale`` subtracted."""
     codes = codes_to_sum(layer, x if source is x else torch.cat([x, source]), method, n_draws, rng)
     bounds = q_bounds(layer, x, codes, source)
     q_lower = bounds.q_lower.double()
     certify = certify and method != "sample" and layer.n_hidden <= MAX_CODE_BITS
     best = best_latent_marginal(layer, x, codes) if certify else None
-    return Bunch(
+    return LayerBounds(
         q_lower_bound=float(q_lower.mean()) - log_scale,
         q_lower_bound_std=float(q_lower.std(correction=0)) / len(x) ** 0.5,
         upper_bound=best.certified - log_scale if best else None,

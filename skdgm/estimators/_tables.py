@@ -14,6 +14,7 @@ from warnings import warn
 import numpy as np
 from scipy import sparse
 
+from skdgm.estimators._dtypes import described, restored
 from skdgm.estimators._frames import (
     LIBRARIES,
     NUMBERS,
@@ -51,8 +52,8 @@ class ColumnFormat:
         Whether all observed training values are integers; also True if none is observed.
     low, high : float or None
         Smallest and largest observed value of numbers and booleans.
-    dtype : object
-        The dtype in the table's own library, which restored columns get; None for a column of an array.
+    dtype : str, tuple or None
+        The ``described`` dtype in the table's own library, which restored columns get; None for a column of an array.
     """
 
     name: Any
@@ -67,18 +68,18 @@ class ColumnFormat:
     @classmethod
     def of(cls, column: Column) -> ColumnFormat:
         """Learn from the training rows of a column."""
-        kind = column.observed_kind()
+        kind, dtype = column.observed_kind(), None if column.dtype is None else described(column.dtype)
         if kind == "category":
             observed = set(column.labels)
             categories = [label for label in column.categories or sorted(observed, key=_order) if label in observed]
-            return cls(column.name, kind, tuple(categories), column.ordered, dtype=column.dtype)
+            return cls(column.name, kind, tuple(categories), column.ordered, dtype=dtype)
         numbers = column.numbers()
         low, high = (float(extreme.reduce(numbers)) for extreme in (np.fmin, np.fmax))  # these skip NaN
         if np.isnan(low):
-            return cls(column.name, kind, is_integer=True, dtype=column.dtype)
+            return cls(column.name, kind, is_integer=True, dtype=dtype)
         is_integer = np.array_equal(np.rint(numbers), numbers, equal_nan=True)
         high = float(np.nextafter(high, 0)) if high in BEYOND_INTEGERS else high
-        return cls(column.name, kind, is_integer=is_integer, low=low, high=high, dtype=column.dtype)
+        return cls(column.name, kind, is_integer=is_integer, low=low, high=high, dtype=dtype)
 
     @property
     def of_means(self) -> ColumnFormat:
@@ -306,7 +307,7 @@ class TableFormat:
         pairs = [(form, values[:, j]) for j, form in enumerate(self.columns)]
         if self.container in LIBRARIES:
             library = LIBRARIES[self.container]
-            columns = [_native(library, form, cells, form.dtype) for form, cells in pairs]
+            columns = [_native(library, form, cells, restored(self.container, form.dtype)) for form, cells in pairs]
             return library.frame(columns, [form.name for form in self.columns])
         has_categories = any(form.kind == "category" for form in self.columns)
         floats = np.dtype(self.dtype if np.dtype(self.dtype).kind == "f" else np.float64)
@@ -370,7 +371,7 @@ def _filled_column(
     """Fill a column of a frame."""
     library, missing = LIBRARIES[container], column.missing
     if missing.all():
-        return _native(library, form, values, form.dtype if is_training_kind else None)
+        return _native(library, form, values, restored(container, form.dtype) if is_training_kind else None)
     if not column.holds_objects:
         numbers = _native(library, form, np.rint(values) if column.is_integer else values, column.dtype)
         return library.merged(column.native, missing, numbers)

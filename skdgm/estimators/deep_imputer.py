@@ -28,6 +28,7 @@ from skdgm.estimators._encoder import NestedDefaults, fitted_part
 from skdgm.estimators._frames import as_table
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._missing_values import as_frame, as_matrix, missing_cells, with_columns, with_missing
+from skdgm.estimators._state import StateError
 from skdgm.estimators._tables import TableFormat
 from skdgm.estimators.dlgm import DLGM
 
@@ -119,6 +120,8 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         "random_state": ["random_state"],
     }
 
+    _needed_when_fitted = ("estimator_", "indicator_", "n_features_in_", "_empty", "_kept", "_format_of_empty")
+
     def __init__(
         self,
         estimator=None,
@@ -165,6 +168,13 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         """
         with unchanged_on_error(self):
             return self._fit(X)
+
+    def _check_state(self) -> None:
+        columns = np.sort(np.concatenate([self._kept, self._empty]))
+        if not np.array_equal(columns, np.arange(self.n_features_in_)):
+            raise StateError(self, f"its columns {columns.tolist()} are not the {self.n_features_in_} columns of X")
+        if self.estimator_.n_features_in_ != len(self._kept):
+            raise StateError(self, f"its model does not fill the {len(self._kept)} columns that have values")
 
     def _fit(self, X: Any) -> DeepImputer:
         context = self._init_callback_context(max_subtasks=1)

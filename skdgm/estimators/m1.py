@@ -33,11 +33,13 @@ from skdgm.estimators._classifier import read_labels, read_part, score_labeled
 from skdgm.estimators._encoder import (
     NestedDefaults,
     active_dimensions,
+    check_encoder,
     check_frozen_names,
     fitted_encoder,
     updated_encoder,
 )
 from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._state import check_same_classes
 from skdgm.estimators._streams import Table, fits_in_memory, header_of, in_blocks
 from skdgm.estimators._unlabeled import (
     UnlabeledRows,
@@ -181,6 +183,8 @@ class M1Classifier(
         "random_state": ["random_state"],
     }
 
+    _needed_when_fitted = ("estimator_", "encoder_", "active_", "classes_", "n_features_in_", "_inner_uses_indices")
+
     encoder_: VAE
     estimator_: Any
     _part: tuple[int, int] | None = None  # seed and number of the last call of partial_fit
@@ -205,6 +209,10 @@ class M1Classifier(
         self.fit_on = fit_on
         self.unlabeled_value = unlabeled_value
         self.random_state = random_state
+
+    def _check_state(self) -> None:
+        check_encoder(self)
+        check_same_classes(self, self.estimator_, are_indices=self._inner_uses_indices)
 
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, **fit_params):

@@ -17,6 +17,7 @@ from skdgm.estimators._columns import VARIANCE_FLOOR
 from skdgm.estimators._encoder import (
     NestedDefaults,
     active_dimensions,
+    check_encoder,
     check_frozen_names,
     fitted_encoder,
     updated_encoder,
@@ -410,6 +411,16 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         self.precision = precision
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
+
+    _needed_when_fitted = (*BaseIncrementalClassifier._needed_when_fitted, "encoder_", "active_")
+
+    def _check_state(self) -> None:
+        check_encoder(self)
+        super()._check_state()
+
+    @property
+    def _n_columns_of_module(self) -> int:
+        return len(self.active_)
 
     def _nested_defaults(self) -> dict[str, Any]:
         return {"encoder": VAE(device=self.device)}

@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin
+from sklearn.base import ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.metaestimators import available_if
@@ -17,10 +17,11 @@ from skdgm._sklearn_compat import HasMethods, _fit_context, _safe_indexing, vali
 from skdgm.estimators._arrays import as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import check_y_given, score_labeled
+from skdgm.estimators._state import VersionedState, check_same_classes
 from skdgm.estimators._unlabeled import UnlabeledRows, WithUnlabeledRows, inner_has, reads_unlabeled, select_rows
 
 
-class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, VersionedState):
     """Voting, stacking, bagging, one-vs-rest, calibration or a search with estimators that learn from unlabeled rows.
 
     scikit-learn's meta-estimators read the marker of unlabeled rows as one more class, and most of them encode labels,
@@ -98,9 +99,14 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEsti
         "unlabeled_value": [Integral, Real, str, None],
     }
 
+    _needed_when_fitted = ("estimator_", "classes_", "n_features_in_")
+
     def __init__(self, estimator, *, unlabeled_value=-1) -> None:
         self.estimator = estimator
         self.unlabeled_value = unlabeled_value
+
+    def _check_state(self) -> None:
+        check_same_classes(self, self.estimator_)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, check_scalar
 from torch import Generator, Tensor
 
@@ -24,6 +24,7 @@ from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._layerwise import (
     Architecture,
+    LayerBounds,
     LayerSettings,
     LayerwiseData,
     LayerwiseTrainer,
@@ -228,7 +229,7 @@ class StackedAutoencoder(
         The trained networks, in evaluation mode.
     n_components_ : list of int
         Numbers of hidden units of the layers in the stack.
-    layer_bounds_ : list of Bunch
+    layer_bounds_ : list of LayerBounds
         ``latent_marginal_bound`` of each layer on training rows, as they are drawn for training: binary under
         ``dynamic_binarization``.
     log_partition_ : float or None
@@ -804,7 +805,9 @@ class StackedAutoencoder(
 
         Returns
         -------
-        Bunch
+        LayerBounds
+            An object with these attributes:
+
             q_lower_bound : float
                 mean log sum_h p(x | h) q_D(h). With ``codes_of=None`` it is at most U, and further below U the fewer
                 codes there are.
@@ -836,7 +839,7 @@ class StackedAutoencoder(
         return self._bounds(level, x, source, rng, method=method, n_draws=n_draws, certify=certify)
 
     @torch.no_grad()
-    def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> Bunch:
+    def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> LayerBounds:
         """Compute ``latent_marginal_bound`` from the input of layer ``level``, in the units of X."""
         log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
         return layer_bounds(self.module_.layers[level], x, source, rng, log_scale, **options)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,6 +15,7 @@ from skdgm._sklearn_compat import Interval, StrOptions, validate_data
 from skdgm.estimators._arrays import tensor_in_tensor_out
 from skdgm.estimators._callbacks import fitting
 from skdgm.estimators._classifier import read_labeled, score_labeled
+from skdgm.estimators._state import StateError, VersionedState
 from skdgm.svm.annealing import Annealing
 from skdgm.svm.solvers import Solver, make_solver
 from skdgm.svm.switching import labels_under_shares, predicted_labels
@@ -23,7 +24,7 @@ Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 
-class TransductiveSVC(ClassifierMixin, BaseEstimator):
+class TransductiveSVC(ClassifierMixin, VersionedState):
     r"""Transductive support vector machine: learn labels of the unlabeled rows together with the boundary.
 
     With labeled rows :math:`l`, unlabeled rows :math:`u`, classes :math:`k`, decision functions :math:`f_k` (one versus
@@ -211,6 +212,8 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
+    _needed_when_fitted = ("svm_", "classes_", "n_features_in_")
+
     def __init__(
         self,
         *,
@@ -239,6 +242,12 @@ class TransductiveSVC(ClassifierMixin, BaseEstimator):
         self.tol = tol
         self.unlabeled_value = unlabeled_value
         self.random_state = random_state
+
+    def _check_state(self) -> None:
+        n_classes = len(np.atleast_1d(self.classes_))
+        n_svms = 1 if n_classes == 2 else n_classes
+        if n_classes < 2 or getattr(self.svm_, "n_svms", None) != n_svms:
+            raise StateError(self, f"its SVMs are not those of the classes {self.classes_!r}")
 
     # --- fit ----------------------------------------------------------------------------------------------------
 

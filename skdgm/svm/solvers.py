@@ -31,6 +31,10 @@ BLOCK = 4096  # rows of features that fit into a processor's cache
 class DecisionFunctions(Protocol):
     """Fitted SVMs: one for two classes, else one for each class against the rest."""
 
+    @property
+    def n_svms(self) -> int:
+        """Number of SVMs."""
+
     def decision_function(self, X: Floats) -> Floats:
         """Values of shape (n, 1) or (n, n_classes)."""
 
@@ -99,6 +103,11 @@ class KernelSVMs:
 
     svcs: list[SVC]
 
+    @property
+    def n_svms(self) -> int:
+        """Number of SVMs."""
+        return len(self.svcs)
+
     def decision_function(self, X: Floats) -> Floats:
         """Values of shape (n, n_columns)."""
         if not len(X):
@@ -138,6 +147,11 @@ class LinearSVMs:
 
     features: Nystroem | None
     coef: Floats
+
+    @property
+    def n_svms(self) -> int:
+        """Number of SVMs."""
+        return self.coef.shape[1]
 
     def decision_function(self, X: Floats) -> Floats:
         """Values of shape (n, n_columns)."""
