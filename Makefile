@@ -115,7 +115,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python$(EXE)
 	@echo "Installing into .venv (minutes on the first call: torch is large)"
 	@$(BIN)/python $(PIP_INSTALL) -c $(CONSTRAINTS) torch
 	@$(BIN)/python $(PIP_INSTALL) -c $(CONSTRAINTS) hatchling
-	@$(BIN)/python $(PIP_INSTALL) -c $(CONSTRAINTS) --no-build-isolation -e '.[test,lint,plot,progress]'
+	@$(BIN)/python $(PIP_INSTALL) -c $(CONSTRAINTS) --no-build-isolation -e '.[test,lint,plot,progress,save,onnx,search,tracking]'
 	@touch $@
 
 .venv/.installed-%: $(INSTALLED)
