@@ -31,6 +31,8 @@ MODULES = {
     "svm": "",
     "estimators": f"{TORCH} readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
+    "command_line": "__init__ estimators model_selection",
+    "__main__": "command_line",
     "__init__": "estimators",
 }
 # module: the packages that it may import, besides Python's own
@@ -42,6 +44,8 @@ OUTSIDE = {
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
+    "command_line": "numpy pyarrow narwhals",
+    "__main__": "",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
@@ -98,6 +102,17 @@ INSIDE = {
         "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",
     },
     "svm": {"solvers": "hinge", "switching": "hinge shares", "annealing": "hinge shares solvers switching"},
+    "command_line": {
+        "tables": "messages",
+        **dict.fromkeys(["text_files", "parquet_files"], "messages tables"),
+        "files": "messages tables parquet_files text_files",
+        "columns": "messages",
+        "rows": "messages tables columns",
+        "models": "messages tables files rows",
+        "targets": "messages rows",
+        "label": "messages tables files rows models targets",
+        **dict.fromkeys(["impute", "outliers", "sample"], "messages tables columns files rows models"),
+    },
     "display": {"__init__": "curves images latent", **dict.fromkeys(["curves", "images", "latent"], "_axes")},
 }
 
