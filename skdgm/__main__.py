@@ -147,7 +147,9 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-XX
+def new_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, description: str
+) -> argparse.ArgumentParser:
     """Add a command."""
     return commands.add_parser(name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 

@@ -18,7 +18,7 @@ INTEGER = r"^-?(0|[1-9]\d{0,14})$"
 NUMBER = r"^-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 NUMBER_WITH_COMMA = NUMBER.replace(r"\.", r"[.,]")
 DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ]\d{1,2}:\d{2}.*)?$"
-NAME_OF_IDENTIFIER = re.compile(r"(^|[\W_])(id|uuid|guid|index|key)$|[a-z](ID|Id)$|^$", re.IGNORECASE)
+NAME_OF_IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|index|key))$|[a-z](ID|Id)$|^$")
 
 # A column that has this few rows is never taken for an identifier.
 MIN_ROWS = 10

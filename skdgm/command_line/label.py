@@ -16,7 +16,7 @@ from skdgm.command_line.messages import CommandError, aligned, counted, progress
 from skdgm.command_line.models import check_model_file, opened, save, training
 from skdgm.command_line.rows import check_names_exist, model_schema, scan, tell_rows, typed_rows, usable_columns
 from skdgm.command_line.tables import Block, TableFile
-from skdgm.command_line.targets import NO_MARKER, check_labels, folds_of, labels_of, tell_accuracy
+from skdgm.command_line.targets import NO_MARKER, check_labels, folds_of, labels_of, predicted_labels, tell_accuracy
 
 
 def run(arguments: Namespace) -> None:
@@ -76,11 +76,12 @@ def trained(arguments: Namespace, table: TableFile) -> tuple[Any, pa.Schema]:
     schema = model_schema(found, names)
     X = typed_rows(found.sample, schema, decimal_comma=table.decimal_comma)
     y = labels_of(found.sample[arguments.target], found.labels)
-    n_folds = folds_of(y)
-    with training("training", n_folds + 1) as prepared:
-        model = prepared(M2Classifier(random_state=arguments.seed, unlabeled_value=NO_MARKER))
-        tell_accuracy(model, X, y, n_folds, arguments.seed)
-        model.fit(X, y)
+    model, n_folds = M2Classifier(random_state=arguments.seed, unlabeled_value=NO_MARKER), folds_of(y)
+    with training("cross-validation", n_folds) as prepared:
+        predicted = predicted_labels(prepared(model), X, y, n_folds, arguments.seed)
+    tell_accuracy(y, predicted, n_folds)
+    with training("training") as prepared:
+        prepared(model).fit(X, y)
     save(model, arguments)
     return model, schema
 

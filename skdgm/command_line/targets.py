@@ -69,17 +69,23 @@ def folds_of(y: np.ndarray) -> int:
     return min(MAX_FOLDS, largest) if largest > 1 else 0
 
 
-def tell_accuracy(model: Any, X: pa.Table, y: np.ndarray, n_folds: int, seed: int) -> None:
-    """Print how many labels models predict that were trained without them."""
+def predicted_labels(model: Any, X: pa.Table, y: np.ndarray, n_folds: int, seed: int) -> list[Any]:
+    """Predict each labeled row by a model that did not see its label."""
     if not n_folds:
-        print("Accuracy: unknown, as no class has two labels. Label more rows.")
-        return
+        return []
     cv = LabeledStratifiedKFold(n_folds, shuffle=True, random_state=seed, unlabeled_value=NO_MARKER)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the fit to all labels warns of the same
-        predicted = cross_val_predict_labeled(model, X, y, cv=cv, unlabeled_value=NO_MARKER)
+        return cross_val_predict_labeled(model, X, y, cv=cv, unlabeled_value=NO_MARKER).tolist()
+
+
+def tell_accuracy(y: np.ndarray, predicted: list[Any], n_folds: int) -> None:
+    """Print how many labels have been predicted right."""
+    if not n_folds:
+        print("Accuracy: unknown, as no class has two labels. Label more rows.")
+        return
     given = [label for label in y if label is not None]
-    wrong = Counter(pair for pair in zip(given, predicted.tolist(), strict=True) if pair[0] != pair[1])
+    wrong = Counter(pair for pair in zip(given, predicted, strict=True) if pair[0] != pair[1])
     n_right, (largest, n_largest) = len(given) - sum(wrong.values()), Counter(given).most_common(1)[0]
     print(
         f"Accuracy: {n_right:,} of {len(given):,} labels predicted right ({100 * n_right / len(given):.0f} %) by "
