@@ -111,10 +111,10 @@ class Explanation:
 
     def _costs(self, rows: pa.Table) -> np.ndarray:
         """Return -log p(cell | other cells of the row) for each cell, in nats; NaN for missing ones."""
-        densities = self.model.score_samples(rows)
-        costs = [self.model.score_samples(without(rows, name)) - densities for name in self.columns]
+        tables = [rows, *(without(rows, name) for name in self.columns)]
+        whole, *rest = np.split(self.model.score_samples(pa.concat_tables(tables)), len(tables))
         observed = [pc.is_valid(rows[name]).to_numpy() for name in self.columns]
-        return np.where(np.transpose(observed), np.transpose(costs), np.nan)
+        return np.where(np.transpose(observed), np.transpose(rest) - whole[:, None], np.nan)
 
     def of(self, row: pa.Table) -> str:
         """Describe the cells that make a row unusual, the worst first, and what would be expected in their place."""
