@@ -1,11 +1,15 @@
 """The command line: what it fills and leaves alone, what it says, and that errors leave no file behind."""
 
 import csv
+import doctest
 import io
 import re
+import shlex
 import signal
 import subprocess
 import sys
+import textwrap
+from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 
@@ -151,7 +155,7 @@ def test_marks_of_missing_cells(folder, capsys):
     assert "add --missing '?'" in capsys.readouterr().err and not Path("labeled.csv").exists()
     words = ["label", "flowers.csv", "--target", "species", "--out", "labeled.csv", "--missing", "?"]
     assert run(*words) == 0
-    assert "30 of its 150 cells read 'NA'" in capsys.readouterr().err
+    assert "30 of its 150 cells read 'NA'" in " ".join(capsys.readouterr().err.split())
     assert run(*words, "NA", "--force") == 0
     assert "NA" not in capsys.readouterr().err
     assert {row[5] for row in read_csv("labeled.csv")[1:]} == {"setosa", "versicolor", "virginica"}
@@ -266,6 +270,55 @@ def test_saved_models_are_used_again(folder, capsys):
     write_csv("narrow.csv", [row[:3] for row in flowers()], NAMES[:3])
     assert run("outliers", "narrow.csv", "--use-model", "flowers.skdgm") == 1
     assert "no column 'petal_width'" in capsys.readouterr().err
+
+
+# --- the page of the user guide --------------------------------------------------------------------------------------
+
+GUIDE = Path(__file__).parent.parent / "doc" / "user_guide" / "command_line.rst"
+
+
+def sessions():
+    """Commands of the page, and what it shows of their output."""
+    for block in re.findall(r"\.\. code-block:: console\n\n((?:    .*\n|\n)+)", GUIDE.read_text("utf8")):
+        yield from re.findall(r"^    \$ (.+)\n((?:    [^$].*\n)*)", block, re.MULTILINE)
+
+
+def output_of(command):
+    """Output of a command of the page, with both streams in one."""
+    program, *words = shlex.split(command)
+    if program in ("head", "tail"):
+        n = int(words[0].removeprefix("-"))
+        lines = Path(words[1]).read_text().splitlines(keepends=True)
+        return "".join(lines[:n] if program == "head" else lines[-n:])
+    with io.StringIO() as output, redirect_stdout(output), redirect_stderr(output):
+        assert program == "skdgm" and main(words) == 0
+        return output.getvalue()
+
+
+def words_of(text):
+    """Words of an output. Figures, and names of species, may differ in another version of a library."""
+    figures = re.sub(r"\d[\d,.]*", "0", textwrap.dedent(text))
+    return re.sub("setosa|versicolor|virginica", "species", figures).split()
+
+
+def accuracy_in(text):
+    return int(re.search(r"(\d+) of 30 labels predicted right", text)[1])
+
+
+@pytest.mark.skipif(not hasattr(skdgm, "save"), reason="skdgm.save is not there")
+def test_the_page_shows_what_the_commands_print(folder, real_fits):
+    pytest.importorskip("pandas", reason="pandas is not installed: the page makes its table with it")
+    examples = doctest.DocTestParser().get_examples(GUIDE.read_text("utf8"))
+    exec("".join(example.source for example in examples), {})
+    shown = list(sessions())
+    assert len(shown) == 7
+    for command, expected in shown:
+        output = output_of(command)
+        assert words_of(output) == words_of(expected), command
+        if " label " in command:
+            assert abs(accuracy_in(output) - accuracy_in(expected)) <= 2
+        if " outliers " in command:
+            assert re.search(r"^  100 .*sepal_width 32.0", output, re.MULTILINE)
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from textwrap import fill
 from typing import Any
+
+from sklearn.exceptions import ConvergenceWarning
 
 Advance = Callable[[float], None]
 
@@ -19,7 +23,7 @@ class CommandError(Exception):
 def note(text: str) -> None:
     """Print a remark to the standard error stream."""
     sys.stdout.flush()  # it may be the same file or terminal
-    print(f"note: {text}", file=sys.stderr)
+    print(fill(f"note: {text}", 100, subsequent_indent="  ", break_on_hyphens=False), file=sys.stderr)
 
 
 @contextmanager
@@ -28,10 +32,10 @@ def warnings_as_notes() -> Iterator[None]:
     seen: set[str] = set()
 
     def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
-        start = str(message)[:60]  # the rest may differ from block to block of the rows
-        if start not in seen:
-            note(str(message))
-        seen.add(start)
+        text = plain(str(message), category)
+        if text not in seen:
+            note(text)
+        seen.add(text)
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -39,6 +43,14 @@ def warnings_as_notes() -> Iterator[None]:
             warnings.simplefilter("ignore", category)
         warnings.showwarning = show
         yield
+
+
+def plain(text: str, category: type[Warning]) -> str:
+    """Leave out of a warning what helps in Python only: parameters, and the number of a row within a block."""
+    if issubclass(category, ConvergenceWarning):
+        return f"{text.split('. ')[0]}. A fit from Python has parameters that may help."
+    unknown = re.match(r"X has the (unknown category .* in column .*), row \d+\.", text)
+    return f"{unknown[1]} is read as missing: the rows trained on do not have it." if unknown else text
 
 
 def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:

@@ -69,7 +69,7 @@ def save(model: Any, arguments: Namespace) -> None:
         model.set_callbacks()
     with complete_file(Path(arguments.model)) as temporary:
         skdgm.save(model, temporary)
-    print(f"wrote {arguments.model}: the model")
+    print(f"Wrote {arguments.model}: the model.")
 
 
 def opened(path: str, table: TableFile | None = None) -> tuple[Any, pa.Schema]:
