@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return run(parsed)
     except KeyboardInterrupt:
-        print("\nskdgm: interrupted. Nothing was written.", file=sys.stderr)
+        print("\nskdgm: interrupted. Unfinished files have been removed.", file=sys.stderr)
         return INTERRUPTED
     finally:
         for name, handler in before:
@@ -120,25 +120,29 @@ def run(parsed: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     whole = argparse.ArgumentParser(
-        "skdgm", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "skdgm",
+        usage="skdgm COMMAND [options]",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = whole.add_subparsers(dest="command", required=True, metavar="command", help=argparse.SUPPRESS)
-    label = new_command(commands, "label", LABEL)
-    label.add_argument("data", help="the table")
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    label = new_command(commands, "label", "DATA --target COLUMN --out FILE", LABEL)
+    label.add_argument("data", metavar="DATA", help="the table")
     label.add_argument("--target", required=True, metavar="COLUMN", help="column of labels, some of them empty")
     label.add_argument("--out", required=True, metavar="FILE", help="where to write the table with labels")
     label.add_argument("--top", type=natural, default=5, metavar="N", help="number of unsure rows to list (5)")
-    impute = new_command(commands, "impute", IMPUTE)
-    impute.add_argument("data", help="the table")
+    impute = new_command(commands, "impute", "DATA --out FILE", IMPUTE)
+    impute.add_argument("data", metavar="DATA", help="the table")
     impute.add_argument("--out", required=True, metavar="FILE", help="where to write the filled table")
     draws = "write N tables, FILE_1 to FILE_N, filled with draws: how much results differ shows what is not known"
     impute.add_argument("--draws", type=positive, metavar="N", help=draws)
-    outliers = new_command(commands, "outliers", OUTLIERS)
-    outliers.add_argument("data", help="the table")
+    outliers = new_command(commands, "outliers", "DATA", OUTLIERS)
+    outliers.add_argument("data", metavar="DATA", help="the table")
     outliers.add_argument("--out", metavar="FILE", help="where to write the table with a score for each row")
     outliers.add_argument("--top", type=natural, default=5, metavar="N", help="number of rows to list (5)")
-    sample = new_command(commands, "sample", SAMPLE)
-    sample.add_argument("data", nargs="?", help="the table; leave it out with --use-model")
+    sample = new_command(commands, "sample", "DATA -n N --out FILE", SAMPLE)
+    sample.add_argument("data", nargs="?", metavar="DATA", help="the table; leave it out with --use-model")
     sample.add_argument("-n", "--number", type=positive, required=True, metavar="N", help="number of rows to draw")
     sample.add_argument("--out", required=True, metavar="FILE", help="where to write them")
     sample.add_argument("--target", default="class", metavar="COLUMN", help="name for the classes of a model of label")
@@ -148,10 +152,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def new_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, description: str
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, usage: str, description: str
 ) -> argparse.ArgumentParser:
-    """Add a command."""
-    return commands.add_parser(name, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Add a command. Its usage names the table first: an option that takes several words would take it, too."""
+    return commands.add_parser(
+        name,
+        usage=f"skdgm {name} {usage} [options]",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def add_common(command: argparse.ArgumentParser) -> None:

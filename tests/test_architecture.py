@@ -44,7 +44,7 @@ OUTSIDE = {
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
-    "command_line": "numpy sklearn pyarrow narwhals",
+    "command_line": "numpy sklearn pyarrow",
     "__main__": "",
     "__init__": "",
 }

@@ -25,7 +25,7 @@ pytest.importorskip("narwhals", reason="narwhals is not installed: no command li
 
 import pyarrow.parquet as pq  # noqa: E402
 
-from skdgm.command_line import label, parquet_files, text_files  # noqa: E402
+from skdgm.command_line import label, parquet_files, targets, text_files  # noqa: E402
 from skdgm.command_line.columns import Column  # noqa: E402
 from skdgm.command_line.rows import RowSample  # noqa: E402
 from skdgm.command_line.targets import labels_of  # noqa: E402
@@ -38,6 +38,7 @@ def _quick_fits(request, monkeypatch):
     if "real_fits" not in request.fixturenames:
         for name in ("M2Classifier", "DLGM"):
             monkeypatch.setattr(skdgm, name, partial(getattr(skdgm, name), max_iter=3, early_stopping=False))
+        monkeypatch.setattr(targets, "MAX_FOLDS", 2)
 
 
 @pytest.fixture
@@ -353,6 +354,7 @@ MISTAKES = {
     "one class": (species(lambda i: "" if i % 2 else "a"), ["label", "in.csv", *TARGET], "all labels of 'species' are"),
     "number": (species(lambda i: i / 7 if i < 99 else ""), ["label", "in.csv", *TARGET], "a number to predict"),
     "names": (species(lambda i: f"Ann{i}" if i < 99 else ""), ["label", "in.csv", *TARGET], "names or free text"),
+    "infinite": (lines("a,b", *["1,1e999", "3,5"] * 9), ["outliers", "in.csv"], "column 'b' holds an infinite"),
     "no holes": (lines("a,b", *["1,2", "3,5"] * 9), ["impute", "in.csv", "--out", "out.csv"], "has no empty cell"),
     "columns": (lines("a,b", *["1,", "3,"] * 9), ["outliers", "in.csv", "--ignore", "c"], "no column 'c'"),
     "nothing": (lines("a,b", *["1,", "3,"] * 9), ["outliers", "in.csv", "--ignore", "a"], "no column that a model"),
@@ -435,6 +437,9 @@ def test_a_process_of_its_own(folder):
     )
     assert done.returncode == 1 and not done.stdout
     assert done.stderr == "skdgm: error: there is no file nowhere.csv.\n"
+    code = "import sys, skdgm.__main__ as m; sys.modules['pyarrow'] = None; sys.exit(m.main(['outliers', 'a.csv']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and "pip install 'skdgm[cli]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_help_fits_a_narrow_terminal(capsys, monkeypatch):

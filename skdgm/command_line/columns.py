@@ -175,18 +175,21 @@ def typed(cells: pa.Array, type_: pa.DataType, name: str, *, decimal_comma: bool
     Raises
     ------
     CommandError
-        If a cell is not what the model has been trained on.
+        If a cell is infinite, or not what the model has been trained on.
     """
     is_text = pa.types.is_string(cells.type)
     try:
         if is_text and pa.types.is_floating(type_):
             cells = pc.replace_substring(cells, ",", ".") if decimal_comma else cells
-        return cells.cast(type_)
+        cells = cells.cast(type_)
     except pa.ArrowException as error:
         raise CommandError(
             f"column {name!r} holds {type_} in the rows that the model was trained on, but not here: {error}. Correct "
             "the cell, or name the text that marks a missing cell with --missing."
         ) from error
+    if pa.types.is_floating(type_) and pc.all(pc.is_finite(cells)).as_py() not in (True, None):
+        raise CommandError(f"column {name!r} holds an infinite or too large number. Correct the cell, or empty it.")
+    return cells
 
 
 def sum_of(mask: Any) -> int:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import narwhals.stable.v2 as narwhals
 import pyarrow as pa
 
 from skdgm.command_line.files import check_output, complete_file
@@ -104,4 +104,10 @@ def schema_of(model: Any, path: str) -> pa.Schema:
             f"the model of {path} was trained on an array. The command line uses models of tables whose columns have "
             "names: train it here, or on a frame."
         )
-    return narwhals.from_native(rows, eager_only=True).to_arrow().schema
+    return as_table(rows).schema
+
+
+def as_table(frame: Any) -> pa.Table:
+    """Return a frame of any library as a table of PyArrow."""
+    table: pa.Table = import_module("narwhals.stable.v2").from_native(frame, eager_only=True).to_arrow()
+    return table

@@ -7,14 +7,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import narwhals.stable.v2 as narwhals
 import numpy as np
 import pyarrow as pa
 
 from skdgm.command_line.columns import Column
 from skdgm.command_line.files import check_output, format_of, new_table, open_table
 from skdgm.command_line.messages import CommandError, counted, progress_bar
-from skdgm.command_line.models import check_model_file, density, opened
+from skdgm.command_line.models import as_table, check_model_file, density, opened
 from skdgm.command_line.rows import scan
 
 ROWS_PER_BLOCK = 10_000
@@ -66,7 +65,7 @@ def drawn(model: Any, n_rows: int, random: np.random.RandomState, target: str) -
     """Draw rows as a table, with their classes if the model has some."""
     rows = model.sample(n_rows, random_state=random)
     rows, *classes = rows if isinstance(rows, tuple) else (rows,)
-    table = narwhals.from_native(rows, eager_only=True).to_arrow()
+    table = as_table(rows)
     for labels in classes:
         table = table.append_column(target, pa.array(labels.tolist()))
     return table

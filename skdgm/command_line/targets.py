@@ -15,8 +15,8 @@ from skdgm.command_line.rows import Scan
 from skdgm.model_selection import LabeledStratifiedKFold, cross_val_predict_labeled
 
 MAX_FOLDS = 5
-# More different labels than this, if they are more than half of all labels, are no classes.
-MANY_CLASSES = 20
+# More different labels than the first, if they are more than half of all labels, are no classes; nor are so many.
+MANY_CLASSES, MAX_CLASSES = 20, 1_000
 # No label equals it, so all labels that are not missing count: -1, too.
 NO_MARKER = ""
 # Texts that often mark a missing cell, in lower case.
@@ -35,7 +35,7 @@ def check_labels(found: Scan, target: str) -> None:
         )
     if not n_labeled:
         raise CommandError(f"all cells of {target!r} are empty. Fill in some labels of each class.")
-    if len(labels) > MANY_CLASSES and len(labels) > n_labeled / 2:
+    if len(labels) > MAX_CLASSES or len(labels) > max(MANY_CLASSES, n_labeled / 2):
         kind = "a number to predict" if found.columns[target].is_number else "names or free text"
         raise CommandError(
             f"{target!r} holds {len(labels):,} different labels in {counted(n_labeled, 'labeled row')}: it looks like "
