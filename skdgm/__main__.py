@@ -73,7 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit with code 2.
     """
     parsed = parser().parse_args(arguments)
-    before = [(name, signal.signal(name, stop)) for name in (signal.SIGINT, signal.SIGTERM)]
+    # a job in the background of a shell ignores Ctrl-C, and so does the command then
+    handled = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) != signal.SIG_IGN]
+    before = [(name, signal.signal(name, stop)) for name in handled]
     try:
         return run(parsed)
     except KeyboardInterrupt:
@@ -126,7 +128,9 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = whole.add_subparsers(
+        prog="skdgm", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )
     label = new_command(commands, "label", "DATA --target COLUMN --out FILE", LABEL)
     label.add_argument("data", metavar="DATA", help="the table")
     label.add_argument("--target", required=True, metavar="COLUMN", help="column of labels, some of them empty")

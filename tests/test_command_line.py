@@ -385,10 +385,13 @@ def test_mistakes_are_explained(folder, capsys, mistake):
 
 
 def test_wrong_arguments_exit_with_2(capsys):
-    for words in [[], ["paint"], ["label", "in.csv"], ["sample", "--out", "a.csv", "-n", "0"]]:
+    for words in [[], ["paint"], ["label", "in.csv"]]:
         with pytest.raises(SystemExit) as exit_:
             main(words)
         assert exit_.value.code == 2
+    assert "skdgm label: error: the following arguments are required: --target, --out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["sample", "--out", "a.csv", "-n", "0"])
     assert "expected a whole number from 1, got '0'" in capsys.readouterr().err
 
 
