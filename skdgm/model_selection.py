@@ -720,6 +720,8 @@ def _take(X: Any, rows: NDArray[np.intp]) -> Any:
     """Select rows of X by index; the container type stays the same."""
     if hasattr(X, "iloc"):
         return X.iloc[rows]
+    if hasattr(X, "column_names"):  # a table of pyarrow, whose brackets choose columns
+        return X.take(rows)
     (X,) = indexable(X)  # sparse formats without rows become CSR
     return X[rows] if hasattr(X, "shape") else [X[row] for row in rows]
 

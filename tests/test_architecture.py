@@ -37,6 +37,8 @@ MODULES = {
     "_version": "",
     "io": "_version estimators likelihoods svm",
     "__init__": "_version estimators io",
+    "command_line": "__init__ estimators io model_selection",
+    "__main__": "command_line",
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
@@ -52,6 +54,8 @@ OUTSIDE = {
     "export": "torch numpy scipy sklearn",
     "onnx": "torch numpy sklearn onnx onnxscript skl2onnx",
     "io": "numpy sklearn torch",
+    "command_line": "numpy sklearn pyarrow",
+    "__main__": "",
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
@@ -128,6 +132,17 @@ INSIDE = {
         "_plain": "_classes _foreign",
         "_file": "_plain",
         "__init__": "_file _foreign",
+    },
+    "command_line": {
+        "tables": "messages",
+        **dict.fromkeys(["text_files", "parquet_files"], "messages tables"),
+        "files": "messages tables parquet_files text_files",
+        "columns": "messages",
+        "rows": "messages tables columns",
+        "models": "messages tables files rows",
+        "targets": "messages rows",
+        "label": "messages tables files rows models targets",
+        **dict.fromkeys(["impute", "outliers", "sample"], "messages tables columns files rows models"),
     },
 }
 

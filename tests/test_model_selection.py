@@ -288,6 +288,19 @@ def test_rows_are_taken_from_polars_frames(small):
     assert score == model.score(pl.DataFrame(X[y_few != -1]), y[y_few != -1])
 
 
+def test_rows_are_taken_from_tables_of_pyarrow(small):
+    pa = pytest.importorskip("pyarrow")
+    X, y, y_few = small
+    table = pa.table(dict(zip("abcd", X.T, strict=True)))
+    predicted = cross_val_predict_labeled(LogisticRegression(), table.take(np.flatnonzero(y_few >= 0)), y[y_few >= 0])
+    expected = cross_val_predict_labeled(LogisticRegression(), X[y_few >= 0], y[y_few >= 0])
+    np.testing.assert_array_equal(predicted, expected)
+    model = LogisticRegression().fit(X, y)
+    assert make_labeled_scorer()(LogisticRegression().fit(table, y), table, y_few) == make_labeled_scorer()(
+        model, X, y_few
+    )
+
+
 def test_rows_are_taken_from_tensors(small):
     torch = pytest.importorskip("torch")
     X, _, y = small
