@@ -71,7 +71,12 @@ def bound_of(module, x, rng, observed=None):
     return module.bound(x, rng, observed).total()
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def name_of(network):
+    """A test's name that is the same in every process: a function's own has its address."""
+    return getattr(network, "__name__", str(network))
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=name_of)
 @pytest.mark.parametrize("linear_skip", [False, True])
 def test_every_parameter_receives_a_gradient(network, linear_skip):
     x = (noise(40, 30) > 0).float()
@@ -84,7 +89,7 @@ def test_every_parameter_receives_a_gradient(network, linear_skip):
         assert not without
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=name_of)
 def test_weights_come_from_the_generator_only(network):
     """Also those of torch's layers, which draw from the global generator when they are built."""
     before = torch.get_rng_state()
@@ -116,7 +121,7 @@ def test_a_module_may_draw_its_own_weights():
     assert drawn.weight.std() > 0.1 and not drawn.bias.any()
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=name_of)
 def test_every_class_and_draw_at_once_is_each_in_turn(network):
     """y of shape (n_classes, 1) with n rows, and draws of z in front, as for an MLP."""
     *_, module = modules(network)
@@ -145,7 +150,7 @@ def test_x_passes_the_convolutions_once_for_all_classes():
     assert counts == [("encoder", 9), ("decoder", 27)]
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
+@pytest.mark.parametrize("network", NETWORKS, ids=name_of)
 def test_networks_start_nearly_linear(network):
     """With a linear path, the rest of the decoder is small at first."""
     module, *_ = modules(network, linear_skip=True)
@@ -196,7 +201,7 @@ def test_a_pixel_of_the_decoder_belongs_to_its_column():
 
 
 @pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("network", ["conv", "resnet", Convolutional((3, 7, 5), 5)], ids=str)
+@pytest.mark.parametrize("network", ["conv", "resnet", Convolutional((3, 7, 5), 5)], ids=name_of)
 def test_a_row_has_the_same_bits_at_any_place(network, n_threads):
     """Also where the rows are split into parts, which keeps feature maps of draws and classes out of memory."""
     layers = ColumnLayers(network, MixedLikelihood("bernoulli", 105), "relu", (7, 5, 3), generator())
@@ -238,7 +243,7 @@ def results(model, X):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("network", ["conv", "resnet", wide, Wide], ids=str)
+@pytest.mark.parametrize("network", ["conv", "resnet", wide, Wide], ids=name_of)
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_estimators_with_other_networks(name, network):
     """Same bits from a clone, in a pickle, and for a row in any batch; finite results."""
@@ -253,7 +258,7 @@ def test_estimators_with_other_networks(name, network):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("network", ["conv", "resnet", wide], ids=str)
+@pytest.mark.parametrize("network", ["conv", "resnet", wide], ids=name_of)
 def test_training_continues(network):
     """By warm_start, by partial_fit, and when cells are missing for the first time."""
     X, y = images()
