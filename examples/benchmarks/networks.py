@@ -48,11 +48,12 @@ def main() -> None:
     """Print a line for each data set and network."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--networks", nargs="+", default=["mlp", "resnet", "conv"])
     args = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     print(f"{'data':14} {'network':8} accuracy  density  seconds of M2, VAE")
     for name, (X, y, image_shape) in datasets().items():
-        for network in ("mlp", "resnet", "conv") if image_shape else ("mlp", "resnet"):
+        for network in args.networks if image_shape else [name for name in args.networks if name != "conv"]:
             runs = [one_run(X, y, seed, network=network, image_shape=image_shape) for seed in args.seeds]
             accuracy, density, of_m2, of_vae = np.mean(runs, axis=0)
             print(f"{name:14} {network:8} {accuracy:8.3f} {density:8.2f} {of_m2:6.0f} {of_vae:6.0f}", flush=True)
