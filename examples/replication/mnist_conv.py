@@ -30,6 +30,7 @@ EXPERIMENT = "mnist_conv"
 N_LABELED = 100
 CONVOLUTIONS: dict[str, Any] = {"channels": (16, 32), "kernel_size": 3}
 M1: dict[str, Any] = {
+    "prior": "normal",
     "n_components": 50,
     "hidden_layer_sizes": (500,),
     "activation": "relu",
