@@ -36,7 +36,7 @@ extensions = [
     "mathml",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "sg_execution_times.rst", "**/sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py"]
 default_role = "literal"
 html_math_renderer = "mathml"
 myst_enable_extensions = ["colon_fence"]
@@ -86,7 +86,7 @@ sphinx_gallery_conf = {
     "inspect_global_variables": True,
     "image_scrapers": ("matplotlib",),
     "matplotlib_animations": False,
-    "min_reported_time": 5,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "show_memory": False,
     "download_all_examples": False,
