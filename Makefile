@@ -56,7 +56,7 @@ run_all = $(if $(wildcard $(1)/[a-z]*.py),,echo "$(1) holds no script yet";) \
 .PHONY: demo test install lint format test-min coverage dist doc bench replicate clean
 
 demo: $(INSTALLED)
-	@MPLBACKEND=Agg $(BIN)/python examples/plot_digits_few_labels.py
+	@MPLBACKEND=Agg $(BIN)/python examples/digits_few_labels.py
 
 test: $(INSTALLED)
 	@$(PYTEST) $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -6,6 +6,7 @@ without running the examples of the gallery: `make doc SPHINXOPTS="-q -W -D plot
 
 import sys
 import warnings
+from inspect import isclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -35,7 +36,7 @@ extensions = [
     "mathml",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py", "sg_execution_times.rst", "**/sg_execution_times.rst"]
+exclude_patterns = ["_build", "gallery/*.ipynb", "gallery/*.py"]
 default_role = "literal"
 html_math_renderer = "mathml"
 myst_enable_extensions = ["colon_fence"]
@@ -85,7 +86,7 @@ sphinx_gallery_conf = {
     "inspect_global_variables": True,
     "image_scrapers": ("matplotlib",),
     "matplotlib_animations": False,
-    "min_reported_time": 5,
+    "write_computation_times": False,
     "remove_config_comments": True,
     "show_memory": False,
     "download_all_examples": False,
@@ -93,8 +94,7 @@ sphinx_gallery_conf = {
     "abort_on_example_error": False,
 }
 # Results that an example shows as HTML link to this site. (Elsewhere they link to nothing: it has no fixed address.)
-for name in skdgm.__all__:
-    Estimator = getattr(skdgm, name)
+for Estimator in filter(isclass, (getattr(skdgm, name) for name in skdgm.__all__)):
     Estimator._doc_link_module, Estimator._doc_link_template = "skdgm", "../generated/skdgm.{estimator_name}.html"
 # Examples train for as long as a reader is willing to wait.
 warnings.filterwarnings("ignore", category=ConvergenceWarning)

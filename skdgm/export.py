@@ -29,6 +29,8 @@ from skdgm.estimators.stacked_autoencoder import StackedAutoencoder
 from skdgm.estimators.transductive_svc import TransductiveSVC
 from skdgm.svm.solvers import LinearSVMs
 
+__all__ = ["export_program", "prediction_module"]
+
 Function = Callable[[Any, Tensor, Tensor], Tensor]  # of a model, rows as it reads them, and which cells are observed
 
 # What the inner estimator of an M1Classifier reads.
@@ -64,9 +66,9 @@ def prediction_module(estimator: Any, method: str) -> nn.Module:
     -------
     torch.nn.Module
         A copy on the CPU, in evaluation mode. Its ``forward`` takes a float32 or float64 tensor of shape
-        (n_samples, n_features_in_) in the units of X. It returns a tensor of the same dtype, with one row for each row
-        of X. NaN marks a missing cell; columns of text hold the index of the category in the order of training. The
-        decision function has one column for each class, also if there are two classes.
+        ``(n_samples, n_features_in_)`` in the units of X. It returns a tensor of the same dtype, with one row for each
+        row of X. NaN marks a missing cell; columns of text hold the index of the category in the order of training.
+        The decision function has one column for each class, also if there are two classes.
 
     Raises
     ------
@@ -108,8 +110,10 @@ def export_program(estimator: Any, method: str, *, dtype: torch.dtype = torch.fl
 
     Parameters
     ----------
-    estimator, method
-        As in ``prediction_module``.
+    estimator : estimator
+        A fitted estimator that ``prediction_module`` takes.
+    method : {"transform", "predict_proba", "predict_log_proba", "decision_function"}
+        The method, as in ``prediction_module``.
     dtype : {torch.float32, torch.float64}, default=torch.float32
         Type of the rows and of the result.
 

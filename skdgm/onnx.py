@@ -40,6 +40,8 @@ except ImportError as error:
         f"skdgm.onnx needs onnx, onnxscript, and skl2onnx ({error}). Install them: pip install 'skdgm[onnx]'."
     ) from error
 
+__all__ = ["register_converters", "to_onnx"]
+
 Function = Callable[..., None]
 
 # The lowest opset that torch.onnx writes.

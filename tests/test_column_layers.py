@@ -17,6 +17,7 @@ from torch import nn
 
 from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier
 from skdgm.datasets import mask_labels
+from skdgm.estimators._state import WithoutMemory
 from skdgm.likelihoods.columns import ColumnGroup, MixedLikelihood
 from skdgm.models.dlgm import DLGMModule
 from skdgm.models.m2 import M2Module
@@ -255,6 +256,35 @@ def test_estimators_with_other_networks(name, network):
         assert all(map(np.array_equal, results(other, X), found))
     rows = np.random.default_rng(1).permutation(len(X))[:37]
     assert all(np.array_equal(part, whole[rows]) for part, whole in zip(results(model, X[rows]), found, strict=True))
+
+
+class Pretrained(nn.Linear):
+    """Holds given numbers, and draws its weights by a method that needs a generator."""
+
+    def __init__(self, sizes):
+        super().__init__(sizes.n_inputs, sizes.n_outputs)
+        self.register_buffer("offset", torch.tensor([0.5] * sizes.n_outputs))
+
+    def init_weights(self, rng):
+        nn.init.normal_(self.weight, std=0.1 / rng.initial_seed(), generator=rng)
+
+    def forward(self, x):
+        return super().forward(x) + self.offset
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_pickle_with_pretrained_layers_opens():
+    """The check of its sizes neither draws weights nor computes rows: it has no memory for them."""
+    X, _ = images()
+    vae = VAE(3, **SMALL, network=Pretrained).fit(X)
+    assert np.array_equal(pickle.loads(pickle.dumps(vae)).transform(X), vae.transform(X))
+
+
+def test_the_check_of_sizes_takes_no_memory():
+    with WithoutMemory():
+        layers = ColumnLayers("conv", MixedLikelihood("bernoulli", 30), "relu", (*SHAPE, 1), None)
+        module = layers.reading("encoder")(30, 12)
+    assert all(tensor.is_meta for tensor in module.state_dict().values())
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -8,9 +8,10 @@ import zlib
 from pathlib import Path
 
 SKLEARN_CLASSES = """
-base.BaseEstimator calibration.CalibratedClassifierCV frozen.FrozenEstimator kernel_approximation.Nystroem
-linear_model.LogisticRegression mixture.GaussianMixture model_selection.GridSearchCV
-model_selection.HalvingRandomSearchCV neighbors.KernelDensity neural_network.BernoulliRBM pipeline.Pipeline
+base.BaseEstimator calibration.CalibratedClassifierCV calibration.CalibrationDisplay frozen.FrozenEstimator
+kernel_approximation.Nystroem linear_model.LogisticRegression mixture.GaussianMixture
+model_selection.GridSearchCV model_selection.HalvingRandomSearchCV neighbors.KernelDensity
+neural_network.BernoulliRBM pipeline.Pipeline
 preprocessing.StandardScaler semi_supervised.SelfTrainingClassifier svm.SVC impute.SimpleImputer
 impute.IterativeImputer decomposition.FactorAnalysis decomposition.PCA preprocessing.OneHotEncoder
 ensemble.IsolationForest semi_supervised.LabelSpreading utils.Bunch model_selection.StratifiedKFold

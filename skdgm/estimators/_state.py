@@ -26,8 +26,8 @@ from skdgm.likelihoods import LIKELIHOODS
 Weights = dict[str, np.ndarray]
 
 VERSION = "_skdgm_version"
-# What torch offers to make a tensor of a given size.
-FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
+# What torch offers to make a tensor of a given size; ``skip_init`` makes layers by ``empty_like``.
+FACTORIES = (torch.empty, torch.empty_like, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn)
 
 
 class InconsistentVersionWarning(sklearn.exceptions.InconsistentVersionWarning):

@@ -1,6 +1,11 @@
 """Save estimators without pickle, and load them without running code that comes with the file."""
 
+from skdgm.io import _foreign
 from skdgm.io._file import load, save
-from skdgm.io._foreign import TRUSTED_TYPES
 
 __all__ = ["TRUSTED_TYPES", "load", "save"]
+
+#: Names of the types that a saved estimator of skdgm consists of, for ``skops.io.load(path, trusted=TRUSTED_TYPES)``
+#: and ``mlflow.sklearn.log_model(..., skops_trusted_types=TRUSTED_TYPES)``: classes of skdgm, and a few of scikit-learn
+#: that skops does not trust on its own.
+TRUSTED_TYPES = _foreign.TRUSTED_TYPES

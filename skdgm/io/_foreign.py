@@ -34,9 +34,6 @@ _SKLEARN_TYPES = [
     "sklearn.utils._bunch.Bunch",
 ]
 
-#: Names of the types that a saved estimator of skdgm consists of, for ``skops.io.load(path, trusted=TRUSTED_TYPES)``
-#: and ``mlflow.sklearn.log_model(..., skops_trusted_types=TRUSTED_TYPES)``: classes of skdgm, and a few of scikit-learn
-#: that skops does not trust on its own.
 TRUSTED_TYPES = [*(f"{one.__module__}.{one.__qualname__}" for one in CLASSES.values()), *_SKLEARN_TYPES]
 
 PACKAGES = ("sklearn.", "scipy.", "numpy.")

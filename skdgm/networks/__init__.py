@@ -6,31 +6,22 @@ compute the part of x only once. Weights are initialized from a given generator;
 ``COVARIANCES`` names the kinds of covariance of a normal network.
 
 ``Convolutional`` and ``Residual`` build the layer of an MLP that reads the columns, or writes them; so does a user's
-function of ``Sizes``.
+function of ``Sizes``. These three are public; the other names are for the models.
 """
 
-from skdgm.networks.column_layers import NETWORKS, ColumnLayers
-from skdgm.networks.conditional import CategoricalNetwork, DecoderNetwork, NormalNetwork
+from skdgm.networks.column_layers import NETWORKS as NETWORKS
+from skdgm.networks.column_layers import ColumnLayers as ColumnLayers
+from skdgm.networks.conditional import CategoricalNetwork as CategoricalNetwork
+from skdgm.networks.conditional import DecoderNetwork as DecoderNetwork
+from skdgm.networks.conditional import NormalNetwork as NormalNetwork
 from skdgm.networks.convolutional import Convolutional
-from skdgm.networks.covariances import COVARIANCES
-from skdgm.networks.kernel_features import KernelFeatures
-from skdgm.networks.mlp import ACTIVATIONS, MLP, Affine, ClassAffine
+from skdgm.networks.covariances import COVARIANCES as COVARIANCES
+from skdgm.networks.kernel_features import KernelFeatures as KernelFeatures
+from skdgm.networks.mlp import ACTIVATIONS as ACTIVATIONS
+from skdgm.networks.mlp import MLP as MLP
+from skdgm.networks.mlp import Affine as Affine
+from skdgm.networks.mlp import ClassAffine as ClassAffine
 from skdgm.networks.residual import Residual
 from skdgm.networks.sizes import Sizes
 
-__all__ = [
-    "ACTIVATIONS",
-    "COVARIANCES",
-    "MLP",
-    "NETWORKS",
-    "Affine",
-    "CategoricalNetwork",
-    "ClassAffine",
-    "ColumnLayers",
-    "Convolutional",
-    "DecoderNetwork",
-    "KernelFeatures",
-    "NormalNetwork",
-    "Residual",
-    "Sizes",
-]
+__all__ = ["Convolutional", "Residual", "Sizes"]

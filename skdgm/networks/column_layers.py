@@ -93,8 +93,9 @@ class ColumnLayers:
         if not torch.equal(torch.get_rng_state(), before):  # torch's layers draw weights, in vain: see draw_weights
             torch.set_rng_state(before)
         check_suitable(module, self.builder)
-        draw_weights(module, self.rng)
-        check_maps_rows(module, sizes, self.builder)
+        if not torch.empty(0).is_meta:  # otherwise only sizes are wanted: there is nothing to draw or to compute
+            draw_weights(module, self.rng)
+            check_maps_rows(module, sizes, self.builder)
         return Rowwise(module)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 
-class Sizes(NamedTuple):
+@dataclass(frozen=True)
+class Sizes:
     """What a builder gets to know of the module that it should build.
 
-    Attributes
+    Parameters
     ----------
     role : {"encoder", "classifier", "decoder"}
         Whose layer it is. Those of encoder and classifier read the columns; that of the decoder writes them.

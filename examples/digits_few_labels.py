@@ -1,13 +1,12 @@
-"""
-How well can I classify from five labels per class?
-===================================================
+"""How well can I classify from five labels per class? `make demo` runs this.
 
 Semi-supervised classification of scikit-learn's digits: 50 labeled rows, about 1,200 unlabeled rows, and 30 % held out.
-All methods use the same five seeded splits. The example prints a table and writes ``digits_few_labels.png``, a figure
-with accuracies, samples of each class, and analogies (the style of one digit in every class). ``make demo`` runs it.
+All methods use the same five seeded splits. It prints a table and writes `digits_few_labels.png`, a figure with
+accuracies, samples of each class, and analogies (the style of one digit in every class).
+
+It is no example of the gallery, whose examples take less than a minute.
 """
 
-# %%
 # The methods: three from scikit-learn with settings that suit this data, and three from skdgm with their defaults.
 import time
 import warnings
@@ -29,7 +28,7 @@ from skdgm.display import AccuracyBarDisplay, AnalogyDisplay, ConditionalSamples
 
 N_LABELED = 50
 SEEDS = range(5)
-PICTURE = Path(__file__).parent / "digits_few_labels.png" if "__file__" in globals() else Path("digits_few_labels.png")
+PICTURE = Path(__file__).with_suffix(".png")
 
 METHODS = {
     "SVC (labeled rows only)": lambda seed: SVC(C=10),
@@ -43,7 +42,6 @@ METHODS = {
 }
 
 
-# %%
 # A run uses a stratified split with 5 labels per class; -1 marks all other training rows.
 def run(name, seed):
     """Fit one method on one split; return its held-out accuracy, its seconds, and the fitted model."""
@@ -60,7 +58,6 @@ def run(name, seed):
     return name, seed, accuracy, time.perf_counter() - start, model, X_test
 
 
-# %%
 # Run everything, two runs at a time, and print the table.
 def main():
     """Run everything, print the table, and save the figure."""
