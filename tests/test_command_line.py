@@ -408,6 +408,7 @@ def test_files_are_replaced_with_force_only(folder, capsys):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_leaves_no_half_written_file(folder, monkeypatch, capsys, number, code):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may ignore Ctrl-C
     write_csv("flowers.csv", flowers(9))
     Path("out.csv").write_text("mine")
     before, handlers = sorted(folder.iterdir()), [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]

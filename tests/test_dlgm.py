@@ -112,7 +112,7 @@ def test_a_correlated_posterior_gains_where_the_exact_one_is_correlated():
     X, gap = factor_rows(2000), {}
     common = {"hidden_layer_sizes": (), "likelihood": "gaussian", "max_iter": 60, "batch_size": 100}
     common |= {"learning_rate_init": 0.01, "weight_prior": None, "n_importance_samples": 200, "random_state": 0}
-    common |= {"early_stopping": False}
+    common |= {"early_stopping": False, "prior": "normal"}
     oblique = np.array([[1.0, 0.9], [1.0, 1.1], [0.8, 1.0], [1.0, 0.8], [1.2, 1.0], [0.9, 1.1]])
     original = DLGMModule.__init__
 
@@ -243,7 +243,7 @@ def test_the_posterior_of_new_holes_is_wider():
 def test_active_units_count_what_varies():
     """Per layer, the dimensions with a variance of the posterior mean above 0.01 over the training rows."""
     X = binary_rows(500)
-    model = DLGM((4, 2), transform_layers="all", **FAST | {"max_iter": 40, "kl_warmup": 0})
+    model = DLGM((4, 2), prior="normal", transform_layers="all", **FAST | {"max_iter": 40, "kl_warmup": 0})
     with pytest.warns(UserWarning, match="DLGM has no active units in layer 2 of 2"):
         model.fit(X)
     spread = model.transform(X).var(0) > 0.01
@@ -297,7 +297,7 @@ def test_importance_imputation_is_the_conditional_mean_of_a_linear_model():
     X = factor_rows(500)
     model = DLGM(2, hidden_layer_sizes=(), posterior="full", likelihood="gaussian", max_iter=60, batch_size=50)
     model.set_params(learning_rate_init=0.01, input_noise="dropout", input_noise_level=0.6, n_importance_samples=30_000)
-    model.set_params(random_state=0, early_stopping=False, weight_prior=1.0, kl_warmup=0.5).fit(X)
+    model.set_params(prior="normal", random_state=0, early_stopping=False, weight_prior=1.0, kl_warmup=0.5).fit(X)
     decoder = model.module_.decoder
     scale, center = model._columns.scale, model._columns.center
     W, b = (decoder.mlp.layers[0].get_parameter(name).detach().double().numpy() for name in ("weight", "bias"))
@@ -487,7 +487,10 @@ def put_in(model, loadings, mean, noise_variance):
 def test_with_the_exact_posterior_the_score_is_scikit_learns(kind, n_draws):
     """Every importance weight is log p(x) for any draw: within 1e-4 nats of FactorAnalysis and PCA, row by row."""
     X, X_test = factor_rows(300), factor_rows(50, seed=1)
-    model = DLGM(3, posterior="full", likelihood="gaussian", **FAST | {"hidden_layer_sizes": (), "max_iter": 1}).fit(X)
+    model = DLGM(
+        3, prior="normal", posterior="full", likelihood="gaussian", **FAST | {"hidden_layer_sizes": (), "max_iter": 1}
+    )
+    model.fit(X)
     if kind == "PCA":
         peer = PCA(3).fit(X)
         spread = np.sqrt(peer.explained_variance_ - peer.noise_variance_)

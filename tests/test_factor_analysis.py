@@ -91,7 +91,7 @@ def test_only_gaussian_columns_take_part():
 @pytest.mark.parametrize("estimator", [VAE, DLGM])
 def test_a_fit_begins_at_the_likelihood_of_factor_analysis(estimator):
     X = rows_of_factors(2000)
-    model = estimator(3, early_stopping=False, **STANDING_STILL).fit(X)
+    model = estimator(3, prior="normal", early_stopping=False, **STANDING_STILL).fit(X)
     wanted = FactorAnalysis(3).fit(X).score(X)
     assert model.score(X) == pytest.approx(wanted, abs=0.1)
     assert -model.loss_curve_[0] == pytest.approx(wanted + np.log(model._columns.scale).sum(), abs=0.2)
@@ -140,7 +140,8 @@ def test_few_rows_shrink_all_networks_but_not_the_linear_maps():
     X = rows_of_factors(40)
     model = DLGM((3, 2), max_iter=1, random_state=0).fit(X)
     shrunk = set(model._penalties(*X.shape))
-    weights = {name for name, part in model.module_.named_parameters() if part.ndim > 1}
+    weights = {name for name, part in model.module_.named_parameters() if part.ndim > 1 and not name.startswith("p_z.")}
     assert {name for name in weights if ".skip." in name or name.startswith("g.")} == weights - shrunk
+    assert model._penalties(*X.shape)["p_z"] == 0
     assert any(name.startswith("t.") for name in shrunk)
-    assert model._penalties(16 * X.shape[1], X.shape[1]) == {}
+    assert model._penalties(16 * X.shape[1], X.shape[1]) == {"p_z": 0}

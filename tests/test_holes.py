@@ -37,9 +37,10 @@ class Quadrature:
         axis = np.linspace(-6, 6, 161)
         codes = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
         with torch.no_grad():
-            p_x = model.module_.p_x(torch.from_numpy(codes.astype(np.float32)))
+            z = torch.from_numpy(codes.astype(np.float32))
+            p_x, log_p_z = model.module_.p_x(z), model.module_.p_z.log_prob(z).double().numpy()
         self.model, self.mean, self.var = model, p_x.mean.double().numpy(), p_x.log_var.double().exp().numpy()
-        self.log_p_z = -0.5 * (codes**2).sum(1) - np.log(2 * np.pi) + 2 * np.log(axis[1] - axis[0])
+        self.log_p_z = log_p_z + 2 * np.log(axis[1] - axis[0])
 
     def log_joint(self, X):
         """log p(x_observed, z) at each row and code."""

@@ -713,13 +713,13 @@ def decoder_on_grid(model, half_width=6.0, n=161):
 
     axis = np.linspace(-half_width, half_width, n)
     z = np.stack(np.meshgrid(axis, axis), -1).reshape(-1, 2)
-    log_w = norm.logpdf(z).sum(1) + 2 * np.log(axis[1] - axis[0])
     means = model.inverse_transform(z)
     with torch.no_grad():
         standardized = model.module_.p_x(torch.from_numpy(z).float()).mean.double().numpy()
+        log_p_z = model.module_.p_z.log_prob(torch.from_numpy(z).float()).double().numpy()
         variances = np.exp(model.module_.decoder.shared.double().numpy())
     scale = means.std(0) / standardized.std(0)  # of the columns; both are means of the same cells in other units
-    return log_w, means, scale * np.sqrt(variances)
+    return log_p_z + 2 * np.log(axis[1] - axis[0]), means, scale * np.sqrt(variances)
 
 
 def holed_rows(X):

@@ -239,6 +239,7 @@ def test_a_linear_vae_finds_the_weighted_mean_and_covariance():
     X, times = linear_gaussian()
     model = VAE(
         1,
+        prior="normal",
         hidden_layer_sizes=(),
         likelihood="gaussian",
         weight_prior=None,

@@ -240,7 +240,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         rate_factors: Mapping[str, float] = MappingProxyType({}),
     ) -> None:
         """Train ``module_`` and set the attributes of its history; ``kl_warmup`` is the value of the parameter."""
-        one_pass = terms[0].source.n_rows if len(terms) == 1 else n_rows
+        one_pass = terms[0].source.n_rows if len({id(term.source) for term in terms}) == 1 else n_rows
         settings = self._settings(n_rows, math.ceil(one_pass / self._batch_size(one_pass)))
         settings = replace(
             settings,

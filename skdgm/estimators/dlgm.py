@@ -45,10 +45,10 @@ class DLGM(BaseLatentDensity):
         Every decoder network :math:`T_l` mirrors them. Large layers overfit small data sooner.
 
     network : {"mlp", "conv", "resnet"} or callable, default="mlp"
-        The layers next to the columns: the first layer of each encoder and the last one of the decoder. "mlp" makes
-        them affine. "conv" makes them convolutional, for images of the form ``image_shape``; a step then takes a few
-        times longer. "resnet" makes them residual, for tables; a step takes up to twice as long. The other layers, and
-        the affine maps parallel to the networks, stay as they are.
+        The layers next to the columns: the first one of each network that reads rows, and the last one of the decoder.
+        "mlp" makes them affine. "conv" makes them convolutional, for images of the form ``image_shape``; a step then
+        takes a few times longer. "resnet" makes them residual, for tables; a step takes up to twice as long. The other
+        layers, and the affine maps parallel to the networks, stay as they are.
 
         A callable gets :class:`~skdgm.networks.Sizes` and returns a ``torch.nn.Module`` that maps rows of ``n_inputs``
         cells to rows of ``n_outputs`` cells; its weights are then drawn by ``random_state``.
@@ -130,9 +130,10 @@ class DLGM(BaseLatentDensity):
         closely; time grows in proportion.
 
     prior : {"mixture", "normal"}, default="mixture"
-        Prior p(z) of the top layer's code. "mixture" is a mixture of normals, learned with the networks: separate
-        groups of rows get separate codes, and a drawn row belongs to one of them. "normal" is N(0, I), as in the paper.
-        The codes of all rows then fill one normal, and rows drawn from between two groups belong to neither.
+        Prior p(z) of the latent code, of the top layer's if there are several. "mixture" is a mixture of normals,
+        learned with the networks: separate groups of rows get separate codes, and a drawn row belongs to one of them.
+        "normal" is N(0, I), as in the paper. The codes of all rows then fill one normal, and rows drawn from between
+        two groups belong to neither.
 
         A prior that counts as one row holds each component near N(0, I).
 

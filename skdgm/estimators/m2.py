@@ -40,7 +40,7 @@ class M2Classifier(BaseIncrementalClassifier):
         The encoder networks are those of q(y | x) and q(z | x, y). The decoder mirrors them.
 
     network : {"mlp", "conv", "resnet"} or callable, default="mlp"
-        The layers next to the columns: the first layers of q(y | x) and q(z | x, y), and the last one of the decoder.
+        The layers next to the columns: the first one of each network that reads rows, and the last one of the decoder.
         "mlp" makes them affine. "conv" makes them convolutional, for images of the form ``image_shape``; a step then
         takes a few times longer. "resnet" makes them residual, for tables; a step takes up to twice as long. The other
         layers, and the affine maps parallel to the networks, stay as they are.
