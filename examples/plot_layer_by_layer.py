@@ -35,7 +35,7 @@ lower_layers = [
     for epochs in (20, 80)
 ]
 bounds = [lower.latent_marginal_bound(X_test) for lower in lower_layers]
-lower_bounds = [bound["q_lower_bound"] for bound in bounds]
+lower_bounds = [bound.q_lower_bound for bound in bounds]
 
 # %%
 # Train an RBM on top of each lower layer. This is for the comparison; in practice, only the best one needs an RBM.

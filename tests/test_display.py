@@ -1,6 +1,7 @@
 """Tests of the displays, with fake estimators: numbers in, axes out."""
 
 import builtins
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +27,7 @@ from skdgm.display import (
     ReliabilityDisplay,
 )
 
-BOUND = {"q_lower_bound": -2.0, "q_lower_bound_std": 0.1, "upper_bound": -1.0}
+BOUND = SimpleNamespace(q_lower_bound=-2.0, q_lower_bound_std=0.1, upper_bound=-1.0)
 
 
 class FakeM2:

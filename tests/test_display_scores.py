@@ -1,5 +1,7 @@
 """Tests of displays of scores: reliability, log-densities, bounds of layers, and the curves of a fit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from scipy.stats import binomtest
@@ -133,16 +135,16 @@ def test_bounds_of_a_stack(stack):
     model, X = stack
     display = LayerBoundsDisplay.from_estimator(model)
     points = display.ax_.containers[0][0].get_xdata()
-    np.testing.assert_array_equal(points, [bound["q_lower_bound"] for bound in model.layer_bounds_])
+    np.testing.assert_array_equal(points, [bound.q_lower_bound for bound in model.layer_bounds_])
     upper = next(line for line in display.ax_.lines if line.get_label() == "upper bound")
-    np.testing.assert_array_equal(upper.get_xdata(), [bound["upper_bound"] for bound in model.layer_bounds_])
+    np.testing.assert_array_equal(upper.get_xdata(), [bound.upper_bound for bound in model.layer_bounds_])
     assert [tick.get_text() for tick in display.ax_.get_yticklabels()] == ["layer 1: 4 units", "layer 2: 3 units"]
     held_out = LayerBoundsDisplay.from_estimator(model, X[:30])
-    assert held_out.bounds[1]["upper_bound"] == model.latent_marginal_bound(X[:30], layer=1)["upper_bound"]
+    assert held_out.bounds[1] == model.latent_marginal_bound(X[:30], layer=1)
 
 
 def test_bounds_of_candidates_beside_likelihoods():
-    bounds = [{"q_lower_bound": -3.0, "q_lower_bound_std": 0.1, "upper_bound": upper} for upper in (-2.0, None)]
+    bounds = [SimpleNamespace(q_lower_bound=-3.0, q_lower_bound_std=0.1, upper_bound=upper) for upper in (-2.0, None)]
     display = LayerBoundsDisplay.from_bounds(["a", "b"], bounds, log_likelihoods=[-2.5, -2.8])
     reached = next(line for line in display.ax_.lines if line.get_label() == "log-likelihood of the stack")
     np.testing.assert_array_equal(reached.get_xdata(), [-2.5, -2.8])

@@ -1,9 +1,10 @@
-"""Every public name: its page, its docstring against its signature, its types in a user's strict mypy, its HTML."""
+"""Public names: pages, docstrings against signatures, types in a user's strict mypy, HTML; and the list of extras."""
 
 import inspect
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -128,6 +129,13 @@ def test_the_html_links_to_no_page_of_scikit_learn(name):
     """skdgm's pages have no fixed address yet, and scikit-learn has no page of its estimators."""
     needed = {"estimator": skdgm.M2Classifier()} if name == "SemiSupervisedMetaClassifier" else {}
     assert getattr(skdgm, name)(**needed)._get_doc_link() == ""
+
+
+def test_the_install_page_lists_every_extra():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    listed = re.findall(r"^`(\w+)`  ", (ROOT / "doc" / "install.rst").read_text("utf8"), re.MULTILINE)
+    assert sorted(listed) == sorted(extras)
 
 
 USER_SCRIPT = """

@@ -114,9 +114,9 @@ class LayerBoundsDisplay(Display):
     ----------
     names : sequence of str
         The layers, from top to bottom.
-    bounds : sequence of mapping
-        For each layer ``q_lower_bound``, ``q_lower_bound_std`` and ``upper_bound`` (None if unknown), as returned by
-        ``latent_marginal_bound``, in nats per row.
+    bounds : sequence of LayerBounds
+        As returned by ``StackedAutoencoder.latent_marginal_bound``: objects with ``q_lower_bound``,
+        ``q_lower_bound_std``, and ``upper_bound`` (None if unknown), in nats per row.
     log_likelihoods : sequence of float, default=None
         Log-likelihoods in nats per row that stacks on these layers reached. None draws none.
 
@@ -133,20 +133,23 @@ class LayerBoundsDisplay(Display):
 
     Examples
     --------
+    >>> from sklearn.datasets import load_digits
+    >>> from skdgm import StackedAutoencoder
     >>> from skdgm.display import LayerBoundsDisplay
+    >>> X = (load_digits().data > 7).astype(float)
     >>> bounds = [
-    ...     {"q_lower_bound": -22.0, "q_lower_bound_std": 0.1, "upper_bound": -20.5},
-    ...     {"q_lower_bound": -23.0, "q_lower_bound_std": 0.1, "upper_bound": None},
+    ...     StackedAutoencoder((n, 5), stop_after=1, max_iter=5, random_state=0).fit(X).latent_marginal_bound(X)
+    ...     for n in (8, 4)
     ... ]
-    >>> display = LayerBoundsDisplay.from_bounds(["9 units", "6 units"], bounds)
+    >>> display = LayerBoundsDisplay.from_bounds(["8 units", "4 units"], bounds)
     >>> [tick.get_text() for tick in display.ax_.get_yticklabels()]
-    ['9 units', '6 units']
+    ['8 units', '4 units']
     """
 
     def __init__(
         self,
         names: Sequence[str],
-        bounds: Sequence[Mapping[str, Any]],
+        bounds: Sequence[Any],
         *,
         log_likelihoods: Sequence[float] | None = None,
     ) -> None:
@@ -190,7 +193,7 @@ class LayerBoundsDisplay(Display):
     def from_bounds(
         cls,
         names: Sequence[str],
-        bounds: Sequence[Mapping[str, Any]],
+        bounds: Sequence[Any],
         *,
         log_likelihoods: Sequence[float] | None = None,
         ax: Axes | None = None,
@@ -201,7 +204,7 @@ class LayerBoundsDisplay(Display):
         ----------
         names : sequence of str
             The layers, from top to bottom.
-        bounds : sequence of mapping
+        bounds : sequence of LayerBounds
             As returned by ``latent_marginal_bound``, one per layer.
         log_likelihoods : sequence of float, default=None
             Log-likelihoods in nats per row that stacks on these layers reached. None draws none.
@@ -241,9 +244,9 @@ class LayerBoundsDisplay(Display):
         """
         rows = np.arange(len(self.names))
         ax = self._draw_open(ax, figsize=(6.5, 1.2 + 0.35 * len(rows)))
-        lower = np.array([bound["q_lower_bound"] for bound in self.bounds])
-        error = [bound["q_lower_bound_std"] for bound in self.bounds]
-        upper = np.array([np.nan if bound["upper_bound"] is None else bound["upper_bound"] for bound in self.bounds])
+        lower = np.array([bound.q_lower_bound for bound in self.bounds])
+        error = [bound.q_lower_bound_std for bound in self.bounds]
+        upper = np.array([np.nan if bound.upper_bound is None else bound.upper_bound for bound in self.bounds])
         ax.hlines(rows, lower, upper, color=GRAY, linewidth=4)
         ax.errorbar(lower, rows, xerr=error, fmt="o", color=COLORS[0], capsize=2, label="lower bound ± standard error")
         ax.plot(upper, rows, "|", color=COLORS[3], markersize=12, markeredgewidth=2, label="upper bound")
