@@ -703,7 +703,7 @@ def factors(n=400):
 @cache
 def fitted_to_complete_rows(name):
     X = factors()
-    model = new(name, likelihood="gaussian", max_iter=60, n_importance_samples=50, learning_rate_init=0.01)
+    model = new(name, likelihood="gaussian", max_iter=60, n_importance_samples=100, learning_rate_init=0.01)
     return model.fit(X[:300]), X[300:]
 
 
