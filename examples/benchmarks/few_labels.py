@@ -12,6 +12,7 @@
 - Supervised estimators get the labeled rows only. Every run uses one thread. The seconds of skdgm's recorded runs were
   measured with 16 runs at a time on 16 cores; those of M1Classifier and M1M2Classifier on digits and adult, with up to
   three runs on two cores.
+- M1Classifier and M1M2Classifier were run when prior="normal" was the default of their VAE.
 - The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives
   the ranks on the other tables.
 

@@ -15,6 +15,7 @@
   frequent category count; categories are drawn from their probabilities ("fast"), since the matching of its default
   fails where one is certain. To save hours, IterativeImputer, ChainedImputer, and miceforest have one seed on adult,
   and miceforest has one on breast_cancer and german_credit.
+- DeepImputer and VAE were run when prior="normal" was the default.
 - Every run uses one thread. hyperimpute was not run: it installs TensorFlow, Jupyter, and another version of PyTorch.
 
     SKDGM_DATA=... python examples/benchmarks/imputation_tables.py               # everything; resumes, hours
