@@ -34,7 +34,7 @@ models = {
 plt.style.use("tableau-colorblind10")
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", width_ratios=[1.25, 1])
 DensityHistogramDisplay.from_estimator(models["VAE"], {"benign, held out": held_out, "malignant": malignant}, ax=left)
-left.legend(loc="upper left", frameon=False)
+left.legend(loc="upper center", frameon=False)
 left.set_title("VAE fitted to benign tumors")
 X, is_malignant = np.concatenate([held_out, malignant]), np.repeat([0, 1], [len(held_out), len(malignant)])
 for name, model in models.items():

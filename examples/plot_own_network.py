@@ -65,12 +65,14 @@ class Transposed(nn.Module):
 
 # %%
 # All four models have one hidden layer of 100 units between the pixels and the codes, and the same number of epochs.
+# With ``prior="normal"``, a code drawn from N(0, I) and decoded is a new digit.
 X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X / 16, test_size=0.3, random_state=0)
 networks = {"mlp": "mlp", "conv": "conv", "resnet": "resnet", "RowsAndColumns(16)": RowsAndColumns(16)}
 models = {
     name: VAE(
         10,
+        prior="normal",
         network=network,
         image_shape=(8, 8),
         hidden_layer_sizes=(100,),
@@ -94,6 +96,6 @@ for (name, model), (left, right) in zip(models.items(), axes, strict=True):
     images = model.inverse_transform(codes).reshape(12, 8, 8)
     right.imshow(np.hstack(images), cmap="gray_r")
     right.axis("off")
-axes[0, 0].set_title("log-density of held-out digits")
-axes[0, 1].set_title("the same twelve codes, decoded")
+axes[0, 0].set_title("log-density of held-out digits", fontsize="medium")
+axes[0, 1].set_title("the same twelve codes, decoded", fontsize="medium")
 plt.show()

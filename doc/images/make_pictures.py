@@ -7,6 +7,7 @@ transparent and the text is gray, so that they suit the light and the dark theme
 import sys
 import warnings
 from pathlib import Path
+from runpy import run_path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -56,6 +57,12 @@ def manifold():
         ax.axis("off")
     figure.subplots_adjust(0, 0, 1, 1, 0.02, 0.02)
     return figure
+
+
+def landing():
+    """The picture of the gallery's example for the landing page, in that example's own style."""
+    with plt.style.context("default"):
+        return run_path(str(HERE.parent.parent / "examples" / "plot_landing.py"))["figure"]
 
 
 def n_components():
@@ -137,7 +144,7 @@ def kl_warmup():
     return figure
 
 
-PICTURES = (manifold, n_components, learning_rate_init, weight_prior, alpha, kl_warmup)
+PICTURES = (manifold, landing, n_components, learning_rate_init, weight_prior, alpha, kl_warmup)
 
 if __name__ == "__main__":
     plt.rcParams.update(STYLE)
