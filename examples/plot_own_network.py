@@ -65,14 +65,12 @@ class Transposed(nn.Module):
 
 # %%
 # All four models have one hidden layer of 100 units between the pixels and the codes, and the same number of epochs.
-# With ``prior="normal"``, a code drawn from N(0, I) and decoded is a new digit.
 X, _ = load_digits(return_X_y=True)
 X_train, X_test = train_test_split(X / 16, test_size=0.3, random_state=0)
 networks = {"mlp": "mlp", "conv": "conv", "resnet": "resnet", "RowsAndColumns(16)": RowsAndColumns(16)}
 models = {
     name: VAE(
         10,
-        prior="normal",
         network=network,
         image_shape=(8, 8),
         hidden_layer_sizes=(100,),
@@ -86,16 +84,11 @@ density = {name: model.score(X_test) for name, model in models.items()}
 
 # %%
 # Gray pixels are read as probabilities of white, so the densities compare the models, but are none of gray images.
-codes = np.random.default_rng(0).standard_normal((12, 10))
-figure, axes = plt.subplots(len(models), 2, figsize=(8, 4.2), width_ratios=[2, 3], layout="constrained")
-for (name, model), (left, right) in zip(models.items(), axes, strict=True):
-    left.barh([name], [density[name] - min(density.values()) + 0.1], color="#0072b2")
-    left.set(xlim=(0, np.ptp(list(density.values())) + 0.6), xticks=[])
-    left.text(density[name] - min(density.values()) + 0.15, 0, f"{density[name]:.1f} nats", va="center")
-    left.spines[["top", "right", "bottom"]].set_visible(False)
-    images = model.inverse_transform(codes).reshape(12, 8, 8)
-    right.imshow(np.hstack(images), cmap="gray_r")
-    right.axis("off")
-axes[0, 0].set_title("log-density of held-out digits", fontsize="medium")
-axes[0, 1].set_title("the same twelve codes, decoded", fontsize="medium")
+figure, axes = plt.subplots(len(models), 1, figsize=(6, 4.2), layout="constrained")
+for (name, model), ax in zip(models.items(), axes, strict=True):
+    codes = model.sample_codes(12, random_state=0)
+    ax.imshow(np.hstack(model.inverse_transform(codes).reshape(12, 8, 8)), cmap="gray_r")
+    ax.set_title(f"{name}: {density[name]:.1f} nats per held-out digit", loc="left", fontsize="medium")
+    ax.axis("off")
+figure.suptitle("digits decoded from drawn codes", fontsize="medium")
 plt.show()

@@ -142,7 +142,7 @@ def test_decoding_goes_down_to_X_with_the_prior_mean_for_inactive_dimensions(mod
     Z = model.transform(X)
     for label in range(3):
         z1 = model.module_.decode(torch.from_numpy(Z).float(), torch.full((N,), label)).numpy()
-        full = np.column_stack([z1, np.full(N, vae.module_.p_z.center(torch.zeros(3))[-1].item())])
+        full = np.column_stack([z1, np.full(N, vae.module_.p_z.expectation[-1].item())])
         np.testing.assert_allclose(model.inverse_transform(Z, label), vae.inverse_transform(full), atol=1e-4)
     average = sum(share * model.inverse_transform(Z, label) for label, share in enumerate(model.class_prior_))
     np.testing.assert_allclose(model.inverse_transform(Z), average, atol=1e-4)
@@ -159,7 +159,7 @@ def test_draws_of_a_class_look_like_that_class(model, data):
 
 
 def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
-    """sample fills them with N(0, 1): draws differ even if the decoder reads only the inactive dimension."""
+    """sample fills them from the prior: draws differ even if the decoder reads only the inactive dimension."""
     X, y, _ = data
     vae = clone(model.encoder.estimator).set_params(max_iter=3).fit(X)
     layer = vae.module_.decoder.mlp.layers[0]

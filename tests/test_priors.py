@@ -70,7 +70,7 @@ def test_draws_follow_the_density(mixture, noise):
     weights, mean, sd = parts(mixture)
     center = weights @ mean
     np.testing.assert_allclose(z.mean(0), center, atol=0.03)
-    np.testing.assert_allclose(mixture.center(torch.zeros(2)).detach(), center, atol=1e-6)
+    np.testing.assert_allclose(mixture.expectation.detach(), center, atol=1e-6)
     np.testing.assert_allclose(z.var(0), weights @ (sd**2 + mean**2) - center**2, rtol=0.03)
     # the mean log-density of draws is minus the entropy, which importance sampling from a wide normal gives too
     wide = stats.norm(0, 4)
@@ -149,3 +149,21 @@ def test_a_row_without_cells_has_log_density_0_and_is_filled_by_draws_of_the_mod
     filled = np.concatenate(model.impute(empty, n_draws=1, random_state=0))
     for column in range(2):
         assert stats.ks_2samp(filled[:, column], drawn[:, column]).statistic < 0.12
+
+
+@pytest.mark.parametrize("prior", ["mixture", "normal"])
+def test_codes_are_drawn_from_the_prior_and_decode_to_means_of_rows(prior):
+    model = DLGM((2, 3), prior=prior, transform_layers="all", hidden_layer_sizes=(8,), max_iter=3, random_state=0)
+    model.set_params(early_stopping=False).fit(two_moons(100))
+    codes = model.sample_codes(20_000, random_state=1)
+    np.testing.assert_array_equal(codes, model.sample_codes(20_000, random_state=1))
+    expected = np.r_[0, 0, np.broadcast_to(torch.as_tensor(model.module_.p_z.expectation).numpy(), 3)]
+    np.testing.assert_allclose(codes.mean(0), expected, atol=0.04)
+    # rows scatter around the decoded codes: both have the same mean
+    decoded, rows = model.inverse_transform(codes), model.sample(20_000, random_state=2)
+    np.testing.assert_allclose(decoded.mean(0), rows.mean(0), atol=0.05)
+    assert (decoded.std(0) < rows.std(0)).all()
+    top = model.set_params(transform_layers="top").sample_codes(20_000, random_state=1)
+    np.testing.assert_array_equal(top, codes[:, 2:])
+    with pytest.raises(ValueError, match="n_samples"):
+        model.sample_codes(0)

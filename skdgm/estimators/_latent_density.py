@@ -34,7 +34,7 @@ from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._imputation import BaseImputation
-from skdgm.estimators._options import NETWORK_PARAMETERS, layer_sizes, with_input_noise
+from skdgm.estimators._options import NETWORK_PARAMETERS, check_n_samples, layer_sizes, with_input_noise
 from skdgm.estimators._partial_fit import BaseIncremental, Parts
 from skdgm.estimators._streams import Table, look
 from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, with_weights
@@ -475,12 +475,32 @@ class BaseLatentDensity(
         -------
         ndarray, frame or sparse matrix of shape (n_samples, n_features)
             Of the kind of the training rows. Bernoulli columns hold 0 and 1. For their probabilities, such as a smooth
-            image, decode latent codes instead: ``inverse_transform(rng.standard_normal((n_samples, n_codes)))``, where
-            ``n_codes`` is the number of columns that ``transform`` returns.
+            image, decode drawn codes instead: ``inverse_transform(sample_codes(n_samples))``.
         """
         self._check_fitted()
         rng = self._generator(check_random_state(random_state))
         return self._draw(n_samples, lambda part: self.module_.sample(part.stop - part.start, rng))
+
+    @torch.no_grad()
+    def sample_codes(self, n_samples=1, random_state=None) -> np.ndarray:
+        """Draw latent codes from the prior p(z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_out)
+            Codes as ``transform`` returns them. ``inverse_transform`` decodes them to means of rows, without the noise
+            of the columns that ``sample`` adds.
+        """
+        self._check_fitted()
+        check_n_samples(n_samples)
+        rng = self._generator(check_random_state(random_state))
+        codes = self.module_.p_z.sample((n_samples, self.module_.n_latent), rng, like=next(self.module_.parameters()))
+        return codes.cpu().numpy().astype(np.float64)[:, self._code_indices]
 
     # --- missing cells ------------------------------------------------------------------------------------------
 

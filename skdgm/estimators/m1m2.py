@@ -81,8 +81,8 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         posterior means over the training rows. The classifier uses the active dimensions only, or all if none is
         active. Larger values keep fewer dimensions.
 
-        Inactive dimensions carry no information. They are 0 in ``inverse_transform``, and N(0, 1) in ``sample`` and
-        ``score_samples``.
+        Inactive dimensions carry no information. ``inverse_transform`` sets them to their mean under p(z1), from which
+        ``sample`` and ``score_samples`` draw them.
 
     resample_codes : bool, default=True
         Whether to draw new codes from q(z1 | x) at each visit. False trains on their means, which overfits sooner.

@@ -72,9 +72,11 @@ class GaussianLatentModule(nn.Module):
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
         if has_new_holes(observed, self.learned_holes):
-            return contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1)
-        z, kl = self.p_z.draw_and_kl(self.q_z(x, observed), rng, n_draws)
-        return of_observed(contiguous_last(self.p_x(z, observed).log_prob(x) - kl).mean(-1), observed)
+            draws = self.log_weights(x, rng, n_draws, observed)
+        else:
+            z, kl = self.p_z.draw_and_kl(self.q_z(x, observed), rng, n_draws)
+            draws = self.p_x(z, observed).log_prob(x) - kl
+        return of_observed(contiguous_last(draws).mean(-1), observed)
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z) - log q(z | x) at ``n_draws`` draws of z; (n_draws, n)."""

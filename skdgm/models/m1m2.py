@@ -76,8 +76,8 @@ class M1M2Module(nn.Module):
     def p_x(self, z: Tensor, y: Tensor) -> Distribution:
         """p(x | z1) at z1 = E[z1 | y, z2]; rows of shape (..., n, n_columns)."""
         z1 = self.upper.p_x(y, z).mean
-        center = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent) + self.lower.p_z.center(z1)
-        return self.lower.p_x(self.with_active(center, z1))
+        expected = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent) + self.lower.p_z.expectation
+        return self.lower.p_x(self.with_active(expected, z1))
 
     def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
         """Set the active dimensions of z1 to these values; (n, n_latent)."""

@@ -41,13 +41,7 @@ class StandardNormalPrior(nn.Module):
         """Draw from p(z) with ``shape`` (..., n, n_latent)."""
         return standard_normal(shape, rng, like)
 
-    def center(self, like: Tensor) -> Tensor:
-        """E[z], which broadcasts against codes."""
-        return like.new_zeros(())
-
-    def log_hyperprior(self) -> Tensor:
-        """There is nothing to learn."""
-        return torch.zeros(())
+    expectation = 0.0  # E[z], which broadcasts against codes
 
 
 class MixturePrior(nn.Module):
@@ -101,10 +95,10 @@ class MixturePrior(nn.Module):
         z = self.mean[component] + torch.exp(0.5 * bounded(self.log_var))[component] * noise
         return torch.cat([below, z], -1)
 
-    def center(self, like: Tensor) -> Tensor:
-        """E[z], (n_latent,)."""
-        mean = torch.softmax(self.logits, 0) @ self.mean
-        return mean
+    @property
+    def expectation(self) -> Tensor:
+        """E[z] of the dimensions of the mixture, (n_latent,)."""
+        return torch.softmax(self.logits, 0) @ self.mean
 
     def log_hyperprior(self) -> Tensor:
         """-sum_k KL(N(m_k, diag v_k) || N(0, I)): log-density, up to a constant, of one pseudo-row per component.
