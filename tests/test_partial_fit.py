@@ -401,7 +401,7 @@ def test_the_weight_of_the_prior_on_the_classifier_follows_the_labels():
     model.partial_fit(X, y, classes=CLASSES)
     n_labeled = int((y >= 0).sum())
     assert model._totals.n_labeled == n_labeled
-    one, two = (model._alpha_choice(4, n).penalties for n in (n_labeled, 2 * n_labeled))
+    one, two = (model._choose_alpha(4, n).penalties for n in (n_labeled, 2 * n_labeled))
     assert all(one[name] == pytest.approx(2 * two[name]) for name in one)
     with pytest.raises(ValueError, match="class_weight='balanced' needs all labels at once"):
         M2Classifier(class_weight="balanced").partial_fit(X, y, classes=CLASSES)

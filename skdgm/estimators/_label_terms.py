@@ -11,7 +11,7 @@ from skdgm.estimators._class_prior import ROWS_FOR_PRIOR, label_counts
 from skdgm.estimators._kernel_start import LINEAR_ONLY, Strengths
 from skdgm.estimators._options import layer_sizes
 from skdgm.estimators._partial_fit import BaseIncremental
-from skdgm.estimators._weights import relative, total, with_weights
+from skdgm.estimators._weights import relative, total, training_weights, with_weights
 from skdgm.models.m2 import TermWeights, term_weights
 from skdgm.sources import Source
 from skdgm.training import Term
@@ -96,11 +96,16 @@ class BaseLabelTerms(BaseIncremental):
     _strengths: Strengths = LINEAR_ONLY  # of the start of q(y | x)
     _totals: LabelTotals
 
-    def _alpha_choice(self, n_columns: int, n_labeled: int) -> AutoAlpha:
-        """Resolve alpha="auto"; a number neither scales gradients nor sets penalties."""
+    def _row_weights(self, targets: np.ndarray, weight: np.ndarray | None) -> RowWeights:
+        """The weights of rows as given, and as the training multiplies them by ``class_weight``."""
+        return RowWeights(weight, training_weights(targets, self.classes_, self.class_weight, weight))
+
+    def _choose_alpha(self, n_columns: int, n_labeled: int) -> AutoAlpha:
+        """Set ``alpha_``, and resolve alpha="auto"; a number neither scales gradients nor sets penalties."""
         if self.alpha != "auto":
+            self.alpha_ = self.alpha
             return AutoAlpha(1.0, {})
-        return auto_alpha(
+        choice = auto_alpha(
             n_columns,
             n_labeled,
             len(self.classes_),
@@ -109,6 +114,8 @@ class BaseLabelTerms(BaseIncremental):
             max_gradient_scale=self._max_gradient_scale,
             linear_strength=self._strengths.linear,
         )
+        self.alpha_ = choice.alpha
+        return choice
 
     def _terms(
         self,

@@ -14,7 +14,7 @@ from skdgm.estimators._class_prior import ClassPriorEstimator, initial_prior, is
 from skdgm.estimators._classifier import read_part
 from skdgm.estimators._label_terms import LabelTotals, RowWeights
 from skdgm.estimators._semi_supervised import PROBA_METHODS, BaseSemiSupervised, TrainingData
-from skdgm.estimators._weights import training_weights, weighted_rows
+from skdgm.estimators._weights import weighted_rows
 from skdgm.sources import Source
 
 
@@ -75,19 +75,17 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
         given, is_first = weighted_rows(X, y, sample_weight, type(self).__name__), self._is_first_part
         self._check_class_weight()
         table, targets = read_part(self, given.X, given.y, classes, is_first=is_first)
-        weight = given.relative
-        weights = RowWeights(weight, training_weights(targets, self.classes_, self.class_weight, weight))
+        weights = self._row_weights(targets, given.relative)
         before = LabelTotals.none(len(self.classes_)) if is_first else self._totals
         self._totals = before.plus(targets, weights)
         random = self._start_part(len(targets))
-        data = self._source_of_part(table, self._tensor(targets), weight, random)
+        data = self._source_of_part(table, self._tensor(targets), weights.sample, random)
         self._start_module(data, targets, random, is_first=is_first)
         prior = self._set_prior_of_part(data.source, targets, weights, random, is_first=is_first)
         if is_first and self.alpha == "auto":
             rates = self._init_classifier(data.source, targets, weights.training, random)
             self._totals = self._totals._replace(rate_factors=rates)
-        choice = self._alpha_choice(data.n_columns, max(1, self._totals.n_labeled))
-        self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
+        choice = self._choose_alpha(data.n_columns, max(1, self._totals.n_labeled))
         n_rows = self._parts.n_rows
         terms, _ = self._terms(
             data.source, targets, weights, choice.gradient_scale, random, n_rows=n_rows, holds_out=False

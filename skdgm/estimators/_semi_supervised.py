@@ -29,11 +29,12 @@ from skdgm.estimators._options import check_n_samples, layer_sizes, network_args
 from skdgm.estimators._partial_fit import Parts
 from skdgm.estimators._streams import Table
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
-from skdgm.estimators._weights import drawn_by_weight, training_weights, weighted_rows
+from skdgm.estimators._weights import drawn_by_weight, weighted_rows
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.holes import N_FILLS
 from skdgm.models.m2 import M2Module
 from skdgm.sources import Batch, Source
+from skdgm.training import Term
 
 PROBA_METHODS = ["classifier", "bayes"]
 # Maximum number of rows from which the width of the classifier's kernel is computed, and their smallest variance.
@@ -163,58 +164,52 @@ class BaseSemiSupervised(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         given = weighted_rows(X, y, sample_weight, type(self).__name__)
         table, targets = self._read_labeled(given.X, given.y)
-        weight = given.relative
-        weights = RowWeights(weight, training_weights(targets, self.classes_, self.class_weight, weight))
+        weights = self._row_weights(targets, given.relative)
         prior = initial_prior(self.class_prior, self.classes_, targets, weights.sample)
         random, is_warm_start = self._start(), self._is_warm_start
-        labels = self._tensor(targets)
-        rows, source, n_columns, likelihood = self._training_source(table, labels, weights.sample, random, context)
+        data = self._training_source(table, self._tensor(targets), weights.sample, random, context)
         of_folds = np.random.RandomState(random.randint(np.iinfo(np.int32).max))  # the model is the same without folds
         self._temperatures = self._fitted_temperatures(table, targets, weights.sample, prior, of_folds)
-        self.module_ = self._new_module(self._architecture_args(targets, n_columns, likelihood), random)
-        self._set_prior(prior, shares(targets, len(self.classes_), weights.sample))
-        label_shares = shares(targets, len(self.classes_), weights.training)
-        prior_estimator = ClassPriorEstimator(
-            self.class_prior, self.module_, source, targets, label_shares, weights.sample, random
-        )
+        self.module_ = self._new_module(self._architecture_args(targets, data.n_columns, data.likelihood), random)
+        prior_estimator = self._prior_estimator(data.source, targets, weights, prior, random)
         if not is_warm_start:
             self.module_.classifier.init_shares(prior_estimator.label_shares)
-        rates = self._init_classifier(source, targets, weights.training, random) if self.alpha == "auto" else {}
-        n_rows, n_labeled = len(targets), int((targets >= 0).sum())
-        choice = self._alpha_choice(n_columns, n_labeled)
-        self.alpha_ = choice.alpha if self.alpha == "auto" else self.alpha
-        terms, validation = self._terms(
-            source,
-            targets,
-            weights,
-            choice.gradient_scale,
-            random,
-            n_rows=n_rows,
-            holds_out=self._holds_out(n_rows),
-        )
+        rates = self._init_classifier(data.source, targets, weights.training, random) if self.alpha == "auto" else {}
         epochs = self._epoch_context(context)
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
-        self._train(
-            terms,
-            random,
-            len(rows),
-            tasks,
-            validation,
-            kl_warmup=self.kl_warmup,
-            penalties=choice.penalties,
-            rate_factors=rates,
-        )
-        self._parts = Parts(n_rows)
+        terms, validation, penalties = self._objective(data, targets, weights, random)
+        options = {"kl_warmup": self.kl_warmup, "penalties": penalties, "rate_factors": rates}
+        self._train(terms, random, len(targets), tasks, validation, **options)
+        self._parts = Parts(len(targets))
         self._totals = LabelTotals.none(len(self.classes_)).plus(targets, weights)._replace(rate_factors=rates)
         self.class_prior_ = prior_estimator.estimated() if is_estimated(self.class_prior) else prior
         prior_estimator.check(self.classes_, self.class_prior_)
-        self._warn_if_unlike_labeled(source, targets)
+        self._warn_if_unlike_labeled(data.source, targets)
         if self.alpha == "auto" and self.class_weight is None:  # otherwise the bound is J^alpha, or weighted
-            self._warn_if_worse_than_baseline(drawn_by_weight(rows, weights.sample, random), len(self.classes_))
+            self._warn_if_worse_than_baseline(drawn_by_weight(data.rows, weights.sample, random), len(self.classes_))
         if epochs is not context:
             epochs.call_on_fit_task_end(estimator=self)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
+
+    def _prior_estimator(
+        self, source: Source, targets: np.ndarray, weights: RowWeights, prior: np.ndarray, random: np.random.RandomState
+    ) -> ClassPriorEstimator:
+        """Set p(y) in the module, and return what estimates it between epochs."""
+        of_sample, of_training = (shares(targets, len(self.classes_), weight) for weight in weights)
+        self._set_prior(prior, of_sample)
+        return ClassPriorEstimator(self.class_prior, self.module_, source, targets, of_training, weights.sample, random)
+
+    def _objective(
+        self, data: TrainingData, targets: np.ndarray, weights: RowWeights, random: np.random.RandomState
+    ) -> tuple[list[Term], Term | None, dict[str, float]]:
+        """The terms of J^alpha, the term of held-out rows, and the penalties of the classifier's weights."""
+        choice, n_rows = self._choose_alpha(data.n_columns, int((targets >= 0).sum())), len(targets)
+        scale, holds_out = choice.gradient_scale, self._holds_out(n_rows)
+        terms, validation = self._terms(
+            data.source, targets, weights, scale, random, n_rows=n_rows, holds_out=holds_out
+        )
+        return terms, validation, choice.penalties
 
     def _warn_if_unlike_labeled(self, source: Source, targets: np.ndarray) -> None:
         """Warn if many unlabeled rows are far from all labeled ones, unless ``class_prior`` names a class for them."""
