@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
+from skdgm.averaging import Progress, WeightAverage, trainable_parameters
 from skdgm.sources import Batch, Source
 
 # Far above the norm in normal steps: the limit only keeps a single extreme batch from ruining the weights.
@@ -23,8 +24,6 @@ MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
 # How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
 MAX_REDUCTIONS, RATE_FACTOR = 1, 0.3
-# A moving average of the weights starts as the mean of the last fifth of the steps, until it reaches its full length.
-SHARE_AVERAGED = 0.2
 # The bound still rises if its mean over a fifth of the epochs at full rate exceeds that over the fifth before by this
 # many nats per row, or by this share of its absolute value, whichever is more.
 SHARE_COMPARED, RISE_IN_NATS, RELATIVE_RISE = 0.2, 0.1, 0.01
@@ -219,30 +218,17 @@ def train(
     KeyboardInterrupt
         If training is interrupted in the first epoch.
     """
-    history = History()
-    average = WeightAverage(module, settings.n_averaged)
-    optimizer = make_optimizer(module, settings)
-    if progress is not None:
-        progress.apply(module, average, optimizer)
-    rollback = Rollback(module, average)
+    trainer, history = Trainer(module, terms, settings, rng, interrupted, progress), History()
     stopping = EarlyStopping(module, settings)
-    schedule = LearningRateSchedule(settings)
     epoch = 0
     while epoch < settings.max_iter:
         before_epoch(epoch)
-        with subnormals_flushed():
-            while True:
-                record = run_epoch(module, terms, settings, rng, optimizer, epoch, schedule.rate, average, interrupted)
-                if record is None or rollback.accepts(record):
-                    break
-                rollback.restore(epoch, schedule.rate(epoch))
-                schedule.halve()
-                optimizer = make_optimizer(module, settings)
+        record = trainer.finite_epoch(epoch)
         if record is None:
-            rollback.discard_epoch(epoch)
+            trainer.rollback.discard_epoch(epoch)
             break
         history.add(record)
-        with average.applied():
+        with trainer.average.applied():
             if validation is not None:
                 history.validation.append(validation_bound(module, validation, rng))
                 stopping.update(epoch, history.validation[-1])
@@ -250,21 +236,20 @@ def train(
         if is_stopped or interrupted():
             break
         epoch += 1
-        if validation is not None and stopping.is_stale(epoch - 1):
-            if not schedule.reduce():
-                break
-            stopping.restore()
-            average.restart()
-            rollback.keep()
-            stopping.last_gain = epoch
-    if epoch == settings.max_iter and not schedule.is_reduced:
+        if (
+            validation is not None
+            and stopping.is_stale(epoch - 1)
+            and not trainer.goes_on_at_lower_rate(stopping, epoch)
+        ):
+            break
+    if epoch == settings.max_iter and not trainer.schedule.is_reduced:
         history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)
     if progress is not None:
-        progress.store(module, average, optimizer)
+        progress.store(module, trainer.average, trainer.optimizer)
     if validation is not None:
         stopping.restore()
     else:
-        average.load()
+        trainer.average.load()
     return history
 
 
@@ -295,37 +280,67 @@ def subnormals_flushed() -> Iterator[None]:
         torch.set_flush_denormal(already)
 
 
-def run_epoch(
-    module: nn.Module,
-    terms: Sequence[Term],
-    settings: Settings,
-    rng: Generator | None,
-    optimizer: torch.optim.Optimizer,
-    epoch: int,
-    rate: Callable[[float], float],
-    average: WeightAverage,
-    interrupted: Callable[[], bool],
-) -> dict[str, float] | None:
-    """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted.
+class Trainer:
+    """What epochs change: weights, their average, the optimizer, the learning rate; arguments as in ``train``."""
 
-    ``rate`` gives the learning rate after a number of epochs, and fractions of an epoch.
-    """
-    means, parameters = Means(), trainable_parameters(module)
-    n_steps = settings.n_steps or max(map(n_batches, terms))
-    for index, batches in enumerate(iterate_batches(terms, rng, n_steps)):
-        if interrupted():
-            return None
-        now = rate(epoch + index / n_steps)
-        for group in optimizer.param_groups:
-            group["lr"] = now * group["rate_factor"]
-        optimizer.zero_grad(set_to_none=True)
-        loss = step(terms, batches, settings, rng, settings.kl_weight(epoch + (index + 1) / n_steps), means)
-        if loss.requires_grad:  # else the objective has written the gradients itself
-            loss.backward()
-        clip_gradients(parameters)
-        optimizer.step()
-        average.update()
-    return means.read()
+    def __init__(
+        self,
+        module: nn.Module,
+        terms: Sequence[Term],
+        settings: Settings,
+        rng: Generator | None,
+        interrupted: Callable[[], bool],
+        progress: Progress | None,
+    ) -> None:
+        self.module, self.terms, self.settings, self.rng, self.interrupted = module, terms, settings, rng, interrupted
+        self.average = WeightAverage(module, settings.n_averaged)
+        self.optimizer = make_optimizer(module, settings)
+        if progress is not None:
+            progress.apply(module, self.average, self.optimizer)
+        self.rollback = Rollback(module, self.average)
+        self.schedule = LearningRateSchedule(settings)
+
+    def finite_epoch(self, epoch: int) -> dict[str, float] | None:
+        """Train for one epoch, again at half the rate as long as numbers are not finite; None if interrupted."""
+        with subnormals_flushed():
+            while True:
+                record = self.epoch(epoch)
+                if record is None or self.rollback.accepts(record):
+                    return record
+                self.rollback.restore(epoch, self.schedule.rate(epoch))
+                self.schedule.halve()
+                self.optimizer = make_optimizer(self.module, self.settings)
+
+    def epoch(self, epoch: int) -> dict[str, float] | None:
+        """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted."""
+        means, parameters, settings = Means(), trainable_parameters(self.module), self.settings
+        n_steps = settings.n_steps or max(map(n_batches, self.terms))
+        for index, batches in enumerate(iterate_batches(self.terms, self.rng, n_steps)):
+            if self.interrupted():
+                return None
+            rate = self.schedule.rate(epoch + index / n_steps)
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["rate_factor"]
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = step(
+                self.terms, batches, settings, self.rng, settings.kl_weight(epoch + (index + 1) / n_steps), means
+            )
+            if loss.requires_grad:  # else the objective has written the gradients itself
+                loss.backward()
+            clip_gradients(parameters)
+            self.optimizer.step()
+            self.average.update()
+        return means.read()
+
+    def goes_on_at_lower_rate(self, stopping: EarlyStopping, epoch: int) -> bool:
+        """Return to the best weights and lower the rate, if it may be lowered once more."""
+        if not self.schedule.reduce():
+            return False
+        stopping.restore()
+        self.average.restart()
+        self.rollback.keep()
+        stopping.last_gain = epoch
+        return True
 
 
 def step(
@@ -448,11 +463,6 @@ def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimiz
     )
 
 
-def trainable_parameters(module: nn.Module) -> list[nn.Parameter]:
-    """The parameters that are trained."""
-    return [p for p in module.parameters() if p.requires_grad and p.numel()]
-
-
 def clip_gradients(parameters: Sequence[nn.Parameter]) -> None:
     """Scale all gradients down if their joint norm exceeds ``MAX_GRADIENT_NORM``."""
     if parameters[0].device.type != "cpu":  # in a few kernels for all gradients, without reading the norm
@@ -469,99 +479,6 @@ def clip_gradients(parameters: Sequence[nn.Parameter]) -> None:
 def snapshot(module: nn.Module) -> dict[str, Tensor]:
     """A copy of the weights."""
     return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-class WeightAverage:
-    """Exponential moving average of the trained weights over about ``n_steps`` steps; 0 averages nothing.
-
-    It is a better estimate than the weights of any one step, as if the learning rate had been lowered for a while.
-    """
-
-    def __init__(self, module: nn.Module, n_steps: int) -> None:
-        self.n_steps = n_steps
-        self.weights = [p.data for p in trainable_parameters(module)] if n_steps else []
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget the past: the average is the present weights."""
-        self.n_seen, self.values = 0, [weight.clone() for weight in self.weights]
-
-    def update(self) -> None:
-        """Take in the present weights."""
-        self.n_seen += 1
-        if self.weights:
-            torch._foreach_lerp_(self.values, self.weights, 1 / min(self.n_steps, 1 + SHARE_AVERAGED * self.n_seen))
-
-    def load(self) -> None:
-        """Set the module's weights to the average."""
-        for weight, value in zip(self.weights, self.values, strict=True):
-            weight.copy_(value)
-
-    @contextmanager
-    def applied(self) -> Iterator[None]:
-        """Give the module the averaged weights within the body."""
-        present = [weight.clone() for weight in self.weights]
-        self.load()
-        try:
-            yield
-        finally:
-            for weight, value in zip(self.weights, present, strict=True):
-                weight.copy_(value)
-
-    def state(self) -> tuple[int, list[Tensor]]:
-        """What ``set_state`` needs to come back to the present average."""
-        return self.n_seen, [value.clone() for value in self.values]
-
-    def set_state(self, state: tuple[int, list[Tensor]]) -> None:
-        """Come back to an earlier average."""
-        self.n_seen, self.values = state[0], [value.clone() for value in state[1]]
-
-
-@dataclass
-class Progress:
-    """What training needs to continue later as if it had not stopped, besides the module with the averaged weights.
-
-    Parameters are in the order of the module.
-
-    Attributes
-    ----------
-    weights : list of Tensor
-        The weights of the last step, of which the module has the average; empty before the first step.
-    moments : list of dict
-        Adam's state of each parameter, empty for one without a gradient so far.
-    n_averaged : int
-        Number of steps in the average.
-    """
-
-    weights: list[Tensor] = field(default_factory=list)
-    moments: list[dict[str, Tensor]] = field(default_factory=list)
-    n_averaged: int = 0
-
-    @torch.no_grad()
-    def apply(self, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
-        """Continue from here; the module still has the averaged weights."""
-        if not self.weights:
-            return
-        average.n_seen = self.n_averaged
-        for parameter, weight in zip(trainable_parameters(module), self.weights, strict=True):
-            parameter.copy_(weight)
-        state = optimizer.state_dict()
-        moments = [self.moments[place] for place in places(module, optimizer)]
-        optimizer.load_state_dict(state | {"state": {i: found for i, found in enumerate(moments) if found}})
-
-    def store(self, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> None:
-        """Remember this place; the module has the weights of the last step."""
-        self.n_averaged = average.n_seen
-        self.weights = [parameter.detach().clone() for parameter in trainable_parameters(module)]
-        self.moments, found = [{} for _ in self.weights], optimizer.state_dict()["state"]
-        for i, place in enumerate(places(module, optimizer)):
-            self.moments[place] = found.get(i, {})
-
-
-def places(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[int]:
-    """The place in the module of each parameter of the optimizer, which has them in groups."""
-    place_of = {id(parameter): place for place, parameter in enumerate(trainable_parameters(module))}
-    return [place_of[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
 
 
 class Rollback:

@@ -23,13 +23,14 @@ MODULES = {
     "readers": "",
     "sparse": "readers sources",
     "sources": "noise readers",
-    "training": "sources",
+    "averaging": "",
+    "training": "averaging sources",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} _version readers sources sparse training _sklearn_compat _labels svm",
+    "estimators": f"{TORCH} _version averaging readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
     "callbacks": "",
     "export": "estimators svm",
@@ -42,7 +43,7 @@ MODULES = {
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
-    **dict.fromkeys([*TORCH.split(), "training"], "torch"),
+    **dict.fromkeys([*TORCH.split(), "averaging", "training"], "torch"),
     "_version": "",
     "readers": "numpy",
     "sources": "torch numpy",

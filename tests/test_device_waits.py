@@ -58,7 +58,7 @@ class Walked(Exception):
 
 
 def walk(module, terms, settings, kl_weight=0.5):
-    """One training step, as ``run_epoch`` does it."""
+    """One training step, as ``Trainer.epoch`` does it."""
     optimizer, means = training.make_optimizer(module, settings), training.Means()
     with NoWaits():
         batches = next(training.iterate_batches(terms, None, settings.n_steps))

@@ -16,9 +16,10 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.utils import estimator_checks as checks
 
 from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, training
+from skdgm.averaging import Progress, WeightAverage
 from skdgm.estimators._label_terms import LabelTotals, RowWeights
 from skdgm.sources import ResidentSource
-from skdgm.training import Progress, Settings, Term
+from skdgm.training import Settings, Term
 
 FAST = {"hidden_layer_sizes": (8,), "random_state": 0, "learning_rate_init": 0.01}
 DENSITIES = {"VAE": lambda: VAE(2, **FAST), "DLGM": lambda: DLGM((3, 2), **FAST)}
@@ -94,7 +95,7 @@ def test_places_of_parameters_follow_groups():
         torch.nn.init.zeros_(p)  # no gradient of penalties
     one_group = training.make_optimizer(module, Settings(1, 0.1))
     groups = training.make_optimizer(module, Settings(1, 0.1, penalties={"0.weight": 1.0}, rate_factors={"1": 2.0}))
-    average = training.WeightAverage(module, 5)
+    average = WeightAverage(module, 5)
     for p in module.parameters():
         p.grad = torch.full_like(p, 0.1 * p.numel())
     groups.step()

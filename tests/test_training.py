@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from skdgm import training
+from skdgm.averaging import WeightAverage
 from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
@@ -443,7 +444,7 @@ def set_weights(module, values):
 def test_the_average_is_exponential_with_a_growing_length(n):
     """Its weights are 1 / min(n, 1 + 0.2 t); it starts anew after restart, from the present weights."""
     module = Line()
-    average, start, path = training.WeightAverage(module, n), weights(module), noise(200, 4)
+    average, start, path = WeightAverage(module, n), weights(module), noise(200, 4)
     for begin in (0, 120):
         for after in path[begin : begin + 120]:
             set_weights(module, after)
@@ -460,7 +461,7 @@ def test_the_average_is_exponential_with_a_growing_length(n):
 def test_the_average_is_over_about_n_steps():
     """n = 300 forgets a jump of the weights by the factor e within 300 steps, but a fifth of them as a new average."""
     module = Line()
-    average = training.WeightAverage(module, 300)
+    average = WeightAverage(module, 300)
     set_weights(module, torch.zeros(4))
     for _ in range(3000):
         average.update()
@@ -474,7 +475,7 @@ def test_the_average_is_over_about_n_steps():
 def test_within_the_body_the_module_has_the_average_and_afterwards_its_weights():
     """To the bit, also after an error in the body, and the average does not change."""
     module = Line()
-    average, before = training.WeightAverage(module, 10), noise(4)
+    average, before = WeightAverage(module, 10), noise(4)
     for after in (noise(4, seed=1), before):
         set_weights(module, after)
         average.update()

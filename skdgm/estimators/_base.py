@@ -24,6 +24,7 @@ from skdgm._sklearn_compat import (
     Interval,
     StrOptions,
 )
+from skdgm.averaging import Progress
 from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
@@ -282,7 +283,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         rate_name: str = "learning_rate_init",
         *,
         interrupted: Callable[[], bool] = lambda: False,
-        progress: training.Progress | None = None,
+        progress: Progress | None = None,
     ) -> training.History:
         """Train a module in place and leave it in evaluation mode."""
         module.train().requires_grad_(True)

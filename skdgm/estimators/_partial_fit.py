@@ -11,10 +11,11 @@ import numpy as np
 import torch
 
 from skdgm._sklearn_compat import NoCallbacks
+from skdgm.averaging import Progress
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._streams import Table, check_keeps_zeros, is_sparse
-from skdgm.training import Progress, Term
+from skdgm.training import Term
 
 
 @dataclass(frozen=True)
