@@ -133,7 +133,8 @@ def test_bernoulli_is_linear_in_x():
 @pytest.mark.parametrize("masked", [False, True])
 def test_bernoulli_gradients_are_autograds(lead, masked):
     """For logits and x, with leading axes on either, against autograd through the formula."""
-    logits, x = noise(*lead, 5, 3).mul_(40).requires_grad_(True), torch.rand(5, 3, requires_grad=True)
+    logits = noise(*lead, 5, 3).mul_(40).requires_grad_(True)
+    x = torch.rand(5, 3, generator=generator(), requires_grad=True)
     observed = noise(5, 3, seed=4) > 0 if masked else None
     cells = x * logits - torch.logaddexp(logits, torch.zeros(()))
     plain = (cells if observed is None else cells * observed).sum(-1)

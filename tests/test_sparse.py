@@ -101,7 +101,7 @@ def test_the_source_gives_the_rows_of_the_dense_source():
     X = (rng.random((40, 7)) * (rng.random((40, 7)) < rng.random((40, 1)))).astype(np.float32)
     X[3], X[4] = 0, 1
     X[5, 2] = np.nan
-    csr, y, weight = sp.csr_array(X), torch.arange(40), torch.rand(40)
+    csr, y, weight = sp.csr_array(X), torch.arange(40), torch.from_numpy(rng.random(40, np.float32))
     parts = (
         torch.from_numpy(part.astype(kind))
         for part, kind in [(csr.indptr, "i8"), (csr.indices, "i4"), (csr.data, "f4")]
