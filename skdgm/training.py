@@ -16,11 +16,10 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.averaging import Progress, WeightAverage, trainable_parameters
+from skdgm.averaging import Progress, WeightAverage
+from skdgm.optimizer import Adam, ParameterVector, value_of_longest_prefix
 from skdgm.sources import Batch, Source
 
-# Far above the norm in normal steps: the limit only keeps a single extreme batch from ruining the weights.
-MAX_GRADIENT_NORM = 1e4
 MAX_ROLLBACKS = 3
 # How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
 MAX_REDUCTIONS, RATE_FACTOR = 1, 0.3
@@ -120,11 +119,6 @@ LEARNING_RATES: dict[str, Callable[[float], float]] = {
 }
 
 
-def value_of_longest_prefix(values: Mapping[str, float], name: str, otherwise: float) -> float:
-    """The value of the longest key that ``name`` begins with, else ``otherwise``."""
-    return max(((len(key), value) for key, value in values.items() if name.startswith(key)), default=(0, otherwise))[1]
-
-
 class LearningRateSchedule:
     """The learning rate: its schedule, cut when the validation bound has stopped rising or numbers are not finite."""
 
@@ -218,8 +212,28 @@ def train(
     KeyboardInterrupt
         If training is interrupted in the first epoch.
     """
-    trainer, history = Trainer(module, terms, settings, rng, interrupted, progress), History()
-    stopping = EarlyStopping(module, settings)
+    trainer = Trainer(module, terms, settings, rng, interrupted, progress)
+    try:
+        history = run_epochs(trainer, validation, before_epoch, on_epoch)
+        if progress is not None:
+            progress.store(trainer.average, trainer.adam)
+        if validation is not None:
+            trainer.stopping.restore()
+        else:
+            trainer.average.load()
+    finally:
+        trainer.parameters.release()
+    return history
+
+
+def run_epochs(
+    trainer: Trainer,
+    validation: Term | None,
+    before_epoch: Callable[[int], None],
+    on_epoch: Callable[[int, History], bool],
+) -> History:
+    """Train epoch after epoch, until the end of ``train`` is reached; arguments as there."""
+    history, settings, stopping = History(), trainer.settings, trainer.stopping
     epoch = 0
     while epoch < settings.max_iter:
         before_epoch(epoch)
@@ -230,26 +244,16 @@ def train(
         history.add(record)
         with trainer.average.applied():
             if validation is not None:
-                history.validation.append(validation_bound(module, validation, rng))
+                history.validation.append(validation_bound(trainer.module, validation, trainer.rng))
                 stopping.update(epoch, history.validation[-1])
             is_stopped = on_epoch(epoch, history)
-        if is_stopped or interrupted():
+        if is_stopped or trainer.interrupted():
             break
         epoch += 1
-        if (
-            validation is not None
-            and stopping.is_stale(epoch - 1)
-            and not trainer.goes_on_at_lower_rate(stopping, epoch)
-        ):
+        if validation is not None and stopping.is_stale(epoch - 1) and not trainer.goes_on_at_lower_rate(epoch):
             break
     if epoch == settings.max_iter and not trainer.schedule.is_reduced:
         history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)
-    if progress is not None:
-        progress.store(module, trainer.average, trainer.optimizer)
-    if validation is not None:
-        stopping.restore()
-    else:
-        trainer.average.load()
     return history
 
 
@@ -293,11 +297,13 @@ class Trainer:
         progress: Progress | None,
     ) -> None:
         self.module, self.terms, self.settings, self.rng, self.interrupted = module, terms, settings, rng, interrupted
-        self.average = WeightAverage(module, settings.n_averaged)
-        self.optimizer = make_optimizer(module, settings)
+        self.parameters = ParameterVector(module)
+        self.average = WeightAverage(self.parameters.values, settings.n_averaged)
+        self.adam = Adam(self.parameters, settings)
         if progress is not None:
-            progress.apply(module, self.average, self.optimizer)
+            progress.apply(self.average, self.adam)
         self.rollback = Rollback(module, self.average)
+        self.stopping = EarlyStopping(module, settings)
         self.schedule = LearningRateSchedule(settings)
 
     def finite_epoch(self, epoch: int) -> dict[str, float] | None:
@@ -309,37 +315,34 @@ class Trainer:
                     return record
                 self.rollback.restore(epoch, self.schedule.rate(epoch))
                 self.schedule.halve()
-                self.optimizer = make_optimizer(self.module, self.settings)
+                self.adam.reset()
 
     def epoch(self, epoch: int) -> dict[str, float] | None:
         """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted."""
-        means, parameters, settings = Means(), trainable_parameters(self.module), self.settings
+        means, settings = Means(), self.settings
         n_steps = settings.n_steps or max(map(n_batches, self.terms))
         for index, batches in enumerate(iterate_batches(self.terms, self.rng, n_steps)):
             if self.interrupted():
                 return None
-            rate = self.schedule.rate(epoch + index / n_steps)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate * group["rate_factor"]
-            self.optimizer.zero_grad(set_to_none=True)
             loss = step(
                 self.terms, batches, settings, self.rng, settings.kl_weight(epoch + (index + 1) / n_steps), means
             )
             if loss.requires_grad:  # else the objective has written the gradients itself
                 loss.backward()
-            clip_gradients(parameters)
-            self.optimizer.step()
+            self.parameters.collect_gradient()
+            self.parameters.clip_gradient()
+            self.adam.step(self.schedule.rate(epoch + index / n_steps))
             self.average.update()
         return means.read()
 
-    def goes_on_at_lower_rate(self, stopping: EarlyStopping, epoch: int) -> bool:
+    def goes_on_at_lower_rate(self, epoch: int) -> bool:
         """Return to the best weights and lower the rate, if it may be lowered once more."""
         if not self.schedule.reduce():
             return False
-        stopping.restore()
+        self.stopping.restore()
         self.average.restart()
         self.rollback.keep()
-        stopping.last_gain = epoch
+        self.stopping.last_gain = epoch
         return True
 
 
@@ -443,37 +446,6 @@ def cycle_batches(term: Term, rng: Generator | None) -> Iterator[Batch]:
     while True:
         for indices in term.source.order(rng).tensor_split(n_batches(term)):
             yield term.source.rows(indices, rng)
-
-
-def make_optimizer(module: nn.Module, settings: Settings) -> torch.optim.Optimizer:
-    """Adam, with the penalties on weight matrices as weight decay."""
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for name, p in module.named_parameters():
-        if p.requires_grad and p.numel():
-            factor = value_of_longest_prefix(settings.rate_factors, name, 1.0)
-            groups.setdefault((settings.penalty(name) if p.ndim > 1 else 0.0, factor), []).append(p)
-    fused = trainable_parameters(module)[0].device.type in ("cpu", "cuda")
-    return torch.optim.Adam(
-        [
-            {"params": parameters, "weight_decay": penalty, "rate_factor": factor}
-            for (penalty, factor), parameters in groups.items()
-        ],
-        lr=settings.learning_rate_init,
-        fused=fused,
-    )
-
-
-def clip_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Scale all gradients down if their joint norm exceeds ``MAX_GRADIENT_NORM``."""
-    if parameters[0].device.type != "cpu":  # in a few kernels for all gradients, without reading the norm
-        nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm()
-    if norm > MAX_GRADIENT_NORM:  # on a CPU the check does not wait, and skips a pass
-        factor = MAX_GRADIENT_NORM / norm
-        for g in gradients:
-            g.mul_(factor)
 
 
 def snapshot(module: nn.Module) -> dict[str, Tensor]:

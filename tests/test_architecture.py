@@ -23,8 +23,9 @@ MODULES = {
     "readers": "",
     "sparse": "readers sources",
     "sources": "noise readers",
-    "averaging": "",
-    "training": "averaging sources",
+    "optimizer": "",
+    "averaging": "optimizer",
+    "training": "averaging optimizer sources",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
     "model_selection": "_sklearn_compat _labels",
@@ -43,7 +44,7 @@ MODULES = {
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
-    **dict.fromkeys([*TORCH.split(), "averaging", "training"], "torch"),
+    **dict.fromkeys([*TORCH.split(), "optimizer", "averaging", "training"], "torch"),
     "_version": "",
     "readers": "numpy",
     "sources": "torch numpy",

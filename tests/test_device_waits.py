@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_leaves
 from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier, StackedAutoencoder, structured_normals, training
 from skdgm.estimators import _base, _class_prior
 from skdgm.estimators._semi_supervised import BaseSemiSupervised
+from skdgm.optimizer import Adam, ParameterVector
 
 # Operations of ATen whose result, or its shape or validity, the host reads before it goes on.
 WAITING = {"_local_scalar_dense", "item", "is_nonzero", "equal", "nonzero", "masked_select", "multinomial", "bincount"}
@@ -59,14 +60,16 @@ class Walked(Exception):
 
 def walk(module, terms, settings, kl_weight=0.5):
     """One training step, as ``Trainer.epoch`` does it."""
-    optimizer, means = training.make_optimizer(module, settings), training.Means()
+    parameters, means = ParameterVector(module), training.Means()
+    adam = Adam(parameters, settings)
     with NoWaits():
         batches = next(training.iterate_batches(terms, None, settings.n_steps))
         loss = training.step(terms, batches, settings, None, kl_weight, means)
         if loss.requires_grad:
             loss.backward()
-        training.clip_gradients(training.trainable_parameters(module))
-    optimizer.step()
+        parameters.collect_gradient()
+        parameters.clip_gradient()
+        adam.step(1e-3)
     return loss
 
 

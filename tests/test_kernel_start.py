@@ -17,7 +17,8 @@ from skdgm import VAE, M1M2Classifier, M2Classifier
 from skdgm.estimators._auto_alpha import auto_alpha
 from skdgm.estimators._kernel_start import CANDIDATES, Strengths, kernel_start
 from skdgm.models.m2 import M2Module
-from skdgm.training import Settings, make_optimizer
+from skdgm.optimizer import Adam, ParameterVector
+from skdgm.training import Settings
 
 GAMMA = 0.5
 BOTH = Strengths(0.3, 10.0)
@@ -264,15 +265,12 @@ def test_training_on_the_labels_alone_has_its_optimum_there(n_classes, hidden):
     choice = auto_alpha(
         3, len(x), n_classes, len(hidden), is_image=False, max_gradient_scale=1.0, linear_strength=BOTH.linear
     )
-    penalties = {
-        id(p): group["weight_decay"]
-        for group in make_optimizer(module, Settings(1, 0.1, penalties=choice.penalties)).param_groups
-        for p in group["params"]
-    }
+    groups = Adam(ParameterVector(module), Settings(1, 0.1, penalties=choice.penalties)).groups
+    penalties = {weight.data_ptr(): penalty for (penalty, _), group in groups.items() for weight in group[0]}
     module.log_q_y(torch.from_numpy(x).float(), torch.from_numpy(targets)).mean().neg().backward()
     trained = [*module.classifier.mlp.linear_parameters, module.classifier.kernel_weight]
     for parameter in trained:
-        total = parameter.grad + penalties[id(parameter)] * parameter.detach()
+        total = parameter.grad + penalties[parameter.data_ptr()] * parameter.detach()
         assert total.abs().max() < 1e-4
     without_penalty = torch.cat([p.grad.flatten() for p in trained])
     assert without_penalty.abs().max() > 0.01

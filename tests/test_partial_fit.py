@@ -16,8 +16,9 @@ from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.utils import estimator_checks as checks
 
 from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, training
-from skdgm.averaging import Progress, WeightAverage
+from skdgm.averaging import Progress
 from skdgm.estimators._label_terms import LabelTotals, RowWeights
+from skdgm.optimizer import ParameterVector
 from skdgm.sources import ResidentSource
 from skdgm.training import Settings, Term
 
@@ -82,29 +83,10 @@ def test_an_interrupted_training_is_the_same_to_the_bit():
             )
             term = Term("", ResidentSource(x), lambda b, r: -((module(b.x[:, 1:])[:, 0] - b.x[:, 0]) ** 2), 1.0, 20)
             training.train(module, [term], settings, rng, progress=progress)
-        return torch.cat([module.weight[0], module.bias, progress.weights[0][0]]).detach()
+        return torch.cat([module.weight[0], module.bias, progress.weights]).detach()
 
     assert torch.equal(trained([4]), trained([1, 1, 2]))
     assert not torch.equal(trained([4]), trained([3]))
-
-
-def test_places_of_parameters_follow_groups():
-    """Moments find their parameter although the groups of the optimizer change with penalties and rates."""
-    module = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 4))
-    for p in module.parameters():
-        torch.nn.init.zeros_(p)  # no gradient of penalties
-    one_group = training.make_optimizer(module, Settings(1, 0.1))
-    groups = training.make_optimizer(module, Settings(1, 0.1, penalties={"0.weight": 1.0}, rate_factors={"1": 2.0}))
-    average = WeightAverage(module, 5)
-    for p in module.parameters():
-        p.grad = torch.full_like(p, 0.1 * p.numel())
-    groups.step()
-    progress = Progress()
-    progress.store(module, average, groups)
-    progress.apply(module, average, one_group)
-    for p in module.parameters():
-        assert torch.equal(one_group.state[p]["exp_avg"], groups.state[p]["exp_avg"])
-        torch.testing.assert_close(one_group.state[p]["exp_avg"], torch.full_like(p, 0.01 * p.numel()).detach())
 
 
 # --- calls ------------------------------------------------------------------------------------------------------------
@@ -155,7 +137,7 @@ def test_a_failing_call_changes_nothing(name):
             failure()
         assert vars(model).keys() == state.keys() and all(vars(model)[key] is state[key] for key in state)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training, "clip_gradients", interrupt)
+        patch.setattr(ParameterVector, "clip_gradient", interrupt)
         model.partial_fit(X, y)
     assert np.array_equal(outputs(model, X), before)
     assert np.array_equal(outputs(part(model, X, y), X), outputs(part(undisturbed, X, y), X))
@@ -223,12 +205,10 @@ def test_partial_fit_continues_from_fit_and_fit_starts_anew(name):
 def test_predictions_use_the_average_and_training_the_weights_of_the_last_step():
     X, y = table()
     model = in_parts(VAE(2, device="cpu", **FAST), X, y, n_epochs=3)
-    averages, last = [p.cpu().numpy() for p in model.module_.parameters() if p.numel()], model._parts.weights
-    assert not any(np.array_equal(*pair) for pair in zip(averages, last, strict=True))
+    averages, last = ParameterVector(model.module_.requires_grad_(True)).values, model._parts.weights
+    assert not (averages.numpy() == last).any()
     decoded = model.inverse_transform([[1.0, -1.0]])
-    with torch.no_grad():
-        for p, weight in zip([p for p in model.module_.parameters() if p.numel()], last, strict=True):
-            p.copy_(torch.from_numpy(weight))
+    averages.copy_(torch.from_numpy(last))  # the parameters are views
     assert not np.allclose(model.inverse_transform([[1.0, -1.0]]), decoded)
 
 

@@ -12,6 +12,7 @@ from skdgm.averaging import WeightAverage
 from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
+from skdgm.optimizer import MAX_GRADIENT_NORM, Adam, ParameterVector
 from skdgm.sources import BlockwiseSource, ResidentSource, Subset
 from skdgm.training import LEARNING_RATES, History, Settings, Term, iterate_batches, row_mean, total_bound, train
 
@@ -434,6 +435,10 @@ def exponential_average(path, start, n):
     return value
 
 
+def average_of(module, n):
+    return WeightAverage(ParameterVector(module).values, n)
+
+
 def set_weights(module, values):
     with torch.no_grad():
         module.weight.copy_(values[None, :3])
@@ -444,7 +449,7 @@ def set_weights(module, values):
 def test_the_average_is_exponential_with_a_growing_length(n):
     """Its weights are 1 / min(n, 1 + 0.2 t); it starts anew after restart, from the present weights."""
     module = Line()
-    average, start, path = WeightAverage(module, n), weights(module), noise(200, 4)
+    average, start, path = average_of(module, n), weights(module), noise(200, 4)
     for begin in (0, 120):
         for after in path[begin : begin + 120]:
             set_weights(module, after)
@@ -461,7 +466,7 @@ def test_the_average_is_exponential_with_a_growing_length(n):
 def test_the_average_is_over_about_n_steps():
     """n = 300 forgets a jump of the weights by the factor e within 300 steps, but a fifth of them as a new average."""
     module = Line()
-    average = WeightAverage(module, 300)
+    average = average_of(module, 300)
     set_weights(module, torch.zeros(4))
     for _ in range(3000):
         average.update()
@@ -475,7 +480,7 @@ def test_the_average_is_over_about_n_steps():
 def test_within_the_body_the_module_has_the_average_and_afterwards_its_weights():
     """To the bit, also after an error in the body, and the average does not change."""
     module = Line()
-    average, before = WeightAverage(module, 10), noise(4)
+    average, before = average_of(module, 10), noise(4)
     for after in (noise(4, seed=1), before):
         set_weights(module, after)
         average.update()
@@ -682,10 +687,12 @@ def test_after_three_rollbacks_it_raises_an_error():
 def test_extreme_gradients_are_clipped():
     """A huge gradient is clipped to the limit of the norm; a normal one does not change."""
     module = Line()
-    for size, expected in [(1e6, training.MAX_GRADIENT_NORM), (3.0, 3.0)]:
-        module.weight.grad, module.bias.grad = torch.zeros_like(module.weight), torch.tensor([size])
-        training.clip_gradients(training.trainable_parameters(module))
-        assert module.bias.grad.item() == pytest.approx(expected, rel=1e-4)
+    parameters = ParameterVector(module)
+    for size, expected in [(1e6, MAX_GRADIENT_NORM), (3.0, 3.0)]:
+        module.bias.grad = torch.tensor([size])
+        parameters.collect_gradient()
+        parameters.clip_gradient()
+        assert parameters.gradient[-1].item() == pytest.approx(expected, rel=1e-4)
 
 
 # --- precision and devices --------------------------------------------------------------------------------------------
@@ -719,15 +726,16 @@ def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
     """A training step runs on device "meta", where a hidden .item() or a CPU tensor fails."""
     module = models()[name].to("meta")
     terms, means, plan = model_terms(module, "meta"), training.Means(), settings(weight_prior=1.0)
-    optimizer = training.make_optimizer(module, plan)
+    parameters = ParameterVector(module)
+    adam = Adam(parameters, plan)
     n_steps = 0
     for batches in iterate_batches(terms, None):
         loss = training.step(terms, batches, plan, None, 0.5, means)
         assert loss.device.type == "meta" and loss.shape == ()
-        optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        training.clip_gradients(training.trainable_parameters(module))
-        optimizer.step()
+        parameters.collect_gradient()
+        parameters.clip_gradient()
+        adam.step(0.01)
         n_steps += 1
     assert n_steps == 3
 

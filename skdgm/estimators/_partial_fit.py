@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -28,26 +28,28 @@ class Parts:
         Number of rows so far. A row counts each time that it comes.
     n_calls : int
         Number of calls of ``partial_fit`` so far.
-    weights, moments, n_averaged
+    weights, mean, square, n_steps, n_averaged
         Those of a ``Progress``.
     """
 
     n_rows: int = 0
     n_calls: int = 0
-    weights: tuple[np.ndarray, ...] = ()
-    moments: tuple[dict[str, np.ndarray], ...] = ()
+    weights: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    mean: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    square: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    n_steps: int = 0
     n_averaged: int = 0
 
     def progress(self) -> Progress:
         """Where training continues."""
-        moments = [{name: torch.tensor(value) for name, value in of_one.items()} for of_one in self.moments]
-        return Progress([torch.tensor(weight) for weight in self.weights], moments, self.n_averaged)
+        weights, mean, square = map(torch.tensor, (self.weights, self.mean, self.square))
+        return Progress(weights, mean, square, self.n_steps, self.n_averaged)
 
     def after(self, progress: Progress) -> Parts:
         """The same, with the place where training ended."""
-        weights = tuple(weight.cpu().numpy() for weight in progress.weights)
-        moments = tuple({name: value.cpu().numpy() for name, value in m.items()} for m in progress.moments)
-        return replace(self, weights=weights, moments=moments, n_averaged=progress.n_averaged)
+        weights, mean, square = (part.cpu().numpy() for part in (progress.weights, progress.mean, progress.square))
+        numbers = {"n_steps": progress.n_steps, "n_averaged": progress.n_averaged}
+        return replace(self, weights=weights, mean=mean, square=square, **numbers)
 
 
 class BaseIncremental(BaseDeepGenerative):
