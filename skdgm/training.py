@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Protocol
 
 import torch
@@ -26,7 +27,7 @@ MAX_REDUCTIONS, RATE_FACTOR = 1, 0.3
 # The bound still rises if its mean over a fifth of the epochs at full rate exceeds that over the fifth before by this
 # many nats per row, or by this share of its absolute value, whichever is more.
 SHARE_COMPARED, RISE_IN_NATS, RELATIVE_RISE = 0.2, 0.1, 0.01
-# The numbers of an epoch's steps are kept in blocks of this size.
+# The numbers of an epoch's steps are kept in blocks of so many steps.
 STEPS_PER_BLOCK = 4096
 
 
@@ -45,6 +46,16 @@ class BoundTerms(Protocol):
 Objective = Callable[[Batch, Generator | None], Any]
 
 
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """An objective of several terms, next to each other: ``values`` takes their batches and returns their values.
+
+    The networks see the rows of all terms in one pass.
+    """
+
+    values: Callable[[Sequence[Batch], Generator | None], Sequence[Any]]
+
+
 @dataclass(frozen=True)
 class Term:
     """One part of the objective: ``weight`` times the mean of ``objective`` over rows.
@@ -55,7 +66,7 @@ class Term:
 
     name: str | None
     source: Source
-    objective: Objective
+    objective: Objective | Joint
     weight: float
     batch_size: int
     history_weight: float | None = None
@@ -356,9 +367,9 @@ def step(
 ) -> Tensor:
     """The loss of one step: minus the weighted sum of the terms' means. The minus sign is only in this function."""
     objective = bound = torch.zeros((), device=batches[0].x.device)
-    for term, batch in zip(terms, batches, strict=True):
-        with linear_layers_in(settings.precision, batch.x.device.type):
-            value = term.objective(batch, rng)
+    with linear_layers_in(settings.precision, batches[0].x.device.type):
+        values = evaluate(terms, batches, rng)
+    for term, batch, value in zip(terms, batches, values, strict=True):
         objective = objective + term.weight * row_mean(total_bound(value, kl_weight), batch.weight)
         if term.weight_in_bound:
             with torch.no_grad():
@@ -368,7 +379,20 @@ def step(
     means.add("bound", bound)
     if settings.kl_warmup or any(term.history_weight is not None for term in terms):
         means.add("objective", objective)
+    means.end_step()
     return -objective
+
+
+def evaluate(terms: Sequence[Term], batches: Sequence[Batch], rng: Generator | None) -> list[Any]:
+    """The values of the objectives, one per term."""
+    values: list[Any] = []
+    for objective, group in groupby(zip(terms, batches, strict=True), key=lambda pair: pair[0].objective):
+        of_group = [batch for _, batch in group]
+        if isinstance(objective, Joint):
+            values += objective.values(of_group, rng)
+        else:
+            values += [objective(batch, rng) for batch in of_group]
+    return values
 
 
 def linear_layers_in(precision: str, device: str) -> AbstractContextManager[object]:
@@ -386,46 +410,41 @@ def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
     return bound.mean() if weight is None else (weight * bound).mean()
 
 
-class Steps:
-    """A number per step, in blocks on the device: a small tensor for each would leave the heap in pieces."""
+class Means:
+    """Means of named terms over an epoch's steps, kept on the device until its end.
+
+    The numbers of a step are a row of a block: a small tensor for each would leave the heap in pieces.
+    """
 
     def __init__(self) -> None:
+        self.names: list[str] = []
         self.blocks: list[Tensor] = []
         self.n_steps = 0
-
-    def append(self, value: Tensor) -> None:
-        """Add a step's value."""
-        position = self.n_steps % STEPS_PER_BLOCK
-        if not position:
-            self.blocks.append(value.new_empty(STEPS_PER_BLOCK))
-        self.blocks[-1][position] = value
-        self.n_steps += 1
-
-    def mean(self) -> Tensor:
-        """Mean over the steps."""
-        return torch.cat(self.blocks)[: self.n_steps].mean()
-
-
-class Means:
-    """Means of named terms over an epoch's steps, kept on the device until its end."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, Steps] = {}
+        self.of_step: dict[str, Tensor] = {}
 
     def add(self, name: str, value: BoundTerms | Tensor, weight: Tensor | None = None) -> None:
-        """Add a step's value: a scalar, a value per row, or a bound, whose parts get the prefix ``name``.
+        """Add to the present step: a scalar, a value per row, or a bound, whose parts get the prefix ``name``.
 
         ``weight`` holds the weights of the rows; None means 1.
         """
         parts = {name: value} if isinstance(value, Tensor) else value._asdict()
         for part, rows in parts.items():
             key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
-            self.steps.setdefault(key, Steps()).append(row_mean(rows.detach(), weight))
+            self.of_step[key] = row_mean(rows.detach(), weight)
+
+    def end_step(self) -> None:
+        """Keep the numbers of the present step, which has the same names as all others."""
+        values, position = torch.stack(list(self.of_step.values())), self.n_steps % STEPS_PER_BLOCK
+        if not position:
+            self.blocks.append(values.new_empty(STEPS_PER_BLOCK, len(values)))
+        self.blocks[-1][position] = values
+        self.n_steps += 1
+        self.names, self.of_step = list(self.of_step), {}
 
     def read(self) -> dict[str, float]:
         """Synchronize with the device and return the means."""
-        means = torch.stack([values.mean() for values in self.steps.values()])
-        return dict(zip(self.steps, means.tolist(), strict=True))
+        means = torch.cat(self.blocks)[: self.n_steps].mean(0)
+        return dict(zip(self.names, means.tolist(), strict=True))
 
 
 def iterate_batches(terms: Sequence[Term], rng: Generator | None, n_steps: int | None = None) -> Iterator[list[Batch]]:
@@ -525,6 +544,6 @@ def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> fl
     bounds, weights = [], []
     for part in parts:
         batch = term.source.rows(part, noise)
-        bounds.append(total_bound(term.objective(batch, noise)))
+        bounds.append(total_bound(*evaluate([term], [batch], noise)))
         weights += [] if batch.weight is None else [batch.weight]
     return row_mean(torch.cat(bounds), torch.cat(weights) if weights else None).item()

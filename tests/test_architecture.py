@@ -79,6 +79,7 @@ INSIDE = {
         "columns": "__init__",
     },
     "networks": {
+        "mlp": "fused",
         "convolutional": "mlp sizes",
         "residual": "mlp sizes",
         "column_layers": "convolutional mlp residual sizes",

@@ -91,15 +91,15 @@ def test_codes_are_drawn_again_at_each_visit(passthrough, data, vae, monkeypatch
     """
     X, y, _ = data
     mean, sd = (part[:, :2] for part in vae._posterior(X))
-    original = M2Module.unlabeled_bound
+    original = M2Module.joint_bounds
     for resample in (True, False):
         seen = []
 
-        def spy(self, x, *rest, seen=seen):
-            seen.append(x.detach().clone())
-            return original(self, x, *rest)
+        def spy(self, unlabeled, *rest, seen=seen, **options):
+            seen.append(unlabeled.x.detach().clone())
+            return original(self, unlabeled, *rest, **options)
 
-        monkeypatch.setattr(M2Module, "unlabeled_bound", spy)
+        monkeypatch.setattr(M2Module, "joint_bounds", spy)
         m1m2(vae, resample_codes=resample, passthrough=passthrough, batch_size=200, max_iter=30).fit(X, y)
         passes = [rows for rows in seen if len(rows) == N - 30]
         assert len(passes) == 30 and {rows.shape[1] for rows in passes} == {8 if passthrough else 2}

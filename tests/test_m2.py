@@ -206,18 +206,16 @@ def test_weights_of_the_terms(normalization, data):
 def test_labeled_batches(labeled_batch_size, wanted, data, monkeypatch):
     """Steps have this many labeled rows, in batches of equal size; an epoch has the steps of a pass over all rows."""
     X, y, _ = data
-    sizes = {"log_q_y": [], "unlabeled_bound": []}
-    for method, found in sizes.items():
-        original = getattr(M2Module, method)
+    original, sizes = M2Module.joint_bounds, []
 
-        def spy(self, x, *rest, original=original, found=found):
-            found.append(len(x))
-            return original(self, x, *rest)
+    def spy(self, *batches_and_rng, **options):
+        sizes.append([len(batch.x) for batch in batches_and_rng[:3]])
+        return original(self, *batches_and_rng, **options)
 
-        monkeypatch.setattr(M2Module, method, spy)
+    monkeypatch.setattr(M2Module, "joint_bounds", spy)
     M2Classifier(2, **{**FAST, "max_iter": 1}, batch_size=30, labeled_batch_size=labeled_batch_size).fit(X, y)
-    assert sizes["unlabeled_bound"] == [30, 30, 30, 30]
-    assert len(sizes["log_q_y"]) == 4 and set(sizes["log_q_y"]) == wanted
+    unlabeled, labeled, classified = zip(*sizes, strict=True)
+    assert unlabeled == (30, 30, 30, 30) and set(labeled) == wanted and classified == labeled
 
 
 def test_all_labeled_is_supervised_learning(data):

@@ -55,10 +55,10 @@ def outputs(model, X):
 
 
 def objective_and_gradient(module, terms):
-    """The objective over all rows of the terms, with noise that is a function of the row, and its gradient."""
+    """The objective over all rows of the terms and its gradient, with noise that is a function of the first's rows."""
     module.requires_grad_(True).zero_grad()
     batches = [term.source.rows(torch.arange(term.source.n_rows), None) for term in terms]
-    values = [term.objective(batch, RowNoise(0, batch.x)) for term, batch in zip(terms, batches, strict=True)]
+    values = training.evaluate(terms, batches, RowNoise(0, batches[0].x))
     objective = sum(
         term.weight * training.row_mean(total_bound(value), batch.weight)
         for term, value, batch in zip(terms, values, batches, strict=True)
@@ -92,6 +92,7 @@ def test_the_objective_of_weighted_rows_is_that_of_repeated_rows(make):
 def test_the_objective_of_weighted_labels_is_that_of_repeated_labels(params, monkeypatch):
     """Bounds, the classification term, and class weights; labels are a third of the weight, but half of the rows."""
     monkeypatch.setattr(_label_terms, "NEGLIGIBLE", 0.0)  # the sum over classes has all rows in all classes
+    monkeypatch.setattr("skdgm.distributions.standard_normal", lambda shape, rng, like: torch.full(shape, 0.7))
     X, y = table()
     times = 1 + np.arange(len(X)) % 3 + 2 * (y < 0)
     model = M2Classifier(2, early_stopping=False, device="cpu", **params, **FAST).fit(X, y)
@@ -114,6 +115,7 @@ def test_means_and_validation_are_weighted():
     assert training.validation_bound(torch.nn.Linear(1, 1), term, None) == pytest.approx(expected)
     means = training.Means()
     means.add("a", x[:, 0], weight)
+    means.end_step()
     assert means.read()["a"] == pytest.approx(expected)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from skdgm.estimators._partial_fit import BaseIncremental
 from skdgm.estimators._weights import relative, total, training_weights, with_weights
 from skdgm.models.m2 import TermWeights, term_weights
 from skdgm.sources import Source
-from skdgm.training import Term
+from skdgm.training import Joint, Objective, Term
 
 AUTO_LABELED_BATCH = 100
 # Classes with a smaller probability q(y | x) are left out of the sum over classes: they are below its rounding.
@@ -142,19 +142,22 @@ class BaseLabelTerms(BaseIncremental):
             unlabeled, held_out = self._hold_out(unlabeled, random, wanted=holds_out)
         else:
             bound_rows, held_out = self._hold_out(labeled, random, wanted=holds_out)
+        joint = self._joint_objective(gradient_scale) if len(unlabeled) and len(labeled) else None
         terms = []
         if len(unlabeled):
             rows = self._subset(source, unlabeled, weights.sample)
-            terms.append(self._unlabeled_term("unlabeled", rows, of_terms.unlabeled, gradient_scale))
+            objective = joint or self._unlabeled_objective(gradient_scale)
+            terms.append(self._unlabeled_term("unlabeled", rows, of_terms.unlabeled, objective))
         if len(labeled):
             is_larger = len(labeled) > len(unlabeled)
             terms += self._labeled_terms(
-                source, labeled, bound_rows, weights.training, of_terms, labeled_is_larger=is_larger
+                source, labeled, bound_rows, weights.training, of_terms, joint, labeled_is_larger=is_larger
             )
         terms += self._variance_prior(self.module_, terms[0].source, n_rows)
         if not len(held_out):
             return terms, None
-        return terms, self._unlabeled_term("", self._subset(source, held_out, weights.sample), 1.0)
+        held_out_rows = self._subset(source, held_out, weights.sample)
+        return terms, self._unlabeled_term("", held_out_rows, 1.0, self._unlabeled_objective())
 
     def _hold_out(
         self, indices: np.ndarray, random: np.random.RandomState, *, wanted: bool
@@ -162,14 +165,23 @@ class BaseLabelTerms(BaseIncremental):
         trained, validation = self._split_validation(len(indices), random, wanted=wanted)
         return indices[trained], indices[validation]
 
-    def _unlabeled_term(self, name: str, source: Source, weight: float, gradient_scale: float = 1.0) -> Term:
-        module, n_enumerated = self.module_, self.n_enumerated
-        # on another device, finding these classes would make the CPU wait
+    def _label_sum(self, gradient_scale: float) -> dict[str, Any]:
+        """How the bound of unlabeled rows sums over the classes."""
+        # on another device, finding negligible classes would make the CPU wait
         negligible = NEGLIGIBLE if self.device_ == "cpu" else 0.0
+        return {"n_enumerated": self.n_enumerated, "negligible": negligible, "gradient_scale": gradient_scale}
 
-        def objective(batch, rng):
-            return module.unlabeled_bound(batch.x, rng, batch.observed, n_enumerated, negligible, gradient_scale)
+    def _joint_objective(self, gradient_scale: float) -> Joint:
+        """The objective of the terms of unlabeled rows, labeled rows, and their labels, in this order."""
+        module, options = self.module_, self._label_sum(gradient_scale)
+        return Joint(lambda batches, rng: module.joint_bounds(*batches, rng, **options))
 
+    def _unlabeled_objective(self, gradient_scale: float = 1.0) -> Objective:
+        """The bound of unlabeled rows."""
+        module, options = self.module_, self._label_sum(gradient_scale)
+        return lambda batch, rng: module.unlabeled_bound(batch.x, rng, batch.observed, **options)
+
+    def _unlabeled_term(self, name: str, source: Source, weight: float, objective: Objective | Joint) -> Term:
         return Term(name, source, objective, weight, self._batch_size(source.n_rows))
 
     def _labeled_terms(
@@ -179,6 +191,7 @@ class BaseLabelTerms(BaseIncremental):
         bound_rows: np.ndarray,
         row_weight: np.ndarray | None,
         of_terms: TermWeights,
+        joint: Joint | None,
         *,
         labeled_is_larger: bool,
     ) -> list[Term]:
@@ -198,8 +211,10 @@ class BaseLabelTerms(BaseIncremental):
             0.0 if self.alpha == "auto" else None
         )  # of the bound in the history: J^alpha if alpha is a number
         return [
-            Term("labeled", bound_source, bound, of_terms.labeled, size),
-            Term("classification", rows, log_q_y, of_terms.classification, size, history_weight=history_weight),
+            Term("labeled", bound_source, joint or bound, of_terms.labeled, size),
+            Term(
+                "classification", rows, joint or log_q_y, of_terms.classification, size, history_weight=history_weight
+            ),
         ]
 
     def _subset(self, source: Source, indices: np.ndarray, weight: np.ndarray | None) -> Source:

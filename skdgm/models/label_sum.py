@@ -1,8 +1,8 @@
-"""Sums sum_y q(y | x) f(x, y): over all classes, all but negligible ones, or some and one drawn from the rest."""
+"""Sums sum_y q(y | x) f(x, y) as pairs of a row and a class: all, all but negligible ones, or some and a drawn one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,24 +11,50 @@ from skdgm.distributions import Categorical
 from skdgm.models.bound import LabelBound
 from skdgm.noise import Rng
 
-# Gathering rows costs about a quarter of the work on them: if more than this share of the terms is kept, sum all terms.
+# If more than this share of the terms is kept, sum all terms: finding the others costs more than it saves.
 WORTH_LEAVING_OUT = 0.75
 
-Rows = Tensor | slice
-BoundFunction = Callable[[Tensor, Rows], LabelBound]  # takes labels y and the rows they belong to
+
+@dataclass
+class LabelPairs:
+    """The pairs of a class and a row in a sum over labels.
+
+    Attributes
+    ----------
+    y, rows : Tensor of int of shape (m,)
+        Class indices, and indices of rows.
+    weight : Tensor of shape (k, n)
+        Weights of the k classes that are summed for each of n rows.
+    kept : Tensor of int of shape (m,) or None
+        Positions of the pairs in ``weight``; None means all.
+    is_drawn : bool
+        Whether the last of the k classes was drawn to represent all that are not summed.
+    """
+
+    y: Tensor
+    rows: Tensor
+    weight: Tensor
+    kept: Tensor | None
+    is_drawn: bool
+
+    def sum(self, bound: LabelBound) -> LabelBound:
+        """Weighted sum of the terms of a bound at the pairs, (m,) each, over the classes; (n,) each."""
+        terms = torch.stack(bound)
+        if self.kept is not None:
+            terms = terms.new_zeros(len(terms), self.weight.numel()).index_copy(1, self.kept, terms)
+        terms = terms.unflatten(1, self.weight.shape)
+        expected = LabelBound(*(self.weight * terms).sum(1))
+        if not self.is_drawn:
+            return expected
+        return expected._replace(label=expected.label + baseline(LabelBound(*terms.detach()).total(), self.weight))
 
 
-def sum_over_labels(
-    q_y: Categorical, bound: BoundFunction, rng: Rng, n_enumerated: int | None = None, negligible: float = 0.0
-) -> LabelBound:
-    """sum_y q(y | x) bound(x, y); each term of shape (n,).
+def pairs_of(q_y: Categorical, rng: Rng, n_enumerated: int | None = None, negligible: float = 0.0) -> LabelPairs:
+    """The pairs of a sum over labels: all, all but negligible ones, or some and one drawn from the rest.
 
     Parameters
     ----------
     q_y : Categorical over (n, n_classes)
-    bound : callable
-        Takes class indices y and rows: y of shape (k, 1) with all n rows, or y of shape (m,) with the indices of m
-        rows. Returns bounds of y's shape broadcast against the rows.
     rng : Rng
         Draws the class that represents the rest.
     n_enumerated : int or None
@@ -37,28 +63,16 @@ def sum_over_labels(
         Classes of at most this probability are left out. At 1e-9 their contribution is below the rounding of the sum;
         skipping them saves most of the work once q(y | x) is certain.
     """
-    n_classes = q_y.log_probs.shape[-1]
-    if n_enumerated is None or n_enumerated >= n_classes - 1:
-        every_class = torch.arange(n_classes, device=q_y.log_probs.device)[:, None]
-        return weighted_sum(bounds_of(every_class, q_y.probs.T, bound, negligible), q_y.probs.T)
-    y, weight = most_probable(q_y, n_enumerated, rng)
-    terms = bounds_of(y, weight, bound, negligible)
-    expected = weighted_sum(terms, weight)
-    return expected._replace(label=expected.label + baseline(LabelBound(*terms.detach()).total(), weight))
-
-
-def weighted_sum(terms: Tensor, weight: Tensor) -> LabelBound:
-    """Sum the terms of bounds, (3, k, n), over the k classes, with weights."""
-    return LabelBound(*(weight * terms).sum(1))
-
-
-def bounds_of(y: Tensor, weight: Tensor, bound: BoundFunction, negligible: float) -> Tensor:
-    """The terms of bound(x, y), (3, *shape of weight); 0 for classes that are left out."""
+    n, n_classes = q_y.log_probs.shape
+    if is_drawn := n_enumerated is not None and n_enumerated < n_classes - 1:
+        y, weight = most_probable(q_y, n_enumerated or 0, rng)
+    else:
+        y, weight = torch.arange(n_classes, device=q_y.log_probs.device)[:, None].expand(-1, n), q_y.probs.T
     kept = (weight.detach() > negligible).flatten().nonzero()[:, 0] if negligible else None
     if kept is None or len(kept) > WORTH_LEAVING_OUT * weight.numel():
-        return torch.stack(bound(y, slice(None)))
-    found = torch.stack(bound(y.expand_as(weight).flatten()[kept], kept % weight.shape[1]))
-    return found.new_zeros(len(found), weight.numel()).index_copy(1, kept, found).unflatten(1, weight.shape)
+        rows = torch.arange(n, device=y.device).expand(len(weight), n)
+        return LabelPairs(y.flatten(), rows.flatten(), weight, None, is_drawn)
+    return LabelPairs(y.flatten()[kept], kept % n, weight, kept, is_drawn)
 
 
 def most_probable(q_y: Categorical, k: int, rng: Rng) -> tuple[Tensor, Tensor]:

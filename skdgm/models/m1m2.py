@@ -112,7 +112,7 @@ class M1M2Module(nn.Module):
         """The bound on log p(x) from one draw; (n,)."""
         z, log_q_z = self.draw_z1(x, rng, observed)
         z1 = self.with_side(z[..., self.active], x, observed)
-        above = self.upper.unlabeled_bound(z1, rng).total() + self.log_p_inactive(z)
+        above = self.upper.elbo_draw(z1, rng) + self.log_p_inactive(z)
         return self.lower.p_x(z, observed).log_prob(x) + above - log_q_z
 
     def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,7 +21,7 @@ from skdgm.likelihoods.columns import Groups, MixedLikelihood
 from skdgm.models.bound import LabelBound
 from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, learned_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
-from skdgm.models.label_sum import Rows, sum_over_labels
+from skdgm.models.label_sum import LabelPairs, pairs_of
 from skdgm.networks import CategoricalNetwork, ColumnLayers, DecoderNetwork, NormalNetwork
 from skdgm.networks.sizes import Builder
 from skdgm.noise import Rng, standard_normal
@@ -121,8 +121,12 @@ class M2Module(nn.Module):
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | x), (n, n_classes)."""
+        return self.reweighted(self.q_y_labeled(x, observed).log_probs, observed)
+
+    def reweighted(self, log_q_labeled: Tensor, observed: Tensor | None) -> Categorical:
+        """q(y | x) from log q_labeled(y | x); (n, n_classes)."""
         log_ratio = torch.where(self.log_p_labeled.isfinite(), self.log_p_y - self.log_p_labeled, 0.0)
-        return self.or_prior(Categorical(self.q_y_labeled(x, observed).log_probs + log_ratio), observed)
+        return self.or_prior(Categorical(log_q_labeled + log_ratio), observed)
 
     def or_prior(self, q_y: Categorical, observed: Tensor | None) -> Categorical:
         """q(y | x), but p(y) for rows without observed cells."""
@@ -130,9 +134,9 @@ class M2Module(nn.Module):
             return q_y
         return Categorical(torch.where(observed.any(-1, keepdim=True), q_y.log_probs, self.log_p_y))
 
-    def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Normal:
-        """q(z | x, y), rows of shape (..., n, n_latent)."""
-        return self.encoder(self.decoder.features(x, observed), y, observed=observed)
+    def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None, rows: Tensor | None = None) -> Normal:
+        """q(z | x, y), (..., n, n_latent); with ``rows``, indices of shape (m,), q(z | x_rows, y), (m, n_latent)."""
+        return self.encoder(self.decoder.features(x, observed), y, observed=observed, rows=rows)
 
     def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | y, z), rows of shape (..., n, n_columns)."""
@@ -143,13 +147,19 @@ class M2Module(nn.Module):
         """Class indices of shape (n_classes, 1), which broadcast against any number of rows."""
         return torch.arange(self.n_classes, device=self.log_p_y.device)[:, None]
 
-    def labeled_bound(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> LabelBound:
-        """-L(x, y), eq. (6), from one draw of z: a bound on log p(x, y), of y's shape broadcast against the rows."""
+    def labeled_bound(
+        self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None, rows: Tensor | None = None
+    ) -> LabelBound:
+        """-L(x, y), eq. (6), from one draw of z: a bound on log p(x, y), of y's shape broadcast against the rows.
+
+        With ``rows``, indices of shape (m,), y has this shape and belongs to these rows of x.
+        """
         x = self.modeled(x)
-        q_z = self.q_z(x, y, observed)
+        q_z = self.q_z(x, y, observed, rows)
         z = q_z.rsample(rng)
         kl = q_z.kl_standard_normal()
-        return LabelBound(self.p_x(y, z, observed).log_prob(x), kl, self.p_y.log_prob(y).expand_as(kl))
+        p_x = self.p_x(y, z, at_rows(observed, rows))
+        return LabelBound(p_x.log_prob(at_rows(x, rows)), kl, self.p_y.log_prob(y).expand_as(kl))
 
     def unlabeled_bound(
         self,
@@ -162,16 +172,45 @@ class M2Module(nn.Module):
     ) -> LabelBound:
         """-U(x), eq. (7): sum_y q(y | x) (-L(x, y)) + H(q(y | x)); (n,).
 
-        ``n_enumerated`` and ``negligible`` are those of ``sum_over_labels``. ``gradient_scale`` multiplies the gradient
-        with respect to q(y | x), and nothing else.
+        ``n_enumerated`` and ``negligible`` are those of ``pairs_of``. ``gradient_scale`` multiplies the gradient with
+        respect to q(y | x), and nothing else.
         """
         q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, gradient_scale))
+        pairs = pairs_of(q_y, rng, n_enumerated, negligible)
+        return self.summed(pairs, self.labeled_bound(x, pairs.y, rng, observed, pairs.rows), q_y)
 
-        def bound_of_class(y: Tensor, rows: Rows) -> LabelBound:
-            return self.labeled_bound(x[rows], y, rng, None if observed is None else observed[rows])
-
-        expected = sum_over_labels(q_y, bound_of_class, rng, n_enumerated, negligible)
+    def summed(self, pairs: LabelPairs, bound: LabelBound, q_y: Categorical) -> LabelBound:
+        """-U(x), eq. (7), from -L(x, y) at the pairs of a sum over labels."""
+        expected = pairs.sum(bound)
         return expected._replace(label=expected.label + q_y.entropy())
+
+    def joint_bounds(
+        self,
+        unlabeled: LabeledRows,
+        labeled: LabeledRows,
+        classified: LabeledRows,
+        rng: Rng,
+        n_enumerated: int | None = None,
+        negligible: float = 0.0,
+        gradient_scale: float = 1.0,
+    ) -> tuple[LabelBound, LabelBound, Tensor]:
+        """``unlabeled_bound``, ``labeled_bound`` and ``log_q_y``, each of its rows, in one pass through each network.
+
+        Three passes cost three times the dispatch of all operations, which is what a small step consists of.
+        """
+        x, observed = joined(unlabeled, classified)
+        q_labeled, n = self.q_y_labeled(x, observed), len(unlabeled.x)
+        q_y = self.reweighted(q_labeled.log_probs[:n], unlabeled.observed)
+        q_y = Categorical(scaled_gradient(q_y.log_probs, gradient_scale))
+        pairs = pairs_of(q_y, rng, n_enumerated, negligible)
+        if labeled is not classified:
+            x, observed = joined(unlabeled, labeled)
+        rows = torch.cat([pairs.rows, torch.arange(n, len(x), device=x.device)])
+        bound = self.labeled_bound(x, torch.cat([pairs.y, labeled.y]), rng, observed, rows)
+        parts = zip(*(term.split([len(pairs.y), len(x) - n]) for term in bound), strict=True)
+        of_pairs, of_labeled = (LabelBound(*part) for part in parts)
+        log_q_y = q_labeled.log_probs[n:].gather(-1, classified.y[:, None])[:, 0]
+        return self.summed(pairs, of_pairs, q_y), of_labeled, log_q_y
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
@@ -179,9 +218,13 @@ class M2Module(nn.Module):
             q_y = self.q_y_marginal(x, rng, observed)
             of_classes = contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1) + self.log_p_y[:, None]
             return (q_y.probs * of_classes.T).sum(-1) + q_y.entropy()
-        return contiguous_last(
-            torch.stack([self.unlabeled_bound(x, rng, observed).total() for _ in range(n_draws)])
-        ).mean(-1)
+        return contiguous_last(torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)])).mean(-1)
+
+    def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
+        """-U(x), eq. (7), from one draw of z per class, with a row's noise if ``rng`` is a ``RowNoise``; (n,)."""
+        q_y = self.q_y(x, observed)
+        of_classes = self.labeled_bound(x, self.every_class, rng, observed).total()
+        return (q_y.probs * contiguous_last(of_classes)).sum(-1) + q_y.entropy()
 
     def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
         """log q_labeled(y | x), in place of the log q(y | x) that eq. (9) weights by alpha; (n,)."""
@@ -282,6 +325,27 @@ class M2Module(nn.Module):
         """Rows drawn from p(x | y), one for each entry of y."""
         z = standard_normal((len(y), self.n_latent), rng, like=self.log_p_y)
         return self.p_x(y, z).rsample(rng)
+
+
+class LabeledRows(Protocol):
+    """Rows x, (n, n_columns), the mask of their observed cells or None, and their class indices y, (n,)."""
+
+    x: Tensor
+    observed: Tensor | None
+    y: Tensor
+
+
+def joined(first: LabeledRows, second: LabeledRows) -> tuple[Tensor, Tensor | None]:
+    """The rows of both, and the mask of their observed cells."""
+    x = torch.cat([first.x, second.x])
+    if first.observed is None or second.observed is None:
+        return x, None
+    return x, torch.cat([first.observed, second.observed])
+
+
+def at_rows(cells: Any, rows: Tensor | None) -> Any:
+    """Cells, or None, at these rows; None means all."""
+    return cells if cells is None or rows is None else cells.index_select(0, rows)
 
 
 class TermWeights(NamedTuple):

@@ -45,10 +45,13 @@ class NormalNetwork(nn.Module):
         # start at sd 1: the first codes carry little information and the KL is near 0
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
-    def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> AnyNormal:
-        outputs = self.mlp(x, y, observed)
+    def forward(
+        self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None, rows: Tensor | None = None
+    ) -> AnyNormal:
+        outputs = self.mlp(x, y, observed, rows)
         if observed is not None:  # for a row without observed cells the posterior is the prior: outputs 0
-            outputs = outputs * observed.any(-1, keepdim=True)
+            is_seen = observed.any(-1, keepdim=True)
+            outputs = outputs * (is_seen if rows is None else is_seen.index_select(0, rows))
         return self.covariance.normal(outputs, self.n_out)
 
 

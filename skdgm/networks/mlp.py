@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdgm.distributions import linear, smooth_clip
+from skdgm.networks.fused import Inputs, Layer, fused_mlp
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
@@ -105,7 +106,7 @@ class MLP(nn.Module):
         self.layers = nn.ModuleList(make(a, b) for make, a, b in zip(makers, sizes[:-1], sizes[1:], strict=True))
         self.class_embedding = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
         self.missing_weight = nn.Parameter(torch.zeros(sizes[1], n_indicators)) if n_indicators else None
-        self.activation, self.clip_inputs = ACTIVATIONS[activation], clip_inputs
+        self.activation_name, self.activation, self.clip_inputs = activation, ACTIVATIONS[activation], clip_inputs
         self.skip = None
         if linear_skip and len(hidden):
             self.skip = MLP(n_in, n_out, (), activation, rng, n_classes, n_indicators)
@@ -141,17 +142,50 @@ class MLP(nn.Module):
         """The rows as the first layer reads them."""
         return smooth_clip(x) if self.clip_inputs else x
 
-    def forward(self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None, rows: Tensor | None = None
+    ) -> Tensor:
         """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
 
-        ``y`` holds class indices, ``observed`` the mask of observed cells.
+        ``y`` holds class indices, ``observed`` the mask of observed cells. With ``rows``, indices of shape (m,), y has
+        this shape too, and the outputs, (m, n_out), are those of these rows of x: what depends on x alone is computed
+        once per row.
         """
+        if self.is_fusible(x, y):
+            return self.fused(x, y, observed, rows)
         x = self.read(x)
         h = self.layers[0](x)
         if self.missing_weight is not None and observed is not None:
             h = h + linear((~observed).to(x.dtype), self.missing_weight)
+        if rows is not None:
+            h = h.index_select(0, rows)
         if self.class_embedding is not None and y is not None:
             h = h + self.class_embedding(y)
         for layer in self.layers[1:]:
             h = layer(self.activation(h))
-        return h.float() if self.skip is None else h.float() + self.skip(x, y, observed)
+        return h.float() if self.skip is None else h.float() + self.skip(x, y, observed, rows)
+
+    def affine_layers(self) -> list[Affine]:
+        """The layers, if all are affine; else none."""
+        affine = [layer for layer in self.layers if isinstance(layer, Affine)]
+        return affine if len(affine) == len(self.layers) else []
+
+    def is_fusible(self, x: Tensor, y: Tensor | None) -> bool:
+        """Whether ``fused`` computes this: training affine layers on a plain batch of rows."""
+        is_plain = x.ndim == 2 and (y is None or y.ndim == 1)
+        return is_plain and torch.is_grad_enabled() and bool(self.affine_layers())
+
+    def fused(self, x: Tensor, y: Tensor | None, observed: Tensor | None, rows: Tensor | None) -> Tensor:
+        """``forward`` as one node of autograd's graph."""
+        missing = None if observed is None else (~observed).to(x.dtype)
+        skip = None if self.skip is None else self.skip.fused_layers()[0]
+        return fused_mlp(self.activation_name, Inputs(self.read(x), y, missing, rows), self.fused_layers(), skip)
+
+    def fused_layers(self) -> list[Layer]:
+        """Parameters of the layers."""
+        of_class = None if self.class_embedding is None else self.class_embedding.weight
+        first, *later = self.affine_layers()
+        return [
+            Layer(first.weight, first.get_parameter("bias"), of_class, self.missing_weight),
+            *(Layer(layer.weight, layer.get_parameter("bias")) for layer in later),
+        ]
