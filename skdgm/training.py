@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 
 from skdgm.averaging import Progress, WeightAverage, trainable_parameters
 from skdgm.sources import Batch, Source
+from skdgm.training_state import Resumption, SnapshotStore, Stateful, stateful_among
 
 # Far above the norm in normal steps: the limit only keeps a single extreme batch from ruining the weights.
 MAX_GRADIENT_NORM = 1e4
@@ -185,6 +186,8 @@ def train(
     on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Progress | None = None,
+    store: SnapshotStore | None = None,
+    stateful: Sequence[Stateful] = (),
 ) -> History:
     """Maximize the terms over the module's parameters, in place.
 
@@ -206,6 +209,10 @@ def train(
         Called before each step; training stops when it returns True, and discards the epoch that is not complete.
     progress : Progress or None
         Training continues from there, and stores where it ends; for training without held-out rows.
+    store : SnapshotStore or None
+        Training continues from its last snapshot, and saves more of them; an interrupted training is not complete.
+    stateful : sequence of Stateful
+        What ``before_epoch`` changes beside the module; a part of the snapshots, as objectives with a state are.
 
     Returns
     -------
@@ -220,7 +227,11 @@ def train(
     """
     trainer, history = Trainer(module, terms, settings, rng, interrupted, progress), History()
     stopping = EarlyStopping(module, settings)
-    epoch = 0
+    stateful = [*stateful, *stateful_among(term.objective for term in terms)]
+    resumption = Resumption(store, trainer, stopping, history, stateful)
+    epoch = resumption.begin()
+    if resumption.is_complete:
+        return history
     while epoch < settings.max_iter:
         before_epoch(epoch)
         record = trainer.finite_epoch(epoch)
@@ -242,6 +253,7 @@ def train(
             and not trainer.goes_on_at_lower_rate(stopping, epoch)
         ):
             break
+        resumption.epoch_ended(epoch)
     if epoch == settings.max_iter and not trainer.schedule.is_reduced:
         history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)
     if progress is not None:
@@ -250,6 +262,8 @@ def train(
         stopping.restore()
     else:
         trainer.average.load()
+    if not interrupted():
+        resumption.training_ended()
     return history
 
 
