@@ -158,9 +158,9 @@ class CheckpointFolder:
 
     def training(self, title: str) -> TrainingFiles:
         """Return the files of the next training of the fit."""
+        if not self.n_trainings:
+            self._claim()
         self.n_trainings += 1
-        if not (self.path / ABOUT).exists():
-            self._create()
         return TrainingFiles(self, self.n_trainings, title)
 
     def close(self) -> None:
@@ -212,24 +212,37 @@ class CheckpointFolder:
                 "Name a new folder or an empty one."
             )
 
-    def _create(self) -> None:
-        """Make the folder and ``fit.json``, unless another process was faster; it must then run the same fit."""
-        text = json.dumps(self.about, indent=1)
+    def _claim(self) -> None:
+        """Make the folder and ``fit.json``, unless another process was faster; it must then run the same fit.
+
+        Files that were not written to their end before a process died are deleted.
+        """
+        fit = self.about["fit"]
         self.path.mkdir(parents=True, exist_ok=True)
-        for left in filter(TEMPORARY.fullmatch, os.listdir(self.path)):
-            (self.path / left).unlink(missing_ok=True)
+        for name in filter(TEMPORARY.fullmatch, os.listdir(self.path)):
+            (self.path / name).unlink(missing_ok=True)
+        try:
+            self._create()
+        except FileExistsError:
+            self._about = None
+            self._about = self._found(fit)
+
+    def _create(self) -> None:
+        """Write ``fit.json``; raise a FileExistsError if it exists."""
+        text = json.dumps(self.about, indent=1)
         temporary = self.path / f".{ABOUT}.{uuid4().hex}.tmp"
         write_whole(temporary, text.encode())
         try:
             os.link(temporary, self.path / ABOUT)  # fails if it exists, as a rename would not
-            self.is_new = True
         except FileExistsError:
-            fit, self._about = self.about["fit"], None
-            self._about = self._found(fit)
+            raise
         except OSError:  # a file system without links
+            if (self.path / ABOUT).exists():
+                raise FileExistsError from None
             write_whole(self.path / ABOUT, text.encode())
         finally:
             temporary.unlink(missing_ok=True)
+        self.is_new = True
 
 
 class TrainingFiles:

@@ -22,6 +22,7 @@ from skdgm.readers import Rows
 
 # Parameters on which no result depends.
 NOT_COMPARED = {"checkpoint", "verbose"}
+# Number of the format of checkpoints; older ones cannot be continued.
 FORMAT = 1
 
 
@@ -39,9 +40,8 @@ def fingerprint(estimator: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     if estimator.warm_start:
         found |= described_weights("the fit before", estimator)
         found |= described_weights("the encoder before", getattr(estimator, "encoder_", None))
-    versions = {"skdgm": __version__, "torch": torch.__version__.partition("+")[0], "the format": FORMAT}
-    found |= {f"version of {name.removeprefix('the ')}": version for name, version in versions.items()}
-    return found | {"type of device": torch.device(resolve_device(estimator.device)).type}
+    found |= {"version of skdgm": __version__, "version of torch": torch.__version__.partition("+")[0]}
+    return found | {"format": FORMAT, "type of device": torch.device(resolve_device(estimator.device)).type}
 
 
 # --- data ------------------------------------------------------------------------------------------------------------
@@ -128,4 +128,4 @@ def described_weights(name: str, estimator: Any) -> dict[str, str]:
         return {}
     weights = module.state_dict()
     found = digest(weights[key].cpu().numpy() for key in sorted(weights))
-    return {f"the weights of {name.removeprefix('the ')}": found}
+    return {f"the weights of {name}": found}
