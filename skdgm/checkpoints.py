@@ -25,10 +25,18 @@ from warnings import warn
 import numpy as np
 import torch
 
-from skdgm.files import DamagedFileError, checked_document, read_file, safetensors, write_file, write_whole
+from skdgm.files import (
+    DamagedFileError,
+    ForeignFileError,
+    checked_document,
+    read_file,
+    safetensors,
+    write_file,
+    write_whole,
+)
 from skdgm.training_state import Snapshot
 
-FORMAT = 1
+FORMAT = 1  # checkpoints of another format cannot be continued
 KEY = "skdgm_checkpoint"  # in the metadata of a file
 ABOUT = "fit.json"
 TEMPORARY = re.compile(r"\..*\.tmp")
@@ -167,12 +175,12 @@ class CheckpointFolder:
         """Delete what nothing needs any more: states of trainings that have ended, or a folder without any state."""
         if self._about is None:
             return
-        ends = set(self.path.glob("training-*-end.safetensors"))
-        for state in self.path.glob("training-*-epoch-*.safetensors"):
-            if end_of(state) in ends:
-                state.unlink(missing_ok=True)
-        if self.is_new and not any(self.path.glob("training-*.safetensors")):
-            with suppress(OSError):
+        with suppress(OSError):  # a fit must not fail for what it does not need
+            ends = set(self.path.glob("training-*-end.safetensors"))
+            for state in self.path.glob("training-*-epoch-*.safetensors"):
+                if end_of(state) in ends:
+                    state.unlink(missing_ok=True)
+            if self.is_new and not any(self.path.glob("training-*.safetensors")):
                 (self.path / ABOUT).unlink(missing_ok=True)
                 self.path.rmdir()
 
@@ -218,14 +226,17 @@ class CheckpointFolder:
         Files that were not written to their end before a process died are deleted.
         """
         fit = self.about["fit"]
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in filter(TEMPORARY.fullmatch, os.listdir(self.path)):
-            (self.path / name).unlink(missing_ok=True)
         try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in filter(TEMPORARY.fullmatch, os.listdir(self.path)):
+                (self.path / name).unlink(missing_ok=True)
             self._create()
         except FileExistsError:
             self._about = None
             self._about = self._found(fit)
+        except OSError as error:
+            text = f"checkpoint={os.fspath(self.path)!r} cannot be written ({error.strerror}). Name another folder."
+            raise OSError(error.errno, text) from error
 
     def _create(self) -> None:
         """Write ``fit.json``; raise a FileExistsError if it exists."""
@@ -268,18 +279,17 @@ class TrainingFiles:
         return sorted(self.folder.path.glob(f"{self.name}-epoch-*.safetensors"), reverse=True)
 
     def newest(self) -> Snapshot | None:
-        """Return the last snapshot that is intact."""
+        """Return the last snapshot that is intact; files that are not are deleted."""
         for path in [self.folder.path / f"{self.name}-end.safetensors", *self._states]:
             try:
                 snapshot = read_snapshot(path, self.folder.digest)
             except FileNotFoundError:
                 continue
-            except (DamagedFileError, OSError) as error:
-                warn(
-                    f"{os.fspath(path)!r} is damaged ({error}). The fit continues from the state before it.",
-                    UserWarning,
-                    stacklevel=levels_to_user(),
-                )
+            except (DamagedFileError, ForeignFileError, OSError) as error:
+                text = f"{os.fspath(path)!r} is damaged ({error}). The fit continues from the state before it."
+                warn(text, UserWarning, stacklevel=levels_to_user())
+                with suppress(OSError):
+                    path.unlink()
                 continue
             self._say(snapshot)
             self.last_time, self.last_epochs = monotonic(), snapshot.numbers["n_epochs"]

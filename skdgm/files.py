@@ -80,7 +80,7 @@ def read_file(path: str | os.PathLike[str], key: str) -> tuple[Document, Arrays]
     except Exception as error:  # its own errors, and those of NumPy for types that NumPy does not have
         raise DamagedFileError(str(error)) from error
     if key not in metadata:
-        raise ForeignFileError
+        raise ForeignFileError("it was written by another program")
     try:
         entry = json.loads(metadata[key])
     except (ValueError, RecursionError) as error:

@@ -692,6 +692,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     assert os.listdir(tmp_path) == ["thesis.txt"]
 
 
+def test_a_folder_that_cannot_be_written_is_an_error(tmp_path, monkeypatch):
+    def refuse(path, data):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(checkpoints, "write_whole", refuse)
+    with pytest.raises(
+        PermissionError, match=r"checkpoint=.*fit' cannot be written \(Permission denied\). Name another"
+    ):
+        small_vae(checkpoint=tmp_path / "fit").fit(X)
+
+
 @pytest.mark.parametrize("model", [small_vae(learning_rate_init=1e30), small_vae(likelihood="poisson"), small_vae()])
 def test_a_fit_that_fails_leaves_no_folder(model, tmp_path):
     """Neither before training nor in its first epoch."""

@@ -14,6 +14,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 
 from skdgm._version import __version__
+from skdgm.checkpoints import FORMAT
 from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._frames import as_table, columns_of, container_of
 from skdgm.estimators._options import resolve_device
@@ -22,8 +23,6 @@ from skdgm.readers import Rows
 
 # Parameters on which no result depends.
 NOT_COMPARED = {"checkpoint", "verbose"}
-# Number of the format of checkpoints; older ones cannot be continued.
-FORMAT = 1
 
 
 def fingerprint(estimator: Any, data: Mapping[str, Any]) -> dict[str, Any]:
