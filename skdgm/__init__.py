@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from skdgm._version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from skdgm.checkpoints import Checkpoint
     from skdgm.estimators.deep_imputer import DeepImputer
     from skdgm.estimators.dlgm import DLGM
     from skdgm.estimators.m1 import M1Classifier
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DLGM",
     "VAE",
+    "Checkpoint",
     "DeepImputer",
     "M1Classifier",
     "M1M2Classifier",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Checkpoint": "checkpoints",
     "DLGM": "estimators.dlgm",
     "DeepImputer": "estimators.deep_imputer",
     "VAE": "estimators.vae",

@@ -84,9 +84,8 @@ class Progress:
         if not len(self.weights):
             return
         average.n_seen = self.n_averaged
-        for present, stored in ((average.weights, self.weights), (adam.mean, self.mean), (adam.square, self.square)):
-            present.copy_(stored)
-        adam.n_steps.fill_(self.n_steps)
+        average.weights.copy_(self.weights)
+        adam.set_state(self.n_steps, self.mean, self.square)
 
     def store(self, average: WeightAverage, adam: Adam) -> None:
         """Remember this place; the weights are those of the last step."""

@@ -116,6 +116,12 @@ class Adam:
         for moment in (self.mean, self.square, self.n_steps):
             moment.zero_()
 
+    def set_state(self, n_steps: int, mean: Tensor, square: Tensor) -> None:
+        """Come back to earlier moments."""
+        self.n_steps.fill_(n_steps)
+        self.mean.copy_(mean)
+        self.square.copy_(square)
+
     @torch.no_grad()
     def step(self, rate: float) -> None:
         """Take a step at this learning rate."""

@@ -20,6 +20,7 @@ from torch import Generator, Tensor, nn
 from skdgm.averaging import Progress, WeightAverage
 from skdgm.optimizer import Adam, ParameterVector, value_of_longest_prefix
 from skdgm.sources import Batch, Source
+from skdgm.training_state import Resumption, SnapshotStore, Stateful, stateful_among
 
 MAX_ROLLBACKS = 3
 # How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
@@ -190,6 +191,8 @@ def train(
     on_epoch: Callable[[int, History], bool] = lambda epoch, history: False,
     interrupted: Callable[[], bool] = lambda: False,
     progress: Progress | None = None,
+    store: SnapshotStore | None = None,
+    stateful: Sequence[Stateful] = (),
 ) -> History:
     """Maximize the terms over the module's parameters, in place.
 
@@ -211,6 +214,10 @@ def train(
         Called before each step; training stops when it returns True, and discards the epoch that is not complete.
     progress : Progress or None
         Training continues from there, and stores where it ends; for training without held-out rows.
+    store : SnapshotStore or None
+        Training continues from its last snapshot, and saves more of them; an interrupted training is not complete.
+    stateful : sequence of Stateful
+        What ``before_epoch`` changes beside the module; a part of the snapshots, as objectives with a state are.
 
     Returns
     -------
@@ -223,9 +230,14 @@ def train(
     KeyboardInterrupt
         If training is interrupted in the first epoch.
     """
-    trainer = Trainer(module, terms, settings, rng, interrupted, progress)
+    trainer, history = Trainer(module, terms, settings, rng, interrupted, progress), History()
+    stateful = [*stateful, *stateful_among(term.objective for term in terms)]
+    resumption = Resumption(store, trainer, history, stateful)
     try:
-        history = run_epochs(trainer, validation, before_epoch, on_epoch)
+        epoch = resumption.begin()
+        if resumption.is_complete:
+            return history
+        run_epochs(trainer, history, epoch, validation, before_epoch, on_epoch, resumption.epoch_ended)
         if progress is not None:
             progress.store(trainer.average, trainer.adam)
         if validation is not None:
@@ -234,18 +246,22 @@ def train(
             trainer.average.load()
     finally:
         trainer.parameters.release()
+    if not interrupted():
+        resumption.training_ended()
     return history
 
 
 def run_epochs(
     trainer: Trainer,
+    history: History,
+    epoch: int,
     validation: Term | None,
     before_epoch: Callable[[int], None],
     on_epoch: Callable[[int, History], bool],
-) -> History:
-    """Train epoch after epoch, until the end of ``train`` is reached; arguments as there."""
-    history, settings, stopping = History(), trainer.settings, trainer.stopping
-    epoch = 0
+    epoch_ended: Callable[[int], None],
+) -> None:
+    """Train from ``epoch`` to the end of ``train``; ``epoch_ended`` is called last if training goes on."""
+    settings, stopping = trainer.settings, trainer.stopping
     while epoch < settings.max_iter:
         before_epoch(epoch)
         record = trainer.finite_epoch(epoch)
@@ -263,9 +279,9 @@ def run_epochs(
         epoch += 1
         if validation is not None and stopping.is_stale(epoch - 1) and not trainer.goes_on_at_lower_rate(epoch):
             break
+        epoch_ended(epoch)
     if epoch == settings.max_iter and not trainer.schedule.is_reduced:
         history.final_rise = rise_at_full_rate(history.validation or history.terms["bound"], settings)
-    return history
 
 
 def rise_at_full_rate(bounds: Sequence[float], settings: Settings) -> float:

@@ -25,26 +25,32 @@ MODULES = {
     "sources": "noise readers",
     "optimizer": "",
     "averaging": "optimizer",
-    "training": "averaging optimizer sources",
+    "files": "",
+    "training_state": "",
+    "training": "averaging optimizer sources training_state",
+    "checkpoints": "files training_state",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} _version averaging readers sources sparse training _sklearn_compat _labels svm",
+    "estimators": f"{TORCH} _version averaging checkpoints readers sources sparse training training_state "
+    "_sklearn_compat _labels svm",
     "display": "_labels",
     "callbacks": "",
     "export": "estimators svm",
     "onnx": "estimators export",
     "_version": "",
-    "io": "_version estimators likelihoods svm",
-    "__init__": "_version estimators io",
+    "io": "_version checkpoints estimators files likelihoods svm",
+    "__init__": "_version checkpoints estimators io",
     "command_line": "__init__ estimators io model_selection",
     "__main__": "command_line",
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
-    **dict.fromkeys([*TORCH.split(), "optimizer", "averaging", "training"], "torch"),
+    **dict.fromkeys([*TORCH.split(), "optimizer", "averaging", "training", "training_state"], "torch"),
+    "files": "numpy",
+    "checkpoints": "numpy torch",
     "_version": "",
     "readers": "numpy",
     "sources": "torch numpy",
@@ -62,7 +68,8 @@ OUTSIDE = {
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
 HELPERS = (
-    "_arrays _streams _dtypes _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
+    "_arrays _streams _dtypes _frames _missing_values _tables _options _fingerprint _checkpoints _callbacks "
+    "_interrupt _column_kinds".split()
 )
 HELPERS += "_likelihood_choice _columns _state _input _factors _auto_alpha _kernel_start _classifier _weights".split()
 HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()

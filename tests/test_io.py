@@ -41,6 +41,7 @@ from skdgm import (
     StackedAutoencoder,
     TransductiveSVC,
 )
+from skdgm.files import checksum
 from skdgm.io import TRUSTED_TYPES, _file
 from skdgm.io._classes import CLASSES
 from skdgm.io._plain import Reader, Writer
@@ -168,7 +169,7 @@ def test_so_it_does_for_frames_with_labels_and_missing_cells(name, container, tm
 
 def test_every_public_estimator_can_be_saved():
     """Fails if a new estimator is not added to the list of classes and to this file."""
-    public = {name for name in skdgm.__all__ if isinstance(getattr(skdgm, name), type)}
+    public = set(skdgm.__all__) - {"Checkpoint", "load", "save"}
     assert public <= set(CLASSES) and public <= set(EVERY)
 
 
@@ -545,7 +546,7 @@ def test_foreign_files(path):
 
 def write(path, document, arrays=None, number=_file.FORMAT):
     """Write a document as anybody can, with the checksum that belongs to it."""
-    entry = {"format": number, "sha256": _file._checksum(document, arrays or {}), "document": document}
+    entry = {"format": number, "sha256": checksum(document, arrays or {}), "document": document}
     safetensors.save_file(arrays or {}, path, metadata={"skdgm": json.dumps(entry)})
 
 

@@ -124,7 +124,7 @@ def test_a_number_tells_what_happens_when_it_grows(name):
     assert not silent
 
 
-@pytest.mark.parametrize("name", [name for name in skdgm.__all__ if inspect.isclass(getattr(skdgm, name))])
+@pytest.mark.parametrize("name", sorted(set(skdgm.__all__) - {"Checkpoint", "load", "save"}))
 def test_the_html_links_to_no_page_of_scikit_learn(name):
     """skdgm's pages have no fixed address yet, and scikit-learn has no page of its estimators."""
     needed = {"estimator": skdgm.M2Classifier()} if name == "SemiSupervisedMetaClassifier" else {}

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
+from os import PathLike
 from types import MappingProxyType
 from typing import Any, ClassVar
 from warnings import warn
@@ -14,7 +15,7 @@ from warnings import warn
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
@@ -25,6 +26,7 @@ from skdgm._sklearn_compat import (
     StrOptions,
 )
 from skdgm.averaging import Progress
+from skdgm.checkpoints import Checkpoint
 from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
@@ -33,6 +35,7 @@ from skdgm.estimators._arrays import (
     pad_rows,
 )
 from skdgm.estimators._callbacks import EpochTasks
+from skdgm.estimators._checkpoints import next_training, random_state_of_fit
 from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
@@ -58,6 +61,7 @@ from skdgm.noise import RowNoise
 from skdgm.readers import Rows
 from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, Source
 from skdgm.sparse import SparseSource
+from skdgm.training_state import Stateful
 
 # Smallest batch and smallest layer for which bfloat16 is worth its conversions.
 MIN_BFLOAT16 = 256
@@ -111,6 +115,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
+        "checkpoint": [str, PathLike, Checkpoint, None],
         "device": [str],
         "precision": [StrOptions({"auto", "float32", "bfloat16"})],
         "random_state": ["random_state"],
@@ -167,7 +172,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     def _start(self) -> np.random.RandomState:
         """Choose the device; return the random state that seeds this fit."""
         self.device_ = resolve_device(self.device)
-        return check_random_state(self.random_state)
+        return random_state_of_fit(self.random_state)
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
@@ -239,6 +244,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         kl_warmup: float = 0,
         penalties: Mapping[str, float] = MappingProxyType({}),
         rate_factors: Mapping[str, float] = MappingProxyType({}),
+        stateful: Sequence[Stateful] = (),
     ) -> None:
         """Train ``module_`` and set the attributes of its history; ``kl_warmup`` is the value of the parameter."""
         one_pass = terms[0].source.n_rows if len({id(term.source) for term in terms}) == 1 else n_rows
@@ -251,8 +257,9 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         )
         epochs.n_epochs = settings.max_iter
         with interrupts_end_training() as interrupt:
+            requested = interrupt.is_requested
             history = self._run_engine(
-                self.module_, terms, settings, random, epochs, validation, interrupted=interrupt.is_requested
+                self.module_, terms, settings, random, epochs, validation, interrupted=requested, stateful=stateful
             )
         self.history_ = history.terms
         self.loss_curve_ = [-bound for bound in history.terms["bound"]]
@@ -283,22 +290,26 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         rate_name: str = "learning_rate_init",
         *,
         interrupted: Callable[[], bool] = lambda: False,
+        stateful: Sequence[Stateful] = (),
         progress: Progress | None = None,
     ) -> training.History:
-        """Train a module in place and leave it in evaluation mode."""
+        """Train a module in place and leave it in evaluation mode; with ``progress``, without a checkpoint."""
         module.train().requires_grad_(True)
         try:
-            return training.train(
-                module,
-                terms,
-                settings,
-                self._generator(random),
-                validation=validation,
-                before_epoch=epochs.begin,
-                on_epoch=epochs.end,
-                interrupted=interrupted,
-                progress=progress,
-            )
+            with next_training(epochs.title if progress is None else None) as store:
+                return training.train(
+                    module,
+                    terms,
+                    settings,
+                    self._generator(random),
+                    validation=validation,
+                    before_epoch=epochs.begin,
+                    on_epoch=epochs.end,
+                    interrupted=interrupted,
+                    progress=progress,
+                    store=store,
+                    stateful=stateful,
+                )
         except training.NonFiniteError as error:
             raise ValueError(
                 f"{type(self).__name__}: {error}, likelihood={self.likelihood_!r}, after {training.MAX_ROLLBACKS} "

@@ -1,4 +1,4 @@
-"""Wrap ``fit``: validate parameters, call callbacks at every epoch, and leave the estimator unchanged on an error."""
+"""Wrap ``fit``: parameters, callbacks at every epoch, checkpoint, and an estimator that errors leave unchanged."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from sklearn.base import BaseEstimator
 
 from skdgm import training
 from skdgm._sklearn_compat import _fit_context
+from skdgm.estimators._checkpoints import checkpoint_of
 
 P = ParamSpec("P")
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
 
 
 def fitting(method: Callable[Concatenate[Estimator, P], Estimator]) -> Callable[Concatenate[Estimator, P], Estimator]:
-    """Decorate ``fit``: validate parameters, tear callbacks down, and restore the estimator if ``fit`` fails."""
+    """Decorate ``fit``: validate parameters, tear callbacks down, use the checkpoint if there is one.
+
+    If ``fit`` fails, the estimator is restored.
+    """
 
     @functools.wraps(method)
     def fit(self: Estimator, *args: P.args, **kwargs: P.kwargs) -> Estimator:
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), checkpoint_of(self, method, args, kwargs):
             return method(self, *args, **kwargs)
 
     return _fit_context(prefer_skip_nested_validation=True)(fit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,14 @@ class ClassPriorEstimator:
         self.row_weight = None if row_weight is None else torch.from_numpy(row_weight).float().to(device)
         self.rng = generator(random, device)
         self.label_shares = torch.from_numpy(label_shares).float().to(device)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What an epoch changes beside the module."""
+        return {"generator": self.rng.get_state()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Come back to a state."""
+        self.rng.set_state(state["generator"])
 
     @torch.no_grad()
     def q_y_labeled(self) -> Tensor:

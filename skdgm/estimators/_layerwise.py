@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,7 +19,7 @@ from skdgm.models.latent_marginal import best_latent_marginal, clearly_above, q_
 from skdgm.models.partition import log_partition
 from skdgm.models.rbm import ContrastiveDivergence, RBMModule
 from skdgm.models.stack import StackModule, new_layer
-from skdgm.sources import EncodedSource, Source
+from skdgm.sources import Batch, EncodedSource, Source
 from skdgm.training import History, Objective, Term
 
 # Number of training rows whose means initialize the biases of a layer and the base of annealing.
@@ -33,6 +33,25 @@ MAX_GROWN_SIZE = 500
 MAX_LAYERS = 5
 
 Architecture = dict[str, Any]  # the arguments of ``new_layer``
+
+
+@dataclass(frozen=True)
+class RBMObjective:
+    """Contrastive divergence on the rows of a batch; the state of a training includes its chains."""
+
+    divergence: ContrastiveDivergence
+
+    def __call__(self, batch: Batch, rng: Generator | None) -> Tensor:
+        """Write the gradients, and return the monitor of some of the rows."""
+        return self.divergence(batch.x, rng)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The state of the divergence."""
+        return self.divergence.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Come back to a state of the divergence."""
+        self.divergence.load_state_dict(state)
 
 
 @dataclass(frozen=True)
@@ -83,8 +102,7 @@ class LayerSettings:
     def objective(self, layer: Any) -> Objective:
         """Return what training maximizes."""
         if isinstance(layer, RBMModule):
-            divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
-            return lambda batch, rng: divergence(batch.x, rng)
+            return RBMObjective(ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent))
         return lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)
 
     def term(self, source: Source, objective: Objective) -> Term:

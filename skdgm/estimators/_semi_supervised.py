@@ -179,6 +179,7 @@ class BaseSemiSupervised(
         tasks = EpochTasks(self, epochs, X, y, before_epoch=prior_estimator.update)
         terms, validation, penalties = self._objective(data, targets, weights, random)
         options = {"kl_warmup": self.kl_warmup, "penalties": penalties, "rate_factors": rates}
+        options["stateful"] = [prior_estimator]
         self._train(terms, random, len(targets), tasks, validation, **options)
         self._parts = Parts(len(targets))
         self._totals = LabelTotals.none(len(self.classes_)).plus(targets, weights)._replace(rate_factors=rates)

@@ -21,7 +21,13 @@ LARGEST_LOG_TEMPERATURE = 4.0
 SMALLEST_PROBABILITY = 1e-12
 
 # Parameters in which the models of the folds differ from the classifier.
-PARAMS_OF_FOLDS = {"calibration_cv": None, "unlabeled_value": -1, "warm_start": False, "verbose": False}
+PARAMS_OF_FOLDS = {
+    "calibration_cv": None,
+    "unlabeled_value": -1,
+    "warm_start": False,
+    "verbose": False,
+    "checkpoint": None,  # their trainings belong to that of the classifier
+}
 
 
 def by_class_index(class_weight: Any, classes: np.ndarray) -> Any:

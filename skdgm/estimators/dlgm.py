@@ -208,6 +208,13 @@ class DLGM(BaseLatentDensity):
     verbose : int or bool, default=False
         Whether to print a line per epoch. For a progress bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
 
+    checkpoint : str, path, Checkpoint or None, default=None
+        Folder in which ``fit`` saves its state every five minutes, at the end of an epoch. When the process dies, the
+        same call of ``fit`` in a new process continues from there, and ends with the same bits as if nothing had
+        happened. A :class:`~skdgm.Checkpoint` sets other intervals, and is needed for a search. None saves nothing.
+
+        ``partial_fit`` does not use it: save the estimator between calls instead.
+
     device : str, default="auto"
         Device to compute on: "cpu", "cuda", "cuda:1", and so on. "auto" is the first GPU if there is one, otherwise the
         CPU.
@@ -350,6 +357,7 @@ class DLGM(BaseLatentDensity):
         transform_layers="top",
         warm_start=False,
         verbose=False,
+        checkpoint=None,
         device="auto",
         precision="auto",
         random_state=None,
@@ -384,6 +392,7 @@ class DLGM(BaseLatentDensity):
         self.transform_layers = transform_layers
         self.warm_start = warm_start
         self.verbose = verbose
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.random_state = random_state

@@ -182,6 +182,13 @@ class VAE(BaseLatentDensity):
     verbose : int or bool, default=False
         Whether to print a line per epoch. For a progress bar, use ``set_callbacks(sklearn.callback.ProgressBar())``.
 
+    checkpoint : str, path, Checkpoint or None, default=None
+        Folder in which ``fit`` saves its state every five minutes, at the end of an epoch. When the process dies, the
+        same call of ``fit`` in a new process continues from there, and ends with the same bits as if nothing had
+        happened. A :class:`~skdgm.Checkpoint` sets other intervals, and is needed for a search. None saves nothing.
+
+        ``partial_fit`` does not use it: save the estimator between calls instead.
+
     device : str, default="auto"
         Device to compute on: "cpu", "cuda", "cuda:1", and so on. "auto" is the first GPU if there is one, otherwise the
         CPU.
@@ -309,6 +316,7 @@ class VAE(BaseLatentDensity):
         validation_fraction=0.1,
         warm_start=False,
         verbose=False,
+        checkpoint=None,
         device="auto",
         precision="auto",
         random_state=None,
@@ -338,6 +346,7 @@ class VAE(BaseLatentDensity):
         self.validation_fraction = validation_fraction
         self.warm_start = warm_start
         self.verbose = verbose
+        self.checkpoint = checkpoint
         self.device = device
         self.precision = precision
         self.random_state = random_state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from skdgm.checkpoints import Checkpoint
 from skdgm.estimators._columns import ColumnTransform
 from skdgm.estimators._kernel_start import Strengths
 from skdgm.estimators._label_terms import LabelTotals
@@ -36,6 +37,7 @@ CLASSES: dict[str, type[Any]] = {
         M1M2Classifier,
         TransductiveSVC,
         SemiSupervisedMetaClassifier,
+        Checkpoint,
         ColumnTransform,
         ColumnFormat,
         TableFormat,

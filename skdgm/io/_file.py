@@ -1,19 +1,11 @@
-"""One file per estimator: a safetensors file, with JSON in its metadata that describes the estimator.
-
-The format is safetensors because it is a header and raw arrays, with nothing to run; because sizes in the header are
-checked against that of the file; and because other programs can read the weights.
-"""
+"""One file per estimator: a safetensors file, with JSON in its metadata that describes the estimator."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import sklearn
@@ -23,9 +15,16 @@ from sklearn.base import BaseEstimator
 from skdgm._version import __version__
 from skdgm.estimators._options import resolve_device
 from skdgm.estimators._state import StateError
-from skdgm.io._plain import Arrays, Reader, UnsavableError, UntrustedError, Writer
-
-Document = dict[str, Any]
+from skdgm.files import (
+    Arrays,
+    DamagedFileError,
+    Document,
+    ForeignFileError,
+    checked_document,
+    read_file,
+    write_file,
+)
+from skdgm.io._plain import Reader, UnsavableError, UntrustedError, Writer
 
 # Number of the format, and for each older one a function that turns its document into one of the next number.
 FORMAT = 1
@@ -99,7 +98,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str], *, without: Ite
         "without": sorted(left_out),
         "estimator": plain,
     }
-    _write(path, document, writer.arrays)
+    write_file(path, KEY, FORMAT, document, writer.arrays)
 
 
 def load(
@@ -227,64 +226,23 @@ def _unsavable(estimator: BaseEstimator, error: UnsavableError) -> str:
     return f"{type(estimator).__name__} cannot be saved: {error.path or 'it'} is {shown}, and {error}. {way_out}"
 
 
-def _write(path: str | os.PathLike[str], document: Document, arrays: Arrays) -> None:
-    """Write the file under a temporary name in the same folder, and rename it when it is whole."""
-    entry = {"format": FORMAT, "sha256": _checksum(document, arrays), "document": document}
-    data = _safetensors().numpy.save(arrays, metadata={KEY: json.dumps(entry, allow_nan=False)})
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f".{target.name}.{uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _checksum(document: Document, arrays: Arrays) -> str:
-    """SHA-256 of the document, and of the names, types, shapes, and bytes of the arrays."""
-    digest = hashlib.sha256(json.dumps(document, sort_keys=True).encode())
-    for name in sorted(arrays):
-        digest.update(json.dumps([name, arrays[name].dtype.str, arrays[name].shape]).encode())
-        digest.update(np.ascontiguousarray(arrays[name]).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
 # --- load ------------------------------------------------------------------------------------------------------------
 
 
 def _read(path: str | os.PathLike[str]) -> tuple[Document, Arrays]:
     """Read a file and check it; return its document in the present format, and its arrays."""
     try:
-        with _safetensors().safe_open(os.fspath(path), framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dict
-    except (OSError, ImportError):
-        raise
-    except Exception as error:  # its own errors, and those of NumPy for types that NumPy does not have
+        entry, arrays = read_file(path, KEY)
+        _check_format(path, entry.get("format"))
+        document = checked_document(entry, arrays)
+    except ForeignFileError as error:
+        raise ValueError(f"{os.fspath(path)!r} is a safetensors file, but not one that skdgm.save wrote.") from error
+    except DamagedFileError as error:
         raise ValueError(_damaged(path, str(error))) from error
-    if KEY not in metadata:
-        raise ValueError(f"{os.fspath(path)!r} is a safetensors file, but not one that skdgm.save wrote.")
-    entry = _entry(path, metadata[KEY])
-    _check_format(path, entry.get("format"))
-    document = entry.get("document")
-    if not isinstance(document, dict) or _checksum(document, arrays) != entry.get("sha256"):
-        raise ValueError(_damaged(path, "its checksum is wrong"))
     try:
         return _migrated(document, entry["format"]), arrays
     except Exception as error:  # a document may be anything
         raise ValueError(_damaged(path, f"{type(error).__name__}: {error}")) from error
-
-
-def _entry(path: str | os.PathLike[str], text: str) -> dict[str, Any]:
-    try:
-        entry = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(_damaged(path, str(error))) from error
-    return entry if isinstance(entry, dict) else {}
 
 
 def _check_format(path: str | os.PathLike[str], number: Any) -> None:
@@ -313,11 +271,3 @@ def _damaged(path: str | os.PathLike[str], reason: str) -> str:
         f"{os.fspath(path)!r} is not an intact file of skdgm.save: {reason}. Copy or save it again. Files of pickle "
         "and joblib are opened by joblib.load, those of skops by skops.io.load."
     )
-
-
-def _safetensors() -> Any:
-    try:
-        import_module("safetensors.numpy")
-    except ImportError as error:
-        raise ImportError("Saving and loading need safetensors: pip install 'skdgm[save]'.") from error
-    return import_module("safetensors")

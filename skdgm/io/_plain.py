@@ -11,16 +11,16 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 
+from skdgm.files import Arrays
 from skdgm.io._classes import CLASSES
 from skdgm.io._foreign import dumped, loaded, untrusted
-
-Arrays = dict[str, np.ndarray]
 
 KNOWN: dict[str, type[Any]] = {**CLASSES, "FrozenEstimator": FrozenEstimator}
 NUMBERS = "biuf"  # kinds of arrays of numbers
@@ -86,6 +86,8 @@ class Writer:
             return {kind.__name__: self._each(value, path)}
         if kind in (slice, range):
             return {kind.__name__: self._each((value.start, value.stop, value.step), path)}
+        if isinstance(value, PurePath):
+            return {"path": str(value)}
         return {"bytes": value.hex()} if kind is bytes else None
 
     def _of_numpy(self, value: Any, path: str) -> dict[str, Any] | None:
@@ -204,6 +206,10 @@ class Reader:
     def read_bytes(self, content: str) -> bytes:
         """Read bytes."""
         return bytes.fromhex(content)
+
+    def read_path(self, content: str) -> Path:
+        """Read the path of a file or folder, which nothing opens before the next fit."""
+        return Path(str(content))
 
     def read_missing(self, content: str) -> Any:
         """Read the missing value of pandas."""

@@ -8,6 +8,8 @@ p(x, h) = exp(-E) / Z and F(x) = -log sum_h exp(-E(x, h)), so that log p(x) = -F
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -95,6 +97,14 @@ class ContrastiveDivergence:
     def __init__(self, rbm: RBMModule, n_steps: int = 1, persistent: bool = False) -> None:
         self.rbm, self.n_steps, self.persistent = rbm, n_steps, persistent
         self.chains: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The persistent chains."""
+        return {} if self.chains is None else {"chains": self.chains}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Continue with other chains."""
+        self.chains = state["chains"].to(self.rbm.W.device) if "chains" in state else None
 
     @torch.no_grad()
     def __call__(self, x: Tensor, rng: Generator | None) -> Tensor:
