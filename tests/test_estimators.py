@@ -1145,9 +1145,10 @@ def test_a_fit_on_cuda_predicts_like_one_on_the_cpu(name, data):
 @pytest.mark.parametrize(
     ("native", "params", "chosen"),
     [
-        (True, {"hidden_layer_sizes": (256, 300), "batch_size": 256}, "bfloat16"),
-        (True, {"hidden_layer_sizes": (256, 200), "batch_size": 256}, "float32"),
-        (True, {"hidden_layer_sizes": (256,), "batch_size": 255}, "float32"),
+        (True, {"hidden_layer_sizes": (200, 300), "batch_size": 200}, "bfloat16"),
+        (True, {"hidden_layer_sizes": (199, 300), "batch_size": 200}, "float32"),
+        (True, {"hidden_layer_sizes": (200,), "batch_size": 199}, "float32"),
+        (True, {"hidden_layer_sizes": (), "batch_size": 500}, "float32"),
         (True, {"hidden_layer_sizes": (10,), "batch_size": 16, "precision": "bfloat16"}, "bfloat16"),
         (False, {"hidden_layer_sizes": (256, 300), "batch_size": 256}, "float32"),
         (False, {"hidden_layer_sizes": (256,), "batch_size": 256, "precision": "bfloat16"}, "bfloat16"),
@@ -1159,5 +1160,5 @@ def test_automatic_precision_is_bfloat16_where_it_pays(native, params, chosen, m
     train = training.train
     monkeypatch.setattr(_base, "multiplies_bfloat16", lambda device: native)
     monkeypatch.setattr(training, "train", lambda *a, **k: used.append(a[2].precision) or train(*a, **k))
-    VAE(2, max_iter=1, device="cpu", random_state=0, **params).fit(np.random.default_rng(0).random((600, 4)))
-    assert used == [chosen]
+    model = VAE(2, max_iter=1, device="cpu", random_state=0, **params).fit(np.random.default_rng(0).random((600, 4)))
+    assert used == [chosen] and model.precision_ == chosen

@@ -63,8 +63,9 @@ from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, 
 from skdgm.sparse import SparseSource
 from skdgm.training_state import Stateful
 
-# Smallest batch and smallest layer for which bfloat16 is worth its conversions.
-MIN_BFLOAT16 = 256
+# Rows of a step times units of a layer from which bfloat16 is worth its conversions, on a device that multiplies it: a
+# fixed number, so that a fit has the same bits on every run. examples/benchmarks/break_even.py measures it.
+MIN_BFLOAT16 = 40_000
 # Smaller tables hold out no rows; instead, a prior that counts as this many rows keeps the variances from shrinking.
 MIN_ROWS_TO_HOLD_OUT = 50
 N_PSEUDO_ROWS = 1.0
@@ -194,6 +195,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
         Layers have ``sizes``, or ``hidden_layer_sizes``.
         """
+        self.precision_ = self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes))
         return training.Settings(
             max_iter=self._planned_epochs(n_rows, n_steps),
             learning_rate_init=self.learning_rate_init,
@@ -201,7 +203,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
             weight_prior=self._weight_prior_sd,
             n_rows=n_rows,
             rate_factors={"decoder.shared": VARIANCE_RATE_FACTOR, "p_z": PRIOR_RATE_FACTOR},
-            precision=self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes)),
+            precision=self.precision_,
             tol=self.tol,
             n_iter_no_change=self.n_iter_no_change or patience(n_steps),
             n_steps=n_steps,
@@ -225,7 +227,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         """Resolve ``precision``: "auto" is bfloat16 if the device supports it and all products are large enough."""
         if self.precision != "auto":
             return self.precision
-        smallest = min([self._batch_size(n_rows), *sizes])
+        smallest = self._batch_size(n_rows) * min(sizes, default=0)
         return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:

@@ -247,7 +247,8 @@ class M2Classifier(BaseIncrementalClassifier):
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
-        device computes it in hardware and the batch and all layers hold at least 256, where it pays; otherwise float32.
+        device multiplies it in hardware and rows per step times units are at least 40,000 in every hidden layer,
+        where it pays; otherwise float32. The attribute ``precision_`` tells which.
 
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.
@@ -282,6 +283,8 @@ class M2Classifier(BaseIncrementalClassifier):
         of the factor on the gradient of the bound with respect to q(y | x).
     device_ : str
         Device that holds the module.
+    precision_ : {"float32", "bfloat16"}
+        Floating-point type of the linear layers during training.
     n_iter_ : int
         Number of epochs that were run.
     history_ : dict of str to list of float
