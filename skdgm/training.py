@@ -17,6 +17,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.averaging import Progress, WeightAverage, trainable_parameters
+from skdgm.distributed._sums import reduce_gradients, sum_over_processes
 from skdgm.sources import Batch, Source
 
 # Far above the norm in normal steps: the limit only keeps a single extreme batch from ruining the weights.
@@ -327,6 +328,7 @@ class Trainer:
             )
             if loss.requires_grad:  # else the objective has written the gradients itself
                 loss.backward()
+            reduce_gradients(parameters)
             clip_gradients(parameters)
             self.optimizer.step()
             self.average.update()
@@ -421,7 +423,7 @@ class Means:
 
     def read(self) -> dict[str, float]:
         """Synchronize with the device and return the means."""
-        means = torch.stack([values.mean() for values in self.steps.values()])
+        means = sum_over_processes(torch.stack([values.mean() for values in self.steps.values()]))
         return dict(zip(self.steps, means.tolist(), strict=True))
 
 
@@ -555,4 +557,4 @@ def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> fl
         batch = term.source.rows(part, noise)
         bounds.append(total_bound(term.objective(batch, noise)))
         weights += [] if batch.weight is None else [batch.weight]
-    return row_mean(torch.cat(bounds), torch.cat(weights) if weights else None).item()
+    return sum_over_processes(row_mean(torch.cat(bounds), torch.cat(weights) if weights else None)).item()

@@ -24,13 +24,14 @@ MODULES = {
     "sparse": "readers sources",
     "sources": "noise readers",
     "averaging": "",
-    "training": "averaging sources",
+    "distributed": "_sklearn_compat readers sources",
+    "training": "averaging distributed sources",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} _version averaging readers sources sparse training _sklearn_compat _labels svm",
+    "estimators": f"{TORCH} _version averaging distributed readers sources sparse training _sklearn_compat _labels svm",
     "display": "_labels",
     "callbacks": "",
     "export": "estimators svm",
@@ -48,6 +49,7 @@ OUTSIDE = {
     "readers": "numpy",
     "sources": "torch numpy",
     "sparse": "torch numpy",
+    "distributed": "torch numpy sklearn",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
@@ -60,11 +62,9 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = (
-    "_arrays _streams _dtypes _frames _missing_values _tables _options _callbacks _interrupt _column_kinds".split()
-)
-HELPERS += "_likelihood_choice _columns _state _input _factors _auto_alpha _kernel_start _classifier _weights".split()
-HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
+HELPERS = "_arrays _streams _dtypes _frames _options _shards _missing_values _tables _callbacks _interrupt".split()
+HELPERS += "_column_kinds _likelihood_choice _columns _state _input _factors _auto_alpha _kernel_start".split()
+HELPERS += "_classifier _weights _unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {
@@ -83,6 +83,11 @@ INSIDE = {
         "column_layers": "convolutional mlp residual sizes",
         "conditional": "covariances kernel_features mlp",
         "__init__": "column_layers conditional convolutional covariances kernel_features mlp residual sizes",
+    },
+    "distributed": {
+        "__init__": "_launch _processes _rows",
+        **dict.fromkeys(["_rows", "_sources", "_sums"], "_processes"),
+        "_worker": "_rows",
     },
     "models": {
         "gaussian_latent": "bound holes imputation priors",

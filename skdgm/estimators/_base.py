@@ -25,6 +25,8 @@ from skdgm._sklearn_compat import (
     StrOptions,
 )
 from skdgm.averaging import Progress
+from skdgm.distributed._rows import ShardedReader
+from skdgm.distributed._sums import any_process, copy_weights_from_first, in_training, stop_of_any
 from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
@@ -43,6 +45,7 @@ from skdgm.estimators._options import (
     multiplies_bfloat16,
     resolve_device,
 )
+from skdgm.estimators._shards import own_device, own_generator, own_terms, same_random, sharded_source
 from skdgm.estimators._state import ModuleState
 from skdgm.estimators._streams import (
     LOOK_BYTES,
@@ -146,7 +149,10 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         """Make the source of training rows: on the device if they fit, otherwise read in blocks from where they are."""
         read = partial(self._to_tensors, training=True)
         source: Source
-        if isinstance(X, Rows) and is_sparse(X):
+        if isinstance(X, Rows) and isinstance(X.reader, ShardedReader):
+            own, bounds = X.reader.split(X.indices)
+            source = sharded_source(bounds, y, lambda own_y: self._source(own, own_y), self.device_)
+        elif isinstance(X, Rows) and is_sparse(X):
             source = self._sparse_source(X, y)
         elif isinstance(X, np.ndarray) and fits_in_memory(X.shape):
             source = ResidentSource(*read(X), y)
@@ -166,8 +172,8 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
     def _start(self) -> np.random.RandomState:
         """Choose the device; return the random state that seeds this fit."""
-        self.device_ = resolve_device(self.device)
-        return check_random_state(self.random_state)
+        self.device_ = own_device(resolve_device(self.device))
+        return same_random(check_random_state(self.random_state))
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
@@ -287,18 +293,21 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     ) -> training.History:
         """Train a module in place and leave it in evaluation mode."""
         module.train().requires_grad_(True)
+        copy_weights_from_first(module)
+        terms, validation = own_terms(terms, validation)
         try:
-            return training.train(
-                module,
-                terms,
-                settings,
-                self._generator(random),
-                validation=validation,
-                before_epoch=epochs.begin,
-                on_epoch=epochs.end,
-                interrupted=interrupted,
-                progress=progress,
-            )
+            with in_training(training.NonFiniteError):
+                return training.train(
+                    module,
+                    terms,
+                    settings,
+                    own_generator(random, self.device_),
+                    validation=validation,
+                    before_epoch=epochs.begin,
+                    on_epoch=lambda epoch, history: any_process(epochs.end(epoch, history)),
+                    interrupted=stop_of_any(interrupted),
+                    progress=progress,
+                )
         except training.NonFiniteError as error:
             raise ValueError(
                 f"{type(self).__name__}: {error}, likelihood={self.likelihood_!r}, after {training.MAX_ROLLBACKS} "

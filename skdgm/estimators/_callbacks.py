@@ -12,6 +12,8 @@ from sklearn.base import BaseEstimator
 
 from skdgm import training
 from skdgm._sklearn_compat import _fit_context
+from skdgm.distributed._processes import together
+from skdgm.estimators._shards import is_first, refuse
 
 P = ParamSpec("P")
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
@@ -22,7 +24,9 @@ def fitting(method: Callable[Concatenate[Estimator, P], Estimator]) -> Callable[
 
     @functools.wraps(method)
     def fit(self: Estimator, *args: P.args, **kwargs: P.kwargs) -> Estimator:
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), together(self):
+            if method.__name__ == "partial_fit":
+                refuse(self, method.__name__)
             return method(self, *args, **kwargs)
 
     return _fit_context(prefer_skip_nested_validation=True)(fit)
@@ -68,7 +72,7 @@ class EpochTasks:
 
     def end(self, epoch: int, history: training.History) -> bool:
         """Tell the callbacks that the epoch ended; return whether one of them asks to stop."""
-        if self.estimator.verbose:
+        if self.estimator.verbose and is_first():
             validation = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
             parts = [
                 f"{name} {history.terms[name][-1]:.4f}" for name in ("bound", "objective") if name in history.terms

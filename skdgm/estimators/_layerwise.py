@@ -84,7 +84,7 @@ class LayerSettings:
         """Return what training maximizes."""
         if isinstance(layer, RBMModule):
             divergence = ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent)
-            return lambda batch, rng: divergence(batch.x, rng)
+            return lambda batch, rng: divergence(batch.x, rng, batch.weight)
         return lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)
 
     def term(self, source: Source, objective: Objective) -> Term:
