@@ -328,7 +328,7 @@ class Trainer:
             )
             if loss.requires_grad:  # else the objective has written the gradients itself
                 loss.backward()
-            reduce_gradients(parameters)
+            reduce_gradients([p.grad for p in parameters if p.grad is not None])
             clip_gradients(parameters)
             self.optimizer.step()
             self.average.update()

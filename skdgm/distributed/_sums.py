@@ -14,24 +14,24 @@ from skdgm.distributed._processes import current
 BUCKET_SIZE = 1 << 22
 
 
-def reduce_gradients(parameters: Sequence[nn.Parameter]) -> None:
-    """Replace the gradients by their sums over the processes, in place; nothing in a fit of one process.
+def reduce_gradients(gradients: Sequence[Tensor]) -> None:
+    """Replace gradients by their sums over the processes, in place; nothing in a fit of one process.
 
     A request to stop travels along: all processes hear of it in the same step.
     """
     processes = current()
     if processes is None:
         return
-    gradients = [p.grad for p in parameters if p.grad is not None]
     request = gradients[0].new_full((1,), float(processes.asks_to_stop))
     sums = []
     for bucket in buckets([*gradients, request]):
-        flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+        flat = torch.cat([gradient.reshape(-1) for gradient in bucket]) if len(bucket) > 1 else bucket[0]
         sums.append((bucket, flat, processes.start_sum(flat)))
     for bucket, flat, wait in sums:
         wait()
-        parts = flat.split([gradient.numel() for gradient in bucket])
-        torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])
+        if len(bucket) > 1:
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])
     processes.stops = bool(request)
 
 

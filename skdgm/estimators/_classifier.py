@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import validate_data
 from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._frames import as_table_or_stream
-from skdgm.estimators._shards import all_labels, gathered, is_sharded
+from skdgm.estimators._shards import all_classes, all_targets, gathered, is_sharded
 from skdgm.estimators._streams import header_of
 
 FLOATS = [np.float64, np.float32]
@@ -43,8 +42,11 @@ def encoded_labels(classifier: Any, rows: Any, y: Any) -> np.ndarray:
     labels, marker, owner = as_host_array(y), classifier.unlabeled_value, type(classifier).__name__
     classes, targets = encode_labels(labels, marker, owner=owner, require_labeled=not is_sharded())
     check_consistent_length(rows, targets)
-    classifier.classes_, targets = all_labels(classes, targets, partial(encode_labels, owner=owner))
-    return targets
+    every = all_classes(classes)
+    if not len(every):
+        encode_labels(labels, marker, owner=owner)  # raises its error
+    classifier.classes_, _ = encode_labels(every, None, owner=owner) if is_sharded() else (classes, None)
+    return all_targets(classes, targets, classifier.classes_)
 
 
 def read_part(classifier: Any, X: Any, y: Any, classes: Any, *, is_first: bool) -> tuple[Any, np.ndarray]:

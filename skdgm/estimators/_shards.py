@@ -134,29 +134,31 @@ def summary_of_missing(missing: np.ndarray) -> np.ndarray:
 # --- labels, weights and randomness -----------------------------------------------------------------------------------
 
 
-def all_labels(
-    classes: np.ndarray, targets: np.ndarray, encode: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the classes of all processes, and the class indices of all rows.
+def all_classes(classes: np.ndarray) -> np.ndarray:
+    """Return the classes of all processes one after the other."""
+    processes = current()
+    if processes is None:
+        return classes
+    found = [of_one for of_one in processes.exchange(classes) if len(of_one)]
+    types = {of_one.dtype.kind for of_one in found}
+    return np.concatenate([of_one.astype(object) for of_one in found] if len(types) > 1 else found or [classes])
+
+
+def all_targets(classes: np.ndarray, targets: np.ndarray, every: np.ndarray) -> np.ndarray:
+    """Return the class indices of the rows of all processes, -1 for unlabeled rows.
 
     Parameters
     ----------
     classes, targets : ndarray
-        Classes of this process, and class indices of its rows, -1 for unlabeled ones.
-    encode : callable
-        Returns sorted classes and class indices of labels; raises an error for none, and for labels of different types.
+        Classes of this process, and the indices among them of its rows.
+    every : ndarray of shape (n_classes,)
+        The sorted classes of all processes.
     """
-    processes = current()
-    if processes is None:
-        return classes, targets
-    found = [of_one for of_one in processes.exchange(classes) if len(of_one)]
-    as_objects = len({of_one.dtype.kind == "O" for of_one in found}) > 1
-    found = [of_one.astype(object) for of_one in found] if as_objects else found
-    every, _ = encode(np.concatenate(found) if found else np.empty(0))
-    place = np.searchsorted(every, classes) if len(classes) else np.zeros(1, int)
-    small = np.min_scalar_type(-max(1, len(every)))
-    whole = gathered(np.where(targets >= 0, place[targets], -1).astype(small))
-    return every, whole.astype(np.int64)
+    if current() is None:
+        return targets
+    place = np.append(np.searchsorted(every, classes), -1)  # index -1 stays -1
+    small = np.min_scalar_type(-len(every))  # the fewest bytes
+    return gathered(place[targets].astype(small)).astype(np.int64)
 
 
 def all_weights(weight: np.ndarray | None) -> np.ndarray | None:
