@@ -7,10 +7,11 @@
 import hashlib
 import json
 import os
+import runpy
 import signal
 import sys
 import warnings
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def every_estimator():
 @contextmanager
 def noise_of_rows(record):
     """Give the noise of training by the rows alone, and record the weights and the gradient of the first step."""
-    train, clip = training.train, training.clip_gradients
+    train, reduce_gradients = training.train, training.reduce_gradients
 
     def deterministic(term):
         return replace(term, objective=lambda batch, rng: term.objective(batch, RowNoise(0, batch.x)))
@@ -118,15 +119,15 @@ def noise_of_rows(record):
         terms = [deterministic(term) for term in terms]
         return train(module, terms, settings, rng, validation=validation and deterministic(validation), **options)
 
-    def recorded(parameters):
-        record.setdefault("gradient", torch.cat([p.grad.flatten() for p in parameters if p.grad is not None]).tolist())
-        clip(parameters)
+    def recorded(gradients):
+        reduce_gradients(gradients)
+        record.setdefault("gradient", torch.cat([g.flatten() for g in gradients]).tolist())
 
-    training.train, training.clip_gradients = patched, recorded
+    training.train, training.reduce_gradients = patched, recorded
     try:
         yield
     finally:
-        training.train, training.clip_gradients = train, clip
+        training.train, training.reduce_gradients = train, reduce_gradients
 
 
 def first_step(estimator, *arrays, **weights):
@@ -266,7 +267,14 @@ def errors():
     return {"errors": found, "apart": apart, "bits": [bits(vae.fit(mine).module_)]}
 
 
-CASES = [every_estimator, gradients, tables, decisions, long_fit, errors]
+def example():
+    """The script of the user guide."""
+    with chdir(sys.argv[-1]):
+        found = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "data_parallel.py"))
+    return {"accuracy": float((found["predicted"] == found["y_true"]).mean())}
+
+
+CASES = [every_estimator, gradients, tables, decisions, long_fit, errors, example]
 
 
 def main(folder):

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 
+import skdgm
 from skdgm import VAE, M2Classifier, distributed
 from skdgm.distributed._launch import raise_first_error
 from skdgm.distributed._sources import OwnBatches, OwnRows, ShardedSource
@@ -95,7 +96,7 @@ def test_formats_of_shards_join():
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What both processes found in the cases of distributed_fits.py; workers of xdist share one launch."""
+    """What both processes found in the cases of distributed_fits.py."""
     folder = tmp_path_factory.mktemp("distributed")
     X, _ = fits.digits()
     X.tofile(folder / "X.dat")
@@ -115,6 +116,8 @@ def test_processes_fit_one_model(found, monkeypatch):
     decisions_are_common(first["decisions"])
     bound_is_that_of_one_process(first["long_fit"], fits.long_fit())
     errors_reach_all_processes(first["errors"], last["errors"])
+    assert first["example"] == last["example"] and first["example"]["accuracy"] > 0.8
+    assert isinstance(skdgm.load(found.folder / "m2.skdgm"), M2Classifier)
 
 
 def same_bits(first, last):
