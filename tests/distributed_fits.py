@@ -69,7 +69,7 @@ def estimators():
     return {
         "VAE": encoder,
         "DLGM": DLGM((4, 2), **SMALL),
-        "M2": M2Classifier(4, calibration_cv=2, proba_method="bayes", **SMALL),
+        "M2": M2Classifier(4, calibration_cv=2, **SMALL),
         "M1": M1Classifier(TransductiveSVC(n_stages=2), encoder=encoder, n_draws=2, random_state=0),
         "M1M2": M1M2Classifier(4, encoder=VAE(5, hidden_layer_sizes=(16,), max_iter=3), **SMALL),
         "stack": StackedAutoencoder((12, 6), rbm_max_iter=3, early_stopping=True, persistent=True, **SMALL),

@@ -20,7 +20,16 @@ ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
 class ProcessError(RuntimeError):
-    """Another process failed; the message is that of its error."""
+    """Another process of the fit failed.
+
+    Parameters
+    ----------
+    message : str
+        Names the process and its error, if the process could still tell it.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
 
 
 class Processes:
