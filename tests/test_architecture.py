@@ -86,7 +86,7 @@ INSIDE = {
     },
     "distributed": {
         "__init__": "_launch _processes _rows",
-        **dict.fromkeys(["_rows", "_sources", "_sums"], "_processes"),
+        **dict.fromkeys(["_rows", "_snapshots", "_sources", "_sums"], "_processes"),
         "_worker": "_rows",
     },
     "models": {

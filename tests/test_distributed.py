@@ -8,8 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import distributed_fits as fits
 import numpy as np
@@ -19,6 +23,7 @@ import torch
 import skdgm
 from skdgm import VAE, M2Classifier, distributed
 from skdgm.distributed._launch import raise_first_error
+from skdgm.distributed._snapshots import SharedStore
 from skdgm.distributed._sources import OwnBatches, OwnRows, ShardedSource
 from skdgm.distributed._sums import buckets
 from skdgm.estimators._tables import TableFormat
@@ -89,6 +94,64 @@ def test_formats_of_shards_join():
     shards[1][0, 0] = 3.0
     with pytest.raises(ValueError, match="must have the same type"):
         TableFormat.of_shards([TableFormat.with_categories(X, owner="VAE") for X in shards[:2]])
+
+
+class Snapshot(NamedTuple):
+    numbers: dict
+    arrays: dict
+
+
+class Store:
+    """Keeps the last snapshot."""
+
+    last = None
+
+    def newest(self):
+        return self.last
+
+    def is_due(self, n_epochs):
+        return n_epochs % 2 == 0
+
+    def save(self, snapshot):
+        self.last = snapshot
+
+
+def in_threads(n, function):
+    """Call a function of processes in n threads, which exchange values as processes do; return their results."""
+    barrier, values = Barrier(n), [None] * n
+
+    def exchange(rank, value):
+        values[rank] = value
+        barrier.wait()
+        received = list(values)
+        barrier.wait()
+        return received
+
+    with ThreadPoolExecutor(n) as pool:
+        processes = [SimpleNamespace(rank=rank, n=n, exchange=partial(exchange, rank)) for rank in range(n)]
+        return list(pool.map(function, processes))
+
+
+@pytest.mark.parametrize("n_later", [1, 2, 3])
+def test_a_snapshot_holds_what_is_each_processs_own(n_later):
+    first = Store()
+
+    def save(processes):
+        store = SharedStore(Store() if processes.rank else first, processes)
+        own = {"generator": torch.tensor(processes.rank), "stateful.0.chains": torch.tensor(10 + processes.rank)}
+        store.save(Snapshot({"n_epochs": 2}, {"weights": torch.tensor(5)} | own))
+        return store.is_due(2), store.store.last is None
+
+    def load(processes):
+        snapshot = SharedStore(Store() if processes.rank else first, processes).newest()
+        return {name: int(value) for name, value in snapshot.arrays.items()}
+
+    assert in_threads(2, save) == [(True, False), (True, True)]
+    rank_0 = {"weights": 5, "generator": 0, "stateful.0.chains": 10}
+    later = {"weights": 5, "generator": 1, "stateful.0.chains": 11}
+    if n_later != 2:
+        later = {"weights": 5, "stateful.0.chains": 10}
+    assert in_threads(n_later, load) == [rank_0, later, later][:n_later]
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ def settings() -> list[dict]:
         {"what": "rows", "n_rows": 10**power, "n_processes": n, "repeat": 0} for power in (4, 5, 6, 7) for n in (1, 2)
     ]
     sums = [{"what": "all-reduce", "n_processes": n, "repeat": 0} for n in (2, 4)]
-    return [*steps, *sums, *reads, {"what": "products", "n_processes": 1, "repeat": 0}]
+    return [*steps, *sums, *reads]
 
 
 # --- one run, in each of its processes --------------------------------------------------------------------------------
@@ -130,27 +130,7 @@ def all_reduce(**_) -> dict[str, float]:
     return found
 
 
-def products(**_) -> dict[str, float]:
-    """Floating-point operations per second of a product of the step's size, and bytes per second of a copy."""
-    a, b = torch.rand(BATCH, 784), torch.rand(784, 500)
-    x = torch.rand(1 << 24)
-    return {
-        "flops": 2 * BATCH * 784 * 500 / best(lambda: a @ b),
-        "bytes_per_second": 8 * x.numel() / best(x.clone),
-    }
-
-
-def best(function) -> float:
-    """Processor seconds of the fastest of several calls."""
-    seconds = []
-    for _ in range(30):
-        start = time.process_time()
-        function()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
-
-
-RUNS = {"step": step, "rows": rows, "all-reduce": all_reduce, "products": products}
+RUNS = {"step": step, "rows": rows, "all-reduce": all_reduce}
 
 
 def in_process(setting: dict) -> None:

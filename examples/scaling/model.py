@@ -122,24 +122,28 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def fitted_seconds(steps: dict[tuple[str, int, int], dict[str, float]], model: str) -> dict[tuple[int, int], float]:
+def fitted(steps: dict[tuple[str, int, int], dict[str, float]], model: str) -> np.ndarray:
     """Least-squares fit of the processor seconds of a step: so many per row, for each step, and for a sum."""
     keys = [key for key in steps if key[0] == model]
-    parts = np.array([[size / n, 1.0, 2 * (n - 1) / n] for _, n, size in keys])
+    parts = np.array([parts_of(n, size) for _, n, size in keys])
     seconds = np.array([steps[key]["processor"] for key in keys])
-    solution, *_ = np.linalg.lstsq(parts / seconds[:, None], np.ones(len(keys)), rcond=None)
-    return {key[1:]: float(part @ solution) for key, part in zip(keys, parts, strict=True)}
+    return np.linalg.lstsq(parts / seconds[:, None], np.ones(len(keys)), rcond=None)[0]  # relative errors
+
+
+def parts_of(n: int, size: int) -> list[float]:
+    """What the parts of a step's time are proportional to: rows of a process, 1, and the numbers that it sends."""
+    return [size / n, 1.0, 2 * (n - 1) / n]
 
 
 def table_of_steps() -> str:
     rows = []
     steps = measured_steps()
-    fitted = {model: fitted_seconds(steps, model) for model in {key[0] for key in steps}}
+    of_models = {model: fitted(steps, model) for model in {key[0] for key in steps}}
     for (model, n, size), found in sorted(steps.items(), key=lambda item: (item[0][0] == "M2", item[0][1:])):
         one = steps[model, 1, 1000]
         ratios = [size / 1000 * one[name] / found[name] for name in ("wall", "processor")]
         seconds = [f"{1e3 * found[name]:.1f}" for name in ("wall", "processor", "exchange")]
-        seconds.insert(2, f"{1e3 * fitted[model][n, size]:.1f}")
+        seconds.insert(2, f"{1e3 * np.dot(of_models[model], parts_of(n, size)):.1f}")
         rows.append(
             [model, str(n), f"{size:,}", *seconds, *(f"{ratio:.2f}" for ratio in ratios), f"{found['load']:.1f}"]
         )
@@ -187,25 +191,29 @@ PAGE = """# Scaling
 Two cores that other work shared, one thread for each process, gloo on one machine, float32. Networks have 784 columns,
 500 hidden units, and 50 codes, {n_weights:,} weights in the VAE; M2 has 10 classes. Each line is the median over
 repeats of the median over steps. *Wall* is what a clock showed, and depends on what else ran (*load*: processes that
-wanted a core); *processor* is the processor time of the busiest process, the exchange of gradients included, which is
-what the wall time would be on cores of their own; *fitted* is the model of it: so much for each row, for each step, and
-for each sum, 2 (n − 1) / n times the weights. *Exchange* is wall time, and includes the wait for the other processes.
-The speedup is that of rows per second against one process with
-1,000 rows per step. Lines of 4 processes on two cores say nothing by their wall time.
+wanted a core). *Processor* is the processor time of the busiest process, the exchange of gradients included: about what
+the wall time would be on cores of their own. *Fitted* is the model of it: so much for each row, for each step, and for
+each sum, 2 (n − 1) / n times the weights. *Exchange* is wall time, and includes the wait for the other processes. The
+speedup is that of rows per second against one process with 1,000 rows per step. The wall times of 4 processes are
+those of two cores.
 
 {steps}
 
 The exchange does not shrink with the number of processes, and neither does Adam: with 1,000 rows per step in total, two
 processes of the VAE have 500 rows each, too few to hide them; with 1,000 rows each they have enough. M2 computes ten
-classes for each row and hides them with either. Sums that overlap with the backward pass would not help here: gloo
-computes on the same cores.
+classes for each row and hides them with either. Sums are not overlapped with the backward pass: on processors, gloo
+would take the cores that compute it.
 
 Sums of gloo on one machine, as alpha + beta × bytes for each of the 2 (n − 1) messages of a ring:
 
 {sums}
 
+The fit of the VAE has {per_row:.0f} µs per row, which is {gflops:.0f} GFLOP/s in the products of both passes, and
+{per_step:.1f} ms per step that do not depend on rows, for Adam, the average of the weights, and calls.
+
 Tables in a memmap of 64 columns, read in blocks, with 1,000 rows per step; *before training* includes one read of
-all rows, from which columns are described. The time of a step does not depend on the number of rows:
+all rows, from which columns are described. From 10^6 rows on, a thread reads the next 262,144 rows while the few steps
+that were timed are run; over a whole pass, that time is spread over 262 steps:
 
 {rows}
 
@@ -244,11 +252,15 @@ over 10^6 rows, but few over 10^9, whose {n_steps:,} steps of one GPU are more t
 
 def page() -> str:
     slow, fast = Machine(), Machine(read=4 * Machine.read)
+    vae = fitted(measured_steps(), "VAE")
     return PAGE.format(
         n_weights=n_weights(),
         steps=table_of_steps(),
         sums=table_of_sums(),
         rows=table_of_rows(),
+        per_row=1e6 * vae[0],
+        gflops=1e-9 * 5 * n_weights() / vae[0],  # the columns themselves need no gradient
+        per_step=1e3 * vae[1],
         predictions=table_of_predictions(8192, slow),
         bytes_minutes=60 * predicted(1, 8192, "NVLink", fast)["hours"],
         bytes_dollars=predicted(1, 8192, "NVLink", fast)["dollars"],

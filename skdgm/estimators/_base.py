@@ -45,7 +45,7 @@ from skdgm.estimators._options import (
     multiplies_bfloat16,
     resolve_device,
 )
-from skdgm.estimators._shards import own_device, own_generator, own_terms, same_random, sharded_source
+from skdgm.estimators._shards import of_process, own_device, own_terms, same_random, sharded_source
 from skdgm.estimators._state import ModuleState
 from skdgm.estimators._streams import (
     LOOK_BYTES,
@@ -301,7 +301,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
                     module,
                     terms,
                     settings,
-                    own_generator(random, self.device_),
+                    of_process(self._generator(random)),
                     validation=validation,
                     before_epoch=epochs.begin,
                     on_epoch=lambda epoch, history: any_process(epochs.end(epoch, history)),

@@ -21,7 +21,6 @@ from skdgm.distributed._processes import current
 from skdgm.distributed._rows import ShardedReader
 from skdgm.distributed._sources import OwnBatches, OwnRows, ShardedSource
 from skdgm.estimators._frames import rows_at
-from skdgm.estimators._options import generator
 from skdgm.estimators._streams import Extremes, Stream, Table, blocks, matrix_of
 from skdgm.readers import Rows
 from skdgm.sources import Source
@@ -178,9 +177,9 @@ def same_random(random: np.random.RandomState) -> np.random.RandomState:
     return random
 
 
-def own_generator(random: np.random.RandomState, device: str) -> Generator:
-    """Make the generator of this process's noise and order of rows, seeded by the next number of ``random``."""
-    processes, rng = current(), generator(random, device)
+def of_process(rng: Generator) -> Generator:
+    """Seed a generator for this process, which has noise and an order of rows of its own; rank 0 keeps its seed."""
+    processes = current()
     if processes is None or not processes.rank:
         return rng
     seeds = np.random.SeedSequence((rng.initial_seed(), processes.rank)).generate_state(1, np.uint64)
