@@ -208,8 +208,8 @@ Sums of gloo on one machine, as alpha + beta × bytes for each of the 2 (n − 1
 
 {sums}
 
-The fit of the VAE has {per_row:.0f} µs per row, which is {gflops:.0f} GFLOP/s in the products of both passes, and
-{per_step:.1f} ms per step that do not depend on rows, for Adam, the average of the weights, and calls.
+The fit of the VAE has {per_row:.0f} µs per row, which is {gflops:.0f} GFLOP/s in the products of both passes, and {per_step:.1f} ms
+per step that do not depend on rows, for Adam, the average of the weights, and calls.
 
 Tables in a memmap of 64 columns, read in blocks, with 1,000 rows per step; *before training* includes one read of
 all rows, from which columns are described. From 10^6 rows on, a thread reads the next 262,144 rows while the few steps
@@ -228,23 +228,24 @@ the step, so a step takes the longer of both.
 {predictions}
 
 With 8,192 rows per GPU and step, launches, not products, fill the step of such a small network, and the disk decides:
-float32 rows take 3.1 kB each. In a file of `uint8`, which the estimators read as it is, they take a quarter: one pass
-then takes {bytes_minutes:.1f} minutes on one GPU, and {bytes_dollars:.2f} dollars. A fit takes some tens of passes
-over 10^6 rows, but few over 10^9, whose {n_steps:,} steps of one GPU are more than the defaults plan for a whole fit
-(20,000).
+float32 rows take 3.1 kB each. In a file of `uint8`, binary rows take a quarter: one pass then takes {bytes_minutes:.1f}
+minutes on one GPU, and {bytes_dollars:.2f} dollars. A fit takes some tens of passes over 10^6 rows, but few over 10^9,
+whose {n_steps:,} steps of one GPU are more than the defaults plan for a whole fit (20,000).
 
 ## What breaks first, and the cure
 
-1. **The disk**, from one GPU on. Store gray values as `uint8`, or copy each shard to the machine that reads it.
+1. **The disk**, from one GPU on. Store binary columns as `uint8` and others as `float16`, or copy each shard to a
+   disk of the machine that reads it.
 2. **What every process knows of all rows.** Labels take 8 bytes per row in memory and 8 on the device, and the split
    of held-out rows about 24 more while it is drawn: {labels:.0f} GB in each process at 10^9 rows. It is small at 10^7.
    Cure: labels as a list of the labeled rows, and a split that each process draws for its shard; neither is built.
 3. **Validation.** A tenth of 10^9 rows is held out and read after every epoch. `validation_fraction=1e-4` is enough:
-   the mean of 100,000 rows has a standard error of a few hundredths of a nat.
-4. **Steps.** 64 GPUs with 8,192 rows each make {steps_64:,.0f} steps of a pass: too few for Adam with the learning
-   rates of the defaults. Fewer rows per GPU make the launches dominate; a network of this size has no use for more than
+   bounds of rows that differ by 30 nats give the mean of 100,000 rows a standard error of 0.1.
+4. **Steps.** 64 GPUs with 8,192 rows each make {steps_64:,.0f} steps of a pass, too few for Adam at the default
+   rates. Fewer rows per GPU make the launches dominate; a network of this size has no use for more than
    about 8 GPUs. Larger networks do.
-5. **The exchange** needs 100 Gbit/s from 16 GPUs on; with less, it takes longer than the step.
+5. **The exchange** takes longer than the products from 16 to 32 GPUs on, at 100 and at 400 Gbit/s alike: by then it
+   consists of latency, which trees of messages would lower.
 6. **Checkpoints never**: weights, two moments, the average, and the best weights take {checkpoint:.0f} MB, whatever the
    number of rows.
 """
