@@ -152,6 +152,9 @@ def gradients():
         "VAE": first_step(VAE(4, input_noise=None, **options), X, sample_weight=weight),
         "VAE, few rows": first_step(VAE(4, early_stopping=False, input_noise=None, **options), holed),
         "M2": first_step(m2, X, y, sample_weight=weight),
+        "M2, all labeled": first_step(
+            M2Classifier(4, labeled_batch_size=N_ROWS, **options), X, load_digits().target[:600]
+        ),
         "M2 by the paper": first_step(m2.set_params(alpha=0.1, class_weight={0: 3.0}, early_stopping=True), X, y),
     }
 

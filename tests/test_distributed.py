@@ -250,34 +250,47 @@ def errors_reach_all_processes(first, last):
 KILLED = """
 import os, signal, sys
 from distributed_fits import RANK, VAE, digits, error_of, own, training
+is_first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
 X, _ = digits()
 step, calls = training.step, []
 def stopped(*args):
     calls.append(0)
-    if len(calls) == 5 and RANK:
+    if len(calls) == 5 and RANK and is_first:
         open(sys.argv[1], "w").write(str(os.getpid()))
         os.kill(os.getpid(), signal.SIGSTOP)
-    if len(calls) == 20 and RANK:
-        os._exit(0)
+    if len(calls) == 20 and RANK and is_first:
+        os._exit(9)
     return step(*args)
 training.step = stopped
-print(error_of(lambda: VAE(3, max_iter=30, random_state=0).fit(own(X))), len(calls), flush=True)
+vae = VAE(3, hidden_layer_sizes=(16,), max_iter=5, random_state=0)
+error = error_of(lambda: vae.fit(own(X)))
+print("error", error, len(calls), hasattr(vae, "module_")) if is_first else print("epochs", vae.n_iter_)
+sys.stdout.flush()
+os._exit(1 if error else 0)
 """
 
 
-def test_a_pause_loses_nothing_and_the_end_of_a_process_ends_the_others(tmp_path):
-    """One process sleeps in its fifth step until it is woken, and ends without a word in its twentieth."""
+def test_a_pause_loses_nothing_and_a_death_ends_or_restarts_all(tmp_path):
+    """One process sleeps in its fifth step until it is woken, and dies without a word in its twentieth.
+
+    The other one raises an error, and torchrun starts both of them again.
+    """
     pid = tmp_path / "pid"
     path = os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])
-    command = [*TORCHRUN, "--no-python", sys.executable, "-W", "ignore", "-c", KILLED, str(pid)]
-    process = subprocess.Popen(command, env=environment() | {"PYTHONPATH": path}, stdout=subprocess.PIPE, text=True)
+    torchrun = [*TORCHRUN, "--max-restarts=1", "--no-python"]
+    command = [*torchrun, sys.executable, "-W", "ignore", "-c", KILLED, str(pid)]
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, env=environment() | {"PYTHONPATH": path}, **options)
     while process.poll() is None and not (pid.exists() and pid.read_text()):
         time.sleep(0.05)
     time.sleep(1)
     assert process.poll() is None
     os.kill(int(pid.read_text()), signal.SIGCONT)
-    printed, _ = process.communicate(timeout=60)
-    assert "ProcessError" in printed and "lost the connection" in printed and printed.strip().endswith("20")
+    printed, logged = process.communicate(timeout=120)
+    assert process.returncode == 0, logged
+    lost, *epochs = printed.strip().splitlines()
+    assert "ProcessError" in lost and "lost the connection" in lost and lost.endswith("20 False")
+    assert epochs == ["epochs 5"] * 2
 
 
 # --- processes from a notebook ----------------------------------------------------------------------------------------

@@ -208,8 +208,8 @@ Sums of gloo on one machine, as alpha + beta × bytes for each of the 2 (n − 1
 
 {sums}
 
-The fit of the VAE has {per_row:.0f} µs per row, which is {gflops:.0f} GFLOP/s in the products of both passes, and {per_step:.1f} ms
-per step that do not depend on rows, for Adam, the average of the weights, and calls.
+The fit of the VAE has {per_row:.0f} µs per row, which is {gflops:.0f} GFLOP/s in the products of both passes, and
+{per_step:.1f} ms per step that do not depend on rows, for Adam, the average of the weights, and calls.
 
 Tables in a memmap of 64 columns, read in blocks, with 1,000 rows per step; *before training* includes one read of
 all rows, from which columns are described. From 10^6 rows on, a thread reads the next 262,144 rows while the few steps

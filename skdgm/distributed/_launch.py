@@ -60,12 +60,13 @@ def fit(estimator: Estimator, X: Any, y: Any = None, *, n_processes: int) -> Est
         folder = Path(name)
         job = {"estimator": estimator, "X": described(X, folder), "y": None if y is None else np.asarray(y)}
         (folder / "job.pickle").write_bytes(pickle.dumps(job))
-        returncode = run(folder, int(n_processes))
+        done = run(folder, int(n_processes))
         raise_first_error(folder)
-        if returncode:
+        print(done.stderr, end="", file=sys.stderr)  # warnings; after an error, torchrun's own report says no more
+        if done.returncode:
             raise RuntimeError(
-                f"the processes ended with code {returncode} and without an error of their own: the system may have "
-                "killed one of them, for instance because memory ran out. Use fewer processes."
+                f"the processes ended with code {done.returncode} and without an error of their own: the system may "
+                "have killed one of them, for instance because memory ran out. Use fewer processes."
             )
         fitted = pickle.loads((folder / "fitted.pickle").read_bytes())
     vars(estimator).update(vars(fitted))
@@ -76,7 +77,7 @@ def described(X: Any, folder: Path) -> dict[str, Any]:
     """Return how processes open the table; arrays are written into the folder."""
     if isinstance(X, str | Path):
         if not Path(X).exists():
-            raise FileNotFoundError(f"X names {str(X)!r}, which does not exist. Pass the path of a table, or an array.")
+            raise FileNotFoundError(f"X names {str(X)!r}, which does not exist. Pass the path of a table.")
         return {"path": str(Path(X).absolute())}
     if isinstance(X, np.memmap) and X.filename is not None and not isinstance(X.base, np.memmap):  # not a view of one
         order = "C" if X.flags.c_contiguous else "F"
@@ -87,14 +88,16 @@ def described(X: Any, folder: Path) -> dict[str, Any]:
     return {"path": str(folder / "X.npy")}
 
 
-def run(folder: Path, n_processes: int) -> int:
-    """Run torchrun until all processes have ended; return its exit code."""
+def run(folder: Path, n_processes: int) -> subprocess.CompletedProcess[str]:
+    """Run torchrun until all processes have ended."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     environment = dict(os.environ)
     environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // n_processes)))
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     script = Path(__file__).parent / "_worker.py"
-    return subprocess.run([*command, str(script), str(folder)], env=environment, check=False).returncode
+    return subprocess.run(
+        [*command, str(script), str(folder)], env=environment, stderr=subprocess.PIPE, text=True, check=False
+    )
 
 
 def raise_first_error(folder: Path) -> None:

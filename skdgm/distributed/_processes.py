@@ -14,6 +14,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 # Addresses in the text of functions and other objects differ between processes.
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
@@ -157,7 +159,11 @@ def is_active() -> bool:
 def joined() -> Processes:
     """Return the processes that are connected, and connect them first if nobody has."""
     if not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+        store, rank, n = next(rendezvous("env://"))
+        # torchrun keeps the store when it restarts its processes, with the addresses of those that have ended
+        store = PrefixStore(f"restart-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=n)
         atexit.register(leave)
     return Processes()
 

@@ -75,6 +75,9 @@ class ShardedSource:
         self, read: Callable[[Tensor, Generator | None], Batch], indices: Tensor, rng: Generator | None
     ) -> Batch:
         """Let every process read those rows that it has, and return all of them in the order of ``indices``."""
+        if not len(indices):
+            none = read(torch.zeros(1, dtype=torch.long, device=self.device), rng)[:3]
+            return Batch(*(None if one is None else one[:0] for one in none))  # type: ignore[arg-type]
         mine = torch.nonzero((indices >= self.start) & (indices < self.stop)).flatten()
         part = read(indices[mine] - self.start, rng) if len(mine) else None
         message = None if part is None else (mine.cpu(), *(None if one is None else one.cpu() for one in part[:3]))

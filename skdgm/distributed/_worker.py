@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def fitted(job: dict[str, Any]) -> Any:
 def main(folder: Path) -> None:
     """Read the job, and write the fitted estimator, or the error of this process."""
     rank = int(os.environ["RANK"])
+    if rank:
+        warnings.simplefilter("ignore")  # all processes warn alike
     try:
         estimator = fitted(pickle.loads((folder / "job.pickle").read_bytes()))
         if rank == 0:
