@@ -18,6 +18,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.averaging import Progress, WeightAverage
+from skdgm.distributed._sums import reduce_gradient, sum_over_processes
 from skdgm.optimizer import Adam, ParameterVector, value_of_longest_prefix
 from skdgm.sources import Batch, Source
 from skdgm.training_state import Resumption, SnapshotStore, Stateful, stateful_among
@@ -357,6 +358,7 @@ class Trainer:
             if loss.requires_grad:  # else the objective has written the gradients itself
                 loss.backward()
             self.parameters.collect_gradient()
+            reduce_gradient(self.parameters.gradient)
             self.parameters.clip_gradient()
             self.adam.step(self.schedule.rate(epoch + index / n_steps))
             self.average.update()
@@ -459,7 +461,7 @@ class Means:
 
     def read(self) -> dict[str, float]:
         """Synchronize with the device and return the means."""
-        means = torch.cat(self.blocks)[: self.n_steps].mean(0)
+        means = sum_over_processes(torch.cat(self.blocks)[: self.n_steps].mean(0))
         return dict(zip(self.names, means.tolist(), strict=True))
 
 
@@ -562,4 +564,4 @@ def validation_bound(module: nn.Module, term: Term, rng: Generator | None) -> fl
         batch = term.source.rows(part, noise)
         bounds.append(total_bound(*evaluate([term], [batch], noise)))
         weights += [] if batch.weight is None else [batch.weight]
-    return row_mean(torch.cat(bounds), torch.cat(weights) if weights else None).item()
+    return sum_over_processes(row_mean(torch.cat(bounds), torch.cat(weights) if weights else None)).item()

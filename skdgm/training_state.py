@@ -160,7 +160,7 @@ class Resumption:
         stopping.bound, stopping.reference_bound = arrays["bounds"].tolist()
         stopping.last_gain = numbers["last_gain"]
         stopping.weights |= {name: like(stopping.weights[name], best) for name, best in part(arrays, "best").items()}
-        if trainer.rng is not None:
+        if trainer.rng is not None and "generator" in arrays:  # a process that is new has its own
             trainer.rng.set_state(arrays["generator"])
 
 

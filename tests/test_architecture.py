@@ -27,14 +27,15 @@ MODULES = {
     "averaging": "optimizer",
     "files": "",
     "training_state": "",
-    "training": "averaging optimizer sources training_state",
+    "distributed": "_sklearn_compat readers sources",
+    "training": "averaging distributed optimizer sources training_state",
     "checkpoints": "files training_state",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
-    "estimators": f"{TORCH} _version averaging checkpoints readers sources sparse training training_state "
+    "estimators": f"{TORCH} _version averaging checkpoints distributed readers sources sparse training training_state "
     "_sklearn_compat _labels svm",
     "display": "_labels",
     "callbacks": "",
@@ -55,6 +56,7 @@ OUTSIDE = {
     "readers": "numpy",
     "sources": "torch numpy",
     "sparse": "torch numpy",
+    "distributed": "torch numpy sklearn",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
     "display": "numpy matplotlib",
@@ -67,12 +69,9 @@ OUTSIDE = {
     "__init__": "",
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
-HELPERS = (
-    "_arrays _streams _dtypes _frames _missing_values _tables _options _fingerprint _checkpoints _callbacks "
-    "_interrupt _column_kinds".split()
-)
-HELPERS += "_likelihood_choice _columns _state _input _factors _auto_alpha _kernel_start _classifier _weights".split()
-HELPERS += "_unlabeled _class_prior _temperature _diagnosis _layerwise".split()
+HELPERS = "_arrays _streams _dtypes _frames _options _shards _missing_values _tables _fingerprint _checkpoints".split()
+HELPERS += "_callbacks _interrupt _column_kinds _likelihood_choice _columns _state _input _factors _auto_alpha".split()
+HELPERS += "_kernel_start _classifier _weights _unlabeled _class_prior _temperature _diagnosis _layerwise".split()
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {
@@ -92,6 +91,11 @@ INSIDE = {
         "column_layers": "convolutional mlp residual sizes",
         "conditional": "covariances kernel_features mlp",
         "__init__": "column_layers conditional convolutional covariances kernel_features mlp residual sizes",
+    },
+    "distributed": {
+        "__init__": "_launch _processes _rows",
+        **dict.fromkeys(["_rows", "_snapshots", "_sources", "_sums"], "_processes"),
+        "_worker": "_rows",
     },
     "models": {
         "gaussian_latent": "bound holes imputation priors",

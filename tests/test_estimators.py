@@ -1158,7 +1158,7 @@ def test_automatic_precision_is_bfloat16_where_it_pays(native, params, chosen, m
     """It needs a device with bfloat16 units and large enough products; an explicit precision is obeyed."""
     used = []
     train = training.train
-    monkeypatch.setattr(_base, "multiplies_bfloat16", lambda device: native)
+    monkeypatch.setattr(_options, "multiplies_bfloat16", lambda device: native)
     monkeypatch.setattr(training, "train", lambda *a, **k: used.append(a[2].precision) or train(*a, **k))
     model = VAE(2, max_iter=1, device="cpu", random_state=0, **params).fit(np.random.default_rng(0).random((600, 4)))
     assert used == [chosen] and model.precision_ == chosen

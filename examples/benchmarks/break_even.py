@@ -15,7 +15,7 @@ import numpy as np
 from _table import Row, record
 
 from skdgm import VAE
-from skdgm.estimators._base import MIN_BFLOAT16
+from skdgm.estimators._options import MIN_BFLOAT16
 
 SIZES = [(50, 100), (100, 100), (100, 200), (100, 400), (100, 500), (200, 200), (200, 500), (500, 500)]
 N_STEPS, N_FITS, N_COLUMNS = 20, 5, 784

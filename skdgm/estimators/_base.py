@@ -27,6 +27,8 @@ from skdgm._sklearn_compat import (
 )
 from skdgm.averaging import Progress
 from skdgm.checkpoints import Checkpoint
+from skdgm.distributed._rows import ShardedReader
+from skdgm.distributed._sums import any_process, copy_weights_from_first, in_training, stop_of_any
 from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
@@ -39,13 +41,14 @@ from skdgm.estimators._checkpoints import next_training, random_state_of_fit
 from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
+    chosen_precision,
     check_n_samples,
     check_same_architecture,
     generator,
     layer_sizes,
-    multiplies_bfloat16,
     resolve_device,
 )
+from skdgm.estimators._shards import of_process, own_device, own_terms, same_random, sharded_source
 from skdgm.estimators._state import ModuleState
 from skdgm.estimators._streams import (
     LOOK_BYTES,
@@ -63,9 +66,6 @@ from skdgm.sources import BlockwiseSource, DynamicBinarization, ResidentSource, 
 from skdgm.sparse import SparseSource
 from skdgm.training_state import Stateful
 
-# Rows of a step times units of a layer from which bfloat16 is worth its conversions, on a device that multiplies it: a
-# fixed number, so that a fit has the same bits on every run. examples/benchmarks/break_even.py measures it.
-MIN_BFLOAT16 = 40_000
 # Smaller tables hold out no rows; instead, a prior that counts as this many rows keeps the variances from shrinking.
 MIN_ROWS_TO_HOLD_OUT = 50
 N_PSEUDO_ROWS = 1.0
@@ -152,7 +152,10 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         """Make the source of training rows: on the device if they fit, otherwise read in blocks from where they are."""
         read = partial(self._to_tensors, training=True)
         source: Source
-        if isinstance(X, Rows) and is_sparse(X):
+        if isinstance(X, Rows) and isinstance(X.reader, ShardedReader):
+            own, bounds = X.reader.split(X.indices)
+            source = sharded_source(bounds, y, lambda own_y: self._source(own, own_y), self.device_)
+        elif isinstance(X, Rows) and is_sparse(X):
             source = self._sparse_source(X, y)
         elif isinstance(X, np.ndarray) and fits_in_memory(X.shape):
             source = ResidentSource(*read(X), y)
@@ -172,8 +175,8 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
     def _start(self) -> np.random.RandomState:
         """Choose the device; return the random state that seeds this fit."""
-        self.device_ = resolve_device(self.device)
-        return random_state_of_fit(self.random_state)
+        self.device_ = own_device(resolve_device(self.device))
+        return same_random(random_state_of_fit(self.random_state))
 
     def _generator(self, random: np.random.RandomState, device: str | None = None) -> Generator:
         return generator(random, device or self.device_)
@@ -195,7 +198,8 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
         Layers have ``sizes``, or ``hidden_layer_sizes``.
         """
-        self.precision_ = self._chosen_precision(n_rows, sizes or layer_sizes(self.hidden_layer_sizes))
+        units = min(sizes or layer_sizes(self.hidden_layer_sizes), default=0)
+        self.precision_ = chosen_precision(self.precision, self._batch_size(n_rows) * units, self.device_)
         return training.Settings(
             max_iter=self._planned_epochs(n_rows, n_steps),
             learning_rate_init=self.learning_rate_init,
@@ -222,13 +226,6 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     def _weight_prior_sd(self) -> float | None:
         """Standard deviation of the normal prior on weights; None for no prior."""
         return self.weight_prior
-
-    def _chosen_precision(self, n_rows: int, sizes: Sequence[int]) -> str:
-        """Resolve ``precision``: "auto" is bfloat16 if the device supports it and all products are large enough."""
-        if self.precision != "auto":
-            return self.precision
-        smallest = self._batch_size(n_rows) * min(sizes, default=0)
-        return "bfloat16" if smallest >= MIN_BFLOAT16 and multiplies_bfloat16(self.device_) else "float32"
 
     def _batch_size(self, n_rows: int) -> int:
         """Number of rows per step; "auto" takes about 12 steps per epoch, of 32 to 500 rows."""
@@ -297,17 +294,22 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     ) -> training.History:
         """Train a module in place and leave it in evaluation mode; with ``progress``, without a checkpoint."""
         module.train().requires_grad_(True)
+        copy_weights_from_first(module)
+        terms, validation = own_terms(terms, validation)
         try:
-            with next_training(epochs.title if progress is None else None) as store:
+            with (
+                next_training(epochs.title if progress is None else None) as store,
+                in_training(training.NonFiniteError),
+            ):
                 return training.train(
                     module,
                     terms,
                     settings,
-                    self._generator(random),
+                    of_process(self._generator(random)),
                     validation=validation,
                     before_epoch=epochs.begin,
-                    on_epoch=epochs.end,
-                    interrupted=interrupted,
+                    on_epoch=lambda epoch, history: any_process(epochs.end(epoch, history)),
+                    interrupted=stop_of_any(interrupted),
                     progress=progress,
                     store=store,
                     stateful=stateful,

@@ -12,7 +12,9 @@ from sklearn.base import BaseEstimator
 
 from skdgm import training
 from skdgm._sklearn_compat import _fit_context
+from skdgm.distributed._processes import together
 from skdgm.estimators._checkpoints import checkpoint_of
+from skdgm.estimators._shards import is_first, refuse
 
 P = ParamSpec("P")
 Estimator = TypeVar("Estimator", bound=BaseEstimator)
@@ -26,7 +28,9 @@ def fitting(method: Callable[Concatenate[Estimator, P], Estimator]) -> Callable[
 
     @functools.wraps(method)
     def fit(self: Estimator, *args: P.args, **kwargs: P.kwargs) -> Estimator:
-        with unchanged_on_error(self), checkpoint_of(self, method, args, kwargs):
+        with unchanged_on_error(self), together(self), checkpoint_of(self, method, args, kwargs):
+            if method.__name__ == "partial_fit":
+                refuse(self, method.__name__)
             return method(self, *args, **kwargs)
 
     return _fit_context(prefer_skip_nested_validation=True)(fit)
@@ -72,7 +76,7 @@ class EpochTasks:
 
     def end(self, epoch: int, history: training.History) -> bool:
         """Tell the callbacks that the epoch ended; return whether one of them asks to stop."""
-        if self.estimator.verbose:
+        if self.estimator.verbose and is_first():
             validation = f", validation bound {history.validation[-1]:.4f}" if history.validation else ""
             parts = [
                 f"{name} {history.terms[name][-1]:.4f}" for name in ("bound", "objective") if name in history.terms

@@ -15,8 +15,12 @@ from typing import Any
 import numpy as np
 from sklearn.utils import check_random_state
 
-from skdgm.checkpoints import Checkpoint, CheckpointFolder, TrainingFiles
+from skdgm.checkpoints import Checkpoint, CheckpointFolder
+from skdgm.distributed._processes import current
+from skdgm.distributed._snapshots import shared
 from skdgm.estimators._fingerprint import fingerprint
+from skdgm.estimators._shards import is_first
+from skdgm.training_state import SnapshotStore
 
 _folder: ContextVar[CheckpointFolder | None] = ContextVar("_folder", default=None)
 
@@ -34,9 +38,10 @@ def checkpoint_of(
         yield
         return
     _, *data = signature(method).bind(estimator, *args, **kwargs).arguments.items()
+    of_all = of_processes(estimator, dict(data))
     folder = CheckpointFolder(
         given if isinstance(given, Checkpoint) else Checkpoint(given),
-        lambda: fingerprint(estimator, dict(data)),
+        lambda: of_all or fingerprint(estimator, dict(data)),
         lambda: new_seed(estimator.random_state),
         verbose=bool(estimator.verbose),
     )
@@ -45,7 +50,24 @@ def checkpoint_of(
         yield
     finally:
         _folder.reset(token)
-        folder.close()
+        if is_first():
+            folder.close()
+
+
+def of_processes(estimator: Any, data: dict[str, Any]) -> dict[str, Any]:
+    """Describe a fit of several processes; empty if there is one.
+
+    It has the sums of the shards' numbers of rows, but no digest of their cells: another number of processes, which has
+    other shards of the same rows, may continue the fit.
+    """
+    processes = current()
+    if processes is None:
+        return {}
+    shards = processes.exchange(fingerprint(estimator, data))
+    found = {name: value for name, value in shards[0].items() if not name.startswith("the cells of")}
+    for name in (name for name in found if name.startswith("shape of")):
+        found[name] = [sum(shard[name][0] for shard in shards), *found[name][1:]]
+    return found
 
 
 def new_seed(random_state: Any) -> int | None:
@@ -62,20 +84,23 @@ def random_state_of_fit(random_state: Any) -> np.random.RandomState:
         If the checkpoint is that of another fit.
     """
     folder = _folder.get()
-    seed = None if folder is None else folder.seed
+    seed = None if folder is None or not is_first() else folder.seed
     return check_random_state(seed if random_state is None else random_state)
 
 
 @contextmanager
-def next_training(title: str | None) -> Iterator[TrainingFiles | None]:
-    """The files of the next training of the present fit; the body trains the model.
+def next_training(title: str | None) -> Iterator[SnapshotStore | None]:
+    """The store of the next training of the present fit; the body trains the model.
 
-    They are None without a checkpoint, and for a training without a title, which is no part of it.
+    It is None without a checkpoint, and for a training without a title, which is no part of it. Among several
+    processes, the first one has the files.
     """
     folder = _folder.get()
-    files = None if folder is None or title is None else folder.training(title)
+    store = None
+    if folder is not None and title is not None:
+        store = shared(folder.training(title) if is_first() else None)
     token = _folder.set(None)
     try:
-        yield files
+        yield store
     finally:
         _folder.reset(token)

@@ -12,6 +12,7 @@ from skdgm._labels import encode_labels, labels_of
 from skdgm._sklearn_compat import validate_data
 from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._shards import all_classes, all_targets, gathered, is_sharded
 from skdgm.estimators._streams import header_of
 
 FLOATS = [np.float64, np.float32]
@@ -21,24 +22,31 @@ def read_labeled(classifier: Any, X: Any, y: Any, dtype: Any = FLOATS) -> tuple[
     """Validate X and y for ``fit`` and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
     check_y_given(classifier, y)
     rows = validate_data(classifier, as_host_array(X), reset=True, dtype=dtype)
-    owner = type(classifier).__name__
-    classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
-    check_consistent_length(rows, targets)
-    return rows, targets
+    return gathered(rows), encoded_labels(classifier, rows, y)
 
 
 def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """Validate the shape and the column names of X, and y, and set ``classes_``; return X and class indices.
 
-    X becomes an array unless it is a frame or a stream. The indices of unlabeled rows are -1.
+    X becomes an array unless it is a frame or a stream; it holds the rows of this process. The class indices are those
+    of the rows of all processes, -1 for unlabeled rows.
     """
     check_y_given(classifier, y)
-    owner = type(classifier).__name__
-    table = as_table_or_stream(as_host_array(X), owner)
+    table = as_table_or_stream(as_host_array(X), type(classifier).__name__)
     validate_data(classifier, header_of(table), skip_check_array=True)
-    classifier.classes_, targets = encode_labels(as_host_array(y), classifier.unlabeled_value, owner=owner)
-    check_consistent_length(table, targets)
-    return table, targets
+    return table, encoded_labels(classifier, table, y)
+
+
+def encoded_labels(classifier: Any, rows: Any, y: Any) -> np.ndarray:
+    """Set ``classes_``; return the class indices of the rows of all processes, -1 for unlabeled rows."""
+    labels, marker, owner = as_host_array(y), classifier.unlabeled_value, type(classifier).__name__
+    classes, targets = encode_labels(labels, marker, owner=owner, require_labeled=not is_sharded())
+    check_consistent_length(rows, targets)
+    every = all_classes(classes)
+    if not len(every):
+        encode_labels(labels, marker, owner=owner)  # raises its error
+    classifier.classes_, _ = encode_labels(every, None, owner=owner) if is_sharded() else (classes, None)
+    return all_targets(classes, targets, classifier.classes_)
 
 
 def read_part(classifier: Any, X: Any, y: Any, classes: Any, *, is_first: bool) -> tuple[Any, np.ndarray]:

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import _check_feature_names
 from skdgm.estimators._interrupt import interrupts_raise
+from skdgm.estimators._shards import own_part
 from skdgm.estimators._state import StateError, VersionedState
 from skdgm.estimators._streams import header_of
 from skdgm.estimators.vae import VAE
@@ -113,7 +114,7 @@ def fitted_part(
     with task.propagate_callback_context(part):
         task.call_on_fit_task_begin(estimator=owner, X=X)
         with interrupts_raise():  # there is no owner yet that could be kept
-            part.fit(X, sample_weight=sample_weight)
+            part.fit(X, sample_weight=own_part(sample_weight, X))
         task.call_on_fit_task_end(estimator=owner, X=X)
     return part
 

@@ -16,9 +16,9 @@ from skdgm.estimators._columns import ColumnTransform
 from skdgm.estimators._frames import is_numeric_array
 from skdgm.estimators._likelihood_choice import LikelihoodChoice
 from skdgm.estimators._options import check_same_architecture
+from skdgm.estimators._shards import exchanged, training_rows
 from skdgm.estimators._state import VersionedState
 from skdgm.estimators._streams import (
-    Stream,
     Table,
     blocks,
     check_keeps_zeros,
@@ -76,7 +76,7 @@ class BaseReader(VersionedState):
         elif is_numeric_array(X) and (learns or self._is_numeric):
             finite = "allow-nan" if self._missing_cells_allowed else True
             rows = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=finite)
-            rows = self._learned(rows) if learns else rows
+            rows = self._for_training(rows, learns=learns) if reset else rows
         else:
             rows = self._read_table(X, reset=reset, learns=learns)
         if learns:
@@ -104,29 +104,30 @@ class BaseReader(VersionedState):
             rows = rows_of(X)
             if fits_in_memory(rows.shape):
                 array = check_array(np.asarray(rows), dtype=FLOATS, ensure_all_finite="allow-nan", estimator=owner)
-                return self._learned(array) if learns else array
-        rows = Stream(rows) if reset else rows
-        return self._learned(rows) if learns else rows
+                return self._for_training(array, learns=learns) if reset else array
+        return self._for_training(rows, learns=learns) if reset else rows
 
-    def _learned(self, rows: Table) -> Table:
-        """Learn the format of training rows, and return them."""
+    def _for_training(self, rows: Table, *, learns: bool) -> Table:
+        """Return the training rows of all processes; ``learns`` learns their format."""
+        rows = training_rows(rows)
+        if not learns:
+            return rows
         self._format = TableFormat.of(look(rows), owner=type(self).__name__)
         if is_sparse(rows):
             self._format = replace(self._format, container=type(matrix_of(rows)).__name__)
         return rows
 
-    def _read_table(self, X: Any, *, reset: bool, learns: bool) -> np.ndarray:
+    def _read_table(self, X: Any, *, reset: bool, learns: bool) -> Table:
         """Read a frame, or an array with text or masked cells."""
         owner = type(self).__name__
         if not self._missing_cells_allowed:
             rows = validate_data(self, X, reset=reset, dtype=[np.float64, np.float32])
-            if learns:
-                self._format = TableFormat.of(rows, owner=owner)
-            return rows
+            return self._for_training(rows, learns=learns) if reset else rows
         validate_data(self, X, reset=reset, skip_check_array=True)
         if learns:
-            self._format = TableFormat.of(X, owner=owner)
-        return self._format.read(X, handle_unknown=self._handle_unknown, owner=owner)
+            self._format = TableFormat.of_shards(exchanged(TableFormat.with_categories(X, owner=owner)))
+        rows = self._format.read(X, handle_unknown=self._handle_unknown, owner=owner)
+        return training_rows(rows) if reset else rows
 
     @property
     def _handle_unknown(self) -> str:

@@ -43,7 +43,7 @@ class RBMObjective:
 
     def __call__(self, batch: Batch, rng: Generator | None) -> Tensor:
         """Write the gradients, and return the monitor of some of the rows."""
-        return self.divergence(batch.x, rng)
+        return self.divergence(batch.x, rng, batch.weight)
 
     def state_dict(self) -> dict[str, Tensor]:
         """The state of the divergence."""

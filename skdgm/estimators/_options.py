@@ -14,6 +14,9 @@ from skdgm._sklearn_compat import StrOptions
 from skdgm.networks import NETWORKS
 from skdgm.sources import CorruptedSource, Source
 
+# Rows of a step times units of a layer from which bfloat16 is worth its conversions, on a device that multiplies it: a
+# fixed number, so that a fit has the same bits on every run. examples/benchmarks/break_even.py measures it.
+MIN_BFLOAT16 = 40_000
 # Constraints of the parameters that ``network_args`` reads.
 NETWORK_PARAMETERS: dict[str, list[Any]] = {
     "network": [StrOptions(set(NETWORKS)), callable],
@@ -46,6 +49,13 @@ def available_device(device: str) -> str:
         return resolve_device(device)
     except ValueError:
         return "cpu"
+
+
+def chosen_precision(given: str, size: int, device: str) -> str:
+    """Resolve ``precision``: "auto" is bfloat16 if the device has it and ``size``, rows times units, is large enough."""
+    if given != "auto":
+        return given
+    return "bfloat16" if size >= MIN_BFLOAT16 and multiplies_bfloat16(device) else "float32"
 
 
 def multiplies_bfloat16(device: str) -> bool:

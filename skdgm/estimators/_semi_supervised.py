@@ -27,6 +27,7 @@ from skdgm.estimators._kernel_start import LINEAR_ONLY, MAX_ROWS, kernel_start, 
 from skdgm.estimators._label_terms import BaseLabelTerms, LabelTotals, RowWeights
 from skdgm.estimators._options import check_n_samples, layer_sizes, network_args
 from skdgm.estimators._partial_fit import Parts
+from skdgm.estimators._shards import own_part
 from skdgm.estimators._streams import Table
 from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
 from skdgm.estimators._weights import drawn_by_weight, weighted_rows
@@ -249,7 +250,7 @@ class BaseSemiSupervised(
 
         def fitted(y: np.ndarray) -> Any:
             of_fold = clone(self).set_params(**PARAMS_OF_FOLDS, **self._params_of_folds(prior, random))
-            return of_fold.fit(X, y, sample_weight=weight)
+            return of_fold.fit(X, own_part(y, X), sample_weight=own_part(weight, X))
 
         return temperatures(fitted, X, targets, weight, len(prior), self.calibration_cv, PROBA_METHODS, random)
 

@@ -13,7 +13,6 @@ from scipy.sparse import issparse
 
 from skdgm.estimators._arrays import CHUNK
 from skdgm.readers import RowReader, Rows, as_reader
-from skdgm.sparse import SparseReader
 
 # Tables that take more float32 bytes than this stay where they are and are read in blocks.
 RESIDENT_BYTES = 4 << 30
@@ -54,7 +53,7 @@ def header_of(X: Any) -> Any:
 
 def matrix_of(rows: Any) -> Any:
     """Return the sparse matrix of lazy rows, None for others."""
-    return rows.reader.matrix if isinstance(rows, Rows) and isinstance(rows.reader, SparseReader) else None
+    return getattr(rows.reader, "matrix", None) if isinstance(rows, Rows) else None
 
 
 def rows_of(X: Any) -> Any:
@@ -145,6 +144,12 @@ class Extremes:
         self.misses_cells[columns[np.isnan(values)]] = True
         is_fraction = (values != np.rint(values)) & ~np.isnan(values)
         self.fraction[columns[is_fraction]] = values[is_fraction]
+
+    def merge(self, other: Extremes) -> None:
+        """Add what other rows hold."""
+        self.low, self.high = np.fmin(self.low, other.low), np.fmax(self.high, other.high)
+        self.fraction = np.where(np.isnan(self.fraction), other.fraction, self.fraction)
+        self.misses_cells = self.misses_cells | other.misses_cells
 
     def rows(self) -> np.ndarray:
         """Rows that hold all of this, (4, n_columns)."""

@@ -6,7 +6,7 @@ categories are codes and missing cells are NaN, and restores drawn or filled mat
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from warnings import warn
@@ -152,6 +152,23 @@ class ColumnFormat:
         return np.clip(numbers, 0 if self.low >= 0 else -np.inf, 0 if self.high <= 0 else np.inf)
 
 
+def joined(shards: Sequence[ColumnFormat], declared: Sequence[Any]) -> ColumnFormat:
+    """Join what shards hold of a column, and the categories that its dtype declares in each of them."""
+    observed = [one for one in shards if one.categories or one.low is not None] or list(shards[:1])
+    first = observed[0]
+    if len({one.kind for one in observed}) > 1 or (first.ordered and len(set(declared)) > 1):
+        raise ValueError(
+            f"column {first.name!r} must have the same type and, if its categories are ordered, the same categories on "
+            f"all processes, got {[one.dtype or one.kind for one in observed]}. Convert it before it is split."
+        )
+    if first.kind != "category":
+        low, high = min(one.low or 0.0 for one in observed), max(one.high or 0.0 for one in observed)
+        return replace(first, low=low, high=high, is_integer=all(one.is_integer for one in observed))
+    labels = {label for one in observed for label in one.categories or ()}
+    order = declared[0] if len(set(declared)) == 1 and declared[0] else sorted(labels, key=_order)
+    return replace(first, categories=tuple(label for label in order if label in labels))
+
+
 def report_unknown(handle_unknown: str, found: str) -> None:
     """Raise an error about an unknown category, warn of it, or ignore it."""
     if handle_unknown == "error":
@@ -225,6 +242,22 @@ class TableFormat:
         columns = tuple(ColumnFormat.of(column) for column in columns_of(X))
         container = container_of(X)
         return cls(container, columns, X.dtype.str if container == "array" else None)
+
+    @classmethod
+    def with_categories(cls, X: Any, *, owner: str) -> tuple[TableFormat, list[Any]]:
+        """As ``of``, with the categories that the dtype of each column declares."""
+        return cls.of(X, owner=owner), [column.categories for column in columns_of(as_table(X, owner))]
+
+    @classmethod
+    def of_shards(cls, shards: Sequence[tuple[TableFormat, list[Any]]]) -> TableFormat:
+        """Join what ``with_categories`` has learned from shards of the training rows."""
+        first = shards[0][0]
+        if len(shards) == 1:
+            return first
+        by_column = zip(*(found.columns for found, _ in shards), strict=True)
+        declared = zip(*(categories for _, categories in shards), strict=True)
+        columns = [joined(of_one, listed) for of_one, listed in zip(by_column, declared, strict=True)]
+        return replace(first, columns=tuple(columns))
 
     def read(self, X: Any, *, handle_unknown: str, owner: str) -> np.ndarray:
         """Read rows as floats: NaN is missing, booleans are 0 and 1, categories their codes.

@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from skdgm.estimators._frames import rows_at
 from skdgm.estimators._interrupt import interrupts_raise
+from skdgm.estimators._shards import of_rows
 from skdgm.estimators._weights import relative
 
 # Prior sd of the logarithm of a temperature: a few labels say little, and draw it only a little way from 1.
@@ -119,7 +119,7 @@ def temperatures(
             model = fitted(y)
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
-            found[:, model.classes_] = model.set_params(proba_method=method).predict_log_proba(rows_at(X, fold))
+            found[:, model.classes_] = of_rows(model.set_params(proba_method=method).predict_log_proba, X, fold)
             log_proba[method].append(found)
     rows = np.concatenate(used)
     if not len(rows):

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_consistent_length
 from skdgm._sklearn_compat import _safe_indexing, check_sample_weight
 from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._frames import as_table_or_stream, rows_at
+from skdgm.estimators._shards import all_weights
 from skdgm.estimators._streams import Table
 from skdgm.sources import Source, WeightedSource
 
@@ -29,7 +30,7 @@ class WeightedRows(NamedTuple):
     ----------
     X, y : as given
     weight : ndarray of float64 of shape (n_samples,) or None
-        None if no weights were given.
+        None if no weights were given. Weights are those of the rows of all processes.
     kept : ndarray of int of shape (n_samples,) or None
         Their indices among all rows; None if these are all rows.
     """
@@ -48,14 +49,16 @@ class WeightedRows(NamedTuple):
 def weighted_rows(X: Any, y: Any, sample_weight: Any, owner: str) -> WeightedRows:
     """Validate weights, and leave out rows of weight 0: nothing is learned from them."""
     if sample_weight is None:
-        return WeightedRows(X, y, None, None)
+        return WeightedRows(X, y, all_weights(None), None)
     X, y = as_table_or_stream(as_host_array(X), owner), as_host_array(y)
     weight = check_sample_weight(as_host_array(sample_weight), X)
     if weight.all():
-        return WeightedRows(X, y, weight, None)
+        return WeightedRows(X, y, all_weights(weight), None)
     check_consistent_length(X, y)
     kept = np.flatnonzero(weight)
-    return WeightedRows(rows_at(X, kept), None if y is None else _safe_indexing(y, kept), weight[kept], kept)
+    return WeightedRows(
+        rows_at(X, kept), None if y is None else _safe_indexing(y, kept), all_weights(weight[kept]), kept
+    )
 
 
 def relative(weight: np.ndarray | None, rows: Any = slice(None)) -> np.ndarray | None:

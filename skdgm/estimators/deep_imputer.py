@@ -22,12 +22,14 @@ from skdgm._sklearn_compat import (
     _safe_indexing,
     validate_data,
 )
+from skdgm.distributed._processes import together
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._encoder import NestedDefaults, fitted_part
 from skdgm.estimators._frames import as_table
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._missing_values import as_frame, as_matrix, missing_cells, with_columns, with_missing
+from skdgm.estimators._shards import summary_of_missing
 from skdgm.estimators._state import StateError
 from skdgm.estimators._tables import TableFormat
 from skdgm.estimators.dlgm import DLGM
@@ -166,7 +168,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         KeyboardInterrupt
             If Ctrl-C is pressed. The estimator is then left unchanged.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), together(self):
             return self._fit(X)
 
     def _check_state(self) -> None:
@@ -180,7 +182,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X)
         table = self._read(X, reset=True)
-        missing = missing_cells(table)
+        missing = summary_of_missing(missing_cells(table))
         self.indicator_ = MissingIndicator(error_on_new=False).fit(as_nan(missing)) if self.add_indicator else None
         self._empty = np.flatnonzero(missing.all(0) & (not isinstance(self.estimator, FrozenEstimator)))
         self._kept = np.setdiff1d(np.arange(missing.shape[1]), self._empty)

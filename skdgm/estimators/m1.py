@@ -27,6 +27,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
+from skdgm.distributed._processes import alone, together
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import read_labels, read_part, score_labeled
@@ -39,6 +40,7 @@ from skdgm.estimators._encoder import (
     updated_encoder,
 )
 from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._shards import gathered, of_rows, refuse, same_random
 from skdgm.estimators._state import check_same_classes
 from skdgm.estimators._streams import Table, fits_in_memory, header_of, in_blocks
 from skdgm.estimators._unlabeled import (
@@ -252,7 +254,7 @@ class M1Classifier(
             If the inner estimator does not take weights, or if Ctrl-C ended the training of an inner estimator of
             skdgm early; the estimator is then fitted.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), together(self):
             given = weighted_rows(X, y, sample_weight, type(self).__name__)
             if given.kept is not None:
                 fit_params = select_rows(fit_params, given.kept, len(sample_weight))
@@ -289,7 +291,8 @@ class M1Classifier(
             As in ``fit``; for a first call without ``classes`` or without a label, for other classes than before, and
             for a label that is none of them. The estimator is then left unchanged.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), together(self):
+            refuse(self, "partial_fit")
             given = weighted_rows(X, y, sample_weight, type(self).__name__)
             return self._fit_part(given, classes, self._routed("partial_fit", given.weight, {}))
 
@@ -354,7 +357,7 @@ class M1Classifier(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         check_frozen_names(self.encoder, X)
         table, targets = read_labels(self, given.X, given.y)
-        random = check_random_state(self.random_state)
+        random = same_random(check_random_state(self.random_state))
         default = self._nested_defaults()["encoder"]
         self.encoder_ = fitted_encoder(self.encoder, table, given.weight, random, self, context, default)
         rows = self.encoder_._read(table)
@@ -362,10 +365,11 @@ class M1Classifier(
         indices, Z, Z_unlabeled = self._training_codes(rows, targets, random)
         estimator = seeded(clone(self._inner), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
-        metadata = select_rows(params, np.flatnonzero(targets < 0), len(rows))
+        metadata = select_rows(params, np.flatnonzero(targets < 0), len(targets))
         with UnlabeledRows(Z_unlabeled, Z, metadata) as unlabeled, callbacks_passed_on(task, estimator):
             task.call_on_fit_task_begin(estimator=self, X=Z, y=labels)
-            self._prepared(estimator, unlabeled).fit(Z, labels, **select_rows(params, indices, len(rows)))
+            with alone():  # all processes have all codes, and fit to them alike
+                self._prepared(estimator, unlabeled).fit(Z, labels, **select_rows(params, indices, len(targets)))
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         if self._inner_uses_indices:
             check_classes(estimator, len(self.classes_))
@@ -381,14 +385,14 @@ class M1Classifier(
         The third array holds the features of all unlabeled rows, if the inner estimator has a use for them. ``learns``
         chooses the active dimensions.
         """
-        mean, sd = self.encoder_._posterior(rows)
+        mean, sd = (gathered(part) for part in self.encoder_._posterior(rows))
         if learns:
             self.active_ = active_dimensions(mean, self.active_threshold)
         labeled, unlabeled = np.flatnonzero(targets >= 0), np.flatnonzero(targets < 0)
         needs_unlabeled = self._inner_uses_indices or (self.fit_on != "labeled" and has_reader(self.estimator))
         unlabeled = unlabeled if needs_unlabeled else unlabeled[:0]
         self._check_features_fit_in_memory(rows, len(labeled) + len(unlabeled))
-        means, others = self._features(rows[labeled]), self._features(rows[unlabeled])
+        means, others = (of_rows(self._features, rows, part) for part in (labeled, unlabeled))
         position = np.arange(len(labeled))
         if self.n_draws is not None:
             position = np.repeat(position, self.n_draws)

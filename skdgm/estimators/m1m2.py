@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions, validate_data
 from skdgm.estimators._arrays import as_host_array
+from skdgm.estimators._base import in_memory
 from skdgm.estimators._columns import VARIANCE_FLOOR
 from skdgm.estimators._encoder import (
     NestedDefaults,
@@ -25,6 +26,7 @@ from skdgm.estimators._encoder import (
 from skdgm.estimators._frames import as_table_or_stream
 from skdgm.estimators._partial_labels import BaseIncrementalClassifier
 from skdgm.estimators._semi_supervised import TrainingData
+from skdgm.estimators._shards import source_of_shards, training_rows
 from skdgm.estimators._streams import Table, header_of
 from skdgm.estimators.vae import VAE
 from skdgm.models.m1m2 import M1M2Module
@@ -470,12 +472,15 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         self.likelihood_, self.likelihoods_ = self.encoder_.likelihood_, self.encoder_.likelihoods_
         mean, sd = self.encoder_._posterior(rows)
         if learns:
-            self.active_ = active_dimensions(mean, self.active_threshold)
+            self.active_ = active_dimensions(in_memory(training_rows(mean)), self.active_threshold)
         mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
         side = self._side_source(rows) if self.passthrough else None
         self._n_side = 0 if side is None else self._side(rows[:1]).shape[1]
-        source = GaussianCodeSource(self._tensor(mean), self._tensor(sd), y, side=side)
-        return TrainingData(rows, source, mean.shape[1], self.likelihood)
+        codes = self._tensor(mean), self._tensor(sd)
+        source = source_of_shards(
+            len(mean), y, lambda own_y: GaussianCodeSource(*codes, own_y, side=side), self.device_
+        )
+        return TrainingData(training_rows(rows), source, mean.shape[1], self.likelihood)
 
     def _side_source(self, rows: Table) -> Source:
         """Make the source of the columns beside the codes: in memory for an array, read in blocks for a stream."""

@@ -14,9 +14,11 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from skdgm._labels import encode_labels
 from skdgm._sklearn_compat import HasMethods, _fit_context, _safe_indexing, validate_data
+from skdgm.distributed._processes import together
 from skdgm.estimators._arrays import as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import check_y_given, score_labeled
+from skdgm.estimators._shards import refuse
 from skdgm.estimators._state import VersionedState, check_same_classes
 from skdgm.estimators._unlabeled import UnlabeledRows, WithUnlabeledRows, inner_has, reads_unlabeled, select_rows
 
@@ -141,7 +143,8 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, Versione
             ``max_features`` below 1, a pipeline around a meta-estimator), or if a step of a member reads y. The
             estimator is then left unchanged.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), together(self):
+            refuse(self, "fit")
             routed = process_routing(self, "fit", **fit_params) if fit_params else None
             return self._fit(X, y, routed.estimator.fit if routed else {})
 

@@ -35,6 +35,7 @@ from skdgm.estimators._layerwise import (
     layer_bounds,
 )
 from skdgm.estimators._options import check_same_architecture, layer_sizes
+from skdgm.estimators._streams import Table, look, row_of
 from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import CORRUPTIONS, Source
@@ -457,7 +458,7 @@ class StackedAutoencoder(
         """
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        rows = np.asarray(self._read(X, reset=True))
+        rows = self._read(X, reset=True)
         random = self._start()
         lower = self._frozen_lower(rows.shape[1])
         self._choose_units(rows, lower)
@@ -489,7 +490,7 @@ class StackedAutoencoder(
             raise ValueError(f"lower was fitted on {lower.n_features_in_} columns, X has {n_columns}. Fit it on these.")
         return lower
 
-    def _choose_units(self, rows: np.ndarray, lower: StackedAutoencoder | None) -> None:
+    def _choose_units(self, rows: Table, lower: StackedAutoencoder | None) -> None:
         """Choose the likelihood and units of X, or take those of the given lower layers."""
         if lower is None:
             self._choose_likelihood(rows)
@@ -500,7 +501,7 @@ class StackedAutoencoder(
                 "'auto', or fit lower again."
             )
         self.likelihood_, self.likelihoods_, self._columns = lower.likelihood_, lower.likelihoods_, lower._columns
-        self._columns.check_density_range(rows)
+        self._columns.check_density_range(look(rows), row_of(rows))
 
     def _split_rows(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Return indices of the training rows, and of the rows held out for early stopping or for judging layers."""
@@ -525,7 +526,7 @@ class StackedAutoencoder(
     # --- layer by layer -----------------------------------------------------------------------------------------
 
     def _layerwise_data(
-        self, rows: np.ndarray, random: np.random.RandomState, run_engine: Callable[..., History]
+        self, rows: Table, random: np.random.RandomState, run_engine: Callable[..., History]
     ) -> LayerwiseData:
         """Collect training and held-out rows, generators, and the weights to continue from."""
         trained, validation = self._split_rows(len(rows), random)
@@ -542,7 +543,7 @@ class StackedAutoencoder(
             previous=self.module_.layers if self._is_warm_start else (),
         )
 
-    def _architectures(self, rows: np.ndarray, given: Sequence[TrainedLayer]) -> list[Architecture]:
+    def _architectures(self, rows: Table, given: Sequence[TrainedLayer]) -> list[Architecture]:
         """Return the layers to train on top of the given ones."""
         sizes = self._sizes()
         if not sizes:

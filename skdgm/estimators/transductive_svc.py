@@ -15,6 +15,7 @@ from skdgm._sklearn_compat import Interval, StrOptions, validate_data
 from skdgm.estimators._arrays import tensor_in_tensor_out
 from skdgm.estimators._callbacks import fitting
 from skdgm.estimators._classifier import read_labeled, score_labeled
+from skdgm.estimators._shards import same_random
 from skdgm.estimators._state import StateError, VersionedState
 from skdgm.svm.annealing import Annealing
 from skdgm.svm.solvers import Solver, make_solver
@@ -278,7 +279,7 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         """
         rows, labels = self._read_labeled(X, y)
         shares = self._shares(labels)
-        random = check_random_state(self.random_state)
+        random = same_random(check_random_state(self.random_state))
         labeled, used, rest = self._indices(labels, random)
         solver = self._solver(rows, np.concatenate([labeled, used]), len(labeled), random)
         annealing = self._annealing(solver, labels[labeled], shares)

@@ -107,8 +107,11 @@ class ContrastiveDivergence:
         self.chains = state["chains"].to(self.rbm.W.device) if "chains" in state else None
 
     @torch.no_grad()
-    def __call__(self, x: Tensor, rng: Generator | None) -> Tensor:
-        """Write the gradients of minus the mean log p(x), and return the monitor of some of the rows."""
+    def __call__(self, x: Tensor, rng: Generator | None, weight: Tensor | None = None) -> Tensor:
+        """Write the gradients of minus the mean log p(x), and return the monitor of some of the rows.
+
+        The gradients and the monitor of all rows are multiplied by the mean ``weight``.
+        """
         rbm = self.rbm
         h = rbm.q_h(x).mean
         start = sample_bernoulli(h, rng) if self.chains is None else self.chains
@@ -117,7 +120,13 @@ class ContrastiveDivergence:
         if self.persistent:
             self.chains = sample_bernoulli(model_h, rng)
         self.write_gradients((x, h), (model_x, model_h))
-        return rbm.monitor(x[:N_MONITOR_ROWS], rng)
+        monitor = rbm.monitor(x[:N_MONITOR_ROWS], rng)
+        if weight is None:
+            return monitor
+        for parameter in rbm.parameters():
+            if parameter.grad is not None:
+                parameter.grad *= weight.mean()
+        return monitor.mean().expand(len(x))
 
     def write_gradients(self, data: tuple[Tensor, Tensor], model: tuple[Tensor, Tensor]) -> None:
         """Set each ``grad`` to d(-log p)/d(parameter) = E_data[dE] - E_model[dE], from (x, E[h | x]) of both."""
