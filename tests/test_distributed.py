@@ -241,7 +241,8 @@ def errors_reach_all_processes(first, last):
 
 KILLED = """
 import os, signal, sys
-from distributed_fits import RANK, VAE, digits, error_of, own, training
+from distributed_fits import RANK, VAE, bits, digits, error_of, own, training
+from skdgm import Checkpoint
 is_first = os.environ["TORCHELASTIC_RESTART_COUNT"] == "0"
 X, _ = digits()
 step, calls = training.step, []
@@ -254,9 +255,15 @@ def stopped(*args):
         os._exit(9)
     return step(*args)
 training.step = stopped
-vae = VAE(3, hidden_layer_sizes=(16,), max_iter=5, random_state=0)
+vae = VAE(3, hidden_layer_sizes=(16,), max_iter=5, random_state=0, checkpoint=Checkpoint(sys.argv[2], every_epochs=1))
 error = error_of(lambda: vae.fit(own(X)))
-print("error", error, len(calls), hasattr(vae, "module_")) if is_first else print("epochs", vae.n_iter_)
+if is_first:
+    print("error", error, len(calls), hasattr(vae, "module_"))
+else:
+    n_steps = len(calls)
+    whole = VAE(**vae.get_params() | {"checkpoint": None})
+    same = bits(vae.module_) == bits(whole.fit(own(X)).module_)
+    os.write(1, f"epochs {vae.n_iter_} steps {n_steps} of {len(calls) - n_steps} same {same}\\n".encode())
 sys.stdout.flush()
 os._exit(1 if error else 0)
 """
@@ -265,12 +272,13 @@ os._exit(1 if error else 0)
 def test_a_pause_loses_nothing_and_a_death_ends_or_restarts_all(tmp_path):
     """One process sleeps in its fifth step until it is woken, and dies without a word in its twentieth.
 
-    The other one raises an error, and torchrun starts both of them again.
+    The other one raises an error, and torchrun starts both of them again: they continue from the checkpoint, and end
+    with the bits of a fit that was never killed.
     """
     pid = tmp_path / "pid"
     path = os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])
     torchrun = [*TORCHRUN, "--max-restarts=1", "--no-python"]
-    command = [*torchrun, sys.executable, "-W", "ignore", "-c", KILLED, str(pid)]
+    command = [*torchrun, sys.executable, "-W", "ignore", "-c", KILLED, str(pid), str(tmp_path / "checkpoint")]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment() | {"PYTHONPATH": path}, **options)
     while process.poll() is None and not (pid.exists() and pid.read_text()):
@@ -282,7 +290,9 @@ def test_a_pause_loses_nothing_and_a_death_ends_or_restarts_all(tmp_path):
     assert process.returncode == 0, logged
     lost, *epochs = printed.strip().splitlines()
     assert "ProcessError" in lost and "lost the connection" in lost and lost.endswith("20 False")
-    assert epochs == ["epochs 5"] * 2
+    assert len(epochs) == 2 and len(set(epochs)) == 1
+    n_steps, n_whole = map(int, re.fullmatch(r"epochs 5 steps (\d+) of (\d+) same True", epochs[0]).groups())
+    assert 0 < n_steps <= n_whole - 12
 
 
 # --- processes from a notebook ----------------------------------------------------------------------------------------

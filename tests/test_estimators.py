@@ -32,7 +32,7 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
 from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, training
-from skdgm.estimators import _base
+from skdgm.estimators import _options
 from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer
 
 FAST = {"hidden_layer_sizes": (16,), "max_iter": 4, "early_stopping": False}

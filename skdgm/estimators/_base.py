@@ -20,11 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
 from skdgm import training
-from skdgm._sklearn_compat import (
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-)
+from skdgm._sklearn_compat import CallbackSupportMixin, Interval, StrOptions
 from skdgm.averaging import Progress
 from skdgm.checkpoints import Checkpoint
 from skdgm.distributed._rows import ShardedReader
@@ -41,9 +37,9 @@ from skdgm.estimators._checkpoints import next_training, random_state_of_fit
 from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
-    chosen_precision,
     check_n_samples,
     check_same_architecture,
+    chosen_precision,
     generator,
     layer_sizes,
     resolve_device,

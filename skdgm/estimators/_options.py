@@ -52,7 +52,7 @@ def available_device(device: str) -> str:
 
 
 def chosen_precision(given: str, size: int, device: str) -> str:
-    """Resolve ``precision``: "auto" is bfloat16 if the device has it and ``size``, rows times units, is large enough."""
+    """Resolve ``precision``: "auto" is bfloat16 if the device has it and ``size``, rows times units, is large."""
     if given != "auto":
         return given
     return "bfloat16" if size >= MIN_BFLOAT16 and multiplies_bfloat16(device) else "float32"
