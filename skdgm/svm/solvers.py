@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 
 HINGE_WIDTH = 0.2  # half-width of the parabola that rounds the hinge in the primal
 MAX_SOLVER_ITER, SOLVER_TOL = 300, 1e-4
+ROUNDING_OF_BOUND = 1e-12  # of the trace; the eigenvalues of thousands of columns are computed more accurately
 BLOCK = 4096  # rows of features that fit into a processor's cache
 
 
@@ -85,7 +86,8 @@ def make_solver(
     With a linear kernel, the columns of X are the features, unless X has more than ``n_components`` of them.
     """
     if len(indices) <= n_components:
-        return ExactSolver(X[indices], n_labeled, C, SVC(C=C, kernel=kernel, gamma=gamma))
+        # Nothing depends on the seed, but without one SVC would advance NumPy's global generator.
+        return ExactSolver(X[indices], n_labeled, C, SVC(C=C, kernel=kernel, gamma=gamma, random_state=0))
     features: Nystroem | None = None
     if kernel == "rbf" or X.shape[1] > n_components:
         coefficient = gamma if kernel == "rbf" else None
@@ -221,7 +223,7 @@ class PrimalSolver(Solver):
         if self._factored[0] != C_unlabeled:
             bound = (self.C * self.gram[0] + C_unlabeled * self.gram[1]) / (2 * self.width)
             bound[np.diag_indices(len(bound) - 1)] += 1  # the intercept is not penalized
-            self._factored = (C_unlabeled, cho_factor(bound, lower=True))
+            self._factored = (C_unlabeled, factored(bound))
         return self._factored[1]
 
     def _like_phi(self, coef: Floats) -> Floats:
@@ -229,6 +231,18 @@ class PrimalSolver(Solver):
 
     def _blocks(self, n: int) -> Iterator[slice]:
         return gen_batches(n, BLOCK)
+
+
+def factored(bound: Floats) -> Any:
+    """Cholesky factor of a bound on the Hessian.
+
+    If rounding has left the matrix indefinite, it is that of a slightly larger matrix, which is a bound, too.
+    """
+    try:
+        return cho_factor(bound, lower=True)
+    except np.linalg.LinAlgError:
+        bound[np.diag_indices(len(bound))] += ROUNDING_OF_BOUND * np.trace(bound)
+        return cho_factor(bound, lower=True)
 
 
 def gram(phi: Floats) -> Floats:
