@@ -296,6 +296,12 @@ def attempt(model, work, *inputs, may_fail=True):
     return result
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _modules():
+    """Import what is imported with the first fit: PyTorch's compiler sets a warning filter and the environment."""
+    pickled("VAE")
+
+
 @pytest.fixture(autouse=True)
 def _warnings():
     """Estimators may warn of strange input, but NumPy and PyTorch may not."""

@@ -23,7 +23,7 @@ from skdgm.svm.switching import labels_under_shares, predicted_labels
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
-LARGEST_VALUE = 1e150
+LARGEST_VALUE = 1e100
 
 
 class TransductiveSVC(ClassifierMixin, VersionedState):
@@ -273,7 +273,7 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         Raises
         ------
         ValueError
-            If X is not finite or has values beyond 1e150; if y has labels of fewer than two classes, a type that cannot
+            If X is not finite or has values beyond 1e100; if y has labels of fewer than two classes, a type that cannot
             hold the marker, or several columns; or if `class_ratio` does not fit the classes. The estimator is then
             left unchanged.
         KeyboardInterrupt

@@ -178,8 +178,9 @@ class PrimalSolver(Solver):
         super().__init__(n_labeled, C)
         n_columns = (X.shape[1] if features is None else features.n_components) + 1
         self.features = features
-        # Kernel features are at most 1, so float32 is enough; raw columns may have any scale.
-        self.phi = np.ones((len(indices), n_columns), dtype=np.float64 if features is None else np.float32)
+        # Features of the RBF kernel are at most 1, so float32 is enough; columns may have any scale.
+        is_bounded = features is not None and features.kernel == "rbf"
+        self.phi = np.ones((len(indices), n_columns), dtype=np.float32 if is_bounded else np.float64)
         for block, values in blocks_of_features(features, X, indices):
             self.phi[block, :-1] = values
         self.gram = [gram(self.phi[:n_labeled]), gram(self.phi[n_labeled:])]
