@@ -1,5 +1,6 @@
 # make demo       the main job: scikit-learn's digits from 5 labels per class (table and picture)
 # make test       the tests and the examples in docstrings
+# make fuzz       the fuzz tests with FUZZ_EXAMPLES random inputs each (`make test` has a few, always the same)
 # make install    only .venv, with skdgm in editable mode; every target below does it by itself
 # make lint       ruff (lint, format), mypy and codespell
 # make format     let ruff mend what it can
@@ -18,6 +19,7 @@
 #   CONSTRAINTS  the pins of .venv; /dev/null lifts them
 #   TORCH_INDEX  an index of wheels to take the old torch of test-min from. Without it pip takes torch from its
 #                default index, which on Linux brings gigabytes of CUDA libraries; PyTorch's CPU index avoids that.
+#   FUZZ_EXAMPLES  the number of inputs of each test of make fuzz
 #   PYTEST_ARGS  e.g. PYTEST_ARGS="tests/test_display.py -x"
 #   SPHINXOPTS   e.g. SPHINXOPTS="-q -D plot_gallery=0" for a quick build that runs no example, warnings or not
 # Where wheels come from is pip's own configuration (pip.conf, PIP_INDEX_URL, PIP_FIND_LINKS).
@@ -28,6 +30,7 @@ PIP_EXTRA ?=
 CONSTRAINTS ?= constraints.txt
 TORCH_INDEX ?=
 PYTEST_ARGS ?= -q -n auto --maxprocesses=8 --dist=worksteal
+FUZZ_EXAMPLES ?= 300
 SPHINXOPTS ?= -q -W --keep-going
 
 ifeq ($(OS),Windows_NT)
@@ -53,13 +56,16 @@ make_venv = $(2) -m venv $(1) || { rm -rf $(1); exit 1; }
 run_all = $(if $(wildcard $(1)/[a-z]*.py),,echo "$(1) holds no script yet";) \
 	set -e; for script in $(wildcard $(1)/[a-z]*.py); do echo "$$script"; $(BIN)/python "$$script"; done
 
-.PHONY: demo test install lint format test-min coverage dist doc bench replicate clean
+.PHONY: demo test fuzz install lint format test-min coverage dist doc bench replicate clean
 
 demo: $(INSTALLED)
 	@MPLBACKEND=Agg $(BIN)/python examples/digits_few_labels.py
 
 test: $(INSTALLED)
 	@$(PYTEST) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED)
+	@FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) $(BIN)/python -m pytest $(PYTEST_ARGS) tests/test_fuzz.py
 
 install: $(INSTALLED)
 	@:

@@ -7,6 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent
 NEEDS = {
     "skdgm/onnx.py": "onnx onnxscript skl2onnx onnxruntime",
+    "skdgm/dask.py": "dask pandas pyarrow",
     # a page names what it needs in a comment
     **{
         page.relative_to(ROOT).as_posix(): found.group(1)

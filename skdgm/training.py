@@ -24,6 +24,8 @@ from skdgm.sources import Batch, Source
 from skdgm.training_state import Resumption, SnapshotStore, Stateful, stateful_among
 
 MAX_ROLLBACKS = 3
+# Beyond these standard deviations, a prior on weights means "all are 0" or nothing, and its penalty would overflow.
+SMALLEST_PRIOR, LARGEST_PRIOR = 1e-9, 1e9
 # How often, and by what factor, the learning rate is cut when the validation bound has stopped rising.
 MAX_REDUCTIONS, RATE_FACTOR = 1, 0.3
 # The bound still rises if its mean over a fifth of the epochs at full rate exceeds that over the fifth before by this
@@ -117,7 +119,8 @@ class Settings:
 
     def penalty(self, name: str) -> float:
         """L2 penalty of a weight matrix; a normal prior on weights gives 1 / (sd^2 N) for a loss per row."""
-        prior = 0.0 if self.weight_prior is None else 1.0 / (self.weight_prior**2 * self.n_rows)
+        sd = None if self.weight_prior is None else min(max(self.weight_prior, SMALLEST_PRIOR), LARGEST_PRIOR)
+        prior = 0.0 if sd is None else 1.0 / (sd**2 * self.n_rows)
         return value_of_longest_prefix(self.penalties, name, prior)
 
     def kl_weight(self, epochs: float) -> float:

@@ -1114,6 +1114,15 @@ def test_rows_far_from_the_data_give_finite_results(name, likelihood, data):
     assert model.score_samples(far).max() < model.score_samples(X).min()
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_true_counts_as_one_importance_sample(name, data):
+    """scikit-learn takes it for an integer, PyTorch does not."""
+    X = data[0][:5]
+    model = fitted(name)
+    of_true, of_one = (model.set_params(n_importance_samples=n).score_samples(X) for n in (True, 1))
+    assert np.array_equal(of_true, of_one)
+
+
 def test_probabilities_come_through_calibration(data):
     """This is the documented way to get probabilities from M1 with an SVC."""
     X, y, _ = data

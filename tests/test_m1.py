@@ -167,7 +167,8 @@ def test_inactive_dimensions_are_not_features(data, vae):
     model = m1(SVC(), vae, active_threshold=middle).fit(X, y)
     assert np.array_equal(model.active_, np.flatnonzero(spread > middle)) and len(model.active_) == 2
     assert model.transform(X).shape == (N, 2) and len(model.get_feature_names_out()) == 2
-    assert len(m1(SVC(), vae, active_threshold=100.0).fit(X, y).active_) == 3
+    for large in (100.0, 1e308):  # the latter is no number of float32
+        assert len(m1(SVC(), vae, active_threshold=large).fit(X, y).active_) == 3
 
 
 @pytest.mark.parametrize("threshold", [0.0, "between"])

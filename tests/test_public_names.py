@@ -19,7 +19,7 @@ import skdgm
 ROOT = Path(__file__).parent.parent
 API = (ROOT / "doc" / "api.rst").read_text("utf8")
 # Modules that cannot be imported without an optional library.
-LIBRARIES = {"skdgm.onnx": "skl2onnx"}
+LIBRARIES = {"skdgm.onnx": "skl2onnx", "skdgm.dask": "dask"}
 INTERNAL = {"skdgm.likelihoods"}  # users name likelihoods by strings
 
 # A number's entry says what happens when it grows or shrinks, in one of these words.

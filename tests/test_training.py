@@ -122,6 +122,14 @@ def test_the_weight_prior_is_the_gradient_of_its_log_density():
     assert (weights(without) - weights(by_hand)).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize(("sd", "largest"), [(1e-308, 0.05), (1e-30, 0.05), (1e308, math.inf)])
+def test_an_extreme_weight_prior_neither_overflows_nor_divides_by_zero(sd, largest):
+    module = Line()
+    extreme = settings(max_iter=50, learning_rate_init=0.02, n_rows=40, weight_prior=sd)
+    train(module, [line_term(module)], extreme, generator())
+    assert torch.isfinite(weights(module)).all() and module.weight.abs().max() < largest
+
+
 # --- schedules --------------------------------------------------------------------------------------------------------
 
 

@@ -228,6 +228,33 @@ def test_a_column_that_never_varies_and_huge_values_are_fitted():
             assert np.isfinite(model.decision_function(rows)).all()
 
 
+@pytest.mark.parametrize("scale", [1e15, 1e99])
+def test_the_primal_is_solved_where_rounding_leaves_its_matrix_indefinite(scale):
+    """Two equal columns of large values, and a large C: 1 on the diagonal is lost."""
+    X = np.random.default_rng(0).normal(size=(100, 3)) * [1, scale, scale]
+    X[:, 1] = X[:, 2]
+    y = np.where(np.arange(100) < 30, X[:, 0] > 0, -1)
+    model = TransductiveSVC(kernel="linear", C=1e6, n_components=PRIMAL, random_state=0).fit(X, y)
+    assert np.isfinite(model.decision_function(X)).all()
+
+
+def test_approximate_features_of_a_linear_kernel_may_have_any_scale():
+    """float32, in which the features of the RBF kernel are kept, holds squares up to 1e38 only."""
+    X = 1e30 * np.random.default_rng(0).normal(size=(40, 8))
+    model = TransductiveSVC(kernel="linear", n_components=3, random_state=0).fit(X, np.arange(40) % 3 - 1)
+    assert np.isfinite(model.decision_function(X)).all()
+
+
+@pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
+def test_a_seeded_fit_leaves_the_global_generator_alone(clouds, n_components):
+    """scikit-learn's SVC advances it, also where nothing is random, unless it has a seed."""
+    X, y, _ = clouds
+    before = np.random.get_state()[1:3]
+    TransductiveSVC(n_components=n_components, random_state=0).fit(X, y)
+    after = np.random.get_state()[1:3]
+    assert np.array_equal(before[0], after[0]) and before[1] == after[1]
+
+
 def test_one_unlabeled_row():
     X, y = _clouds()
     y[0] = -1
@@ -252,6 +279,14 @@ def test_score_counts_labeled_rows_only(clouds):
     assert model.score(X, y) == (model.predict(X[y >= 0]) == y_true[y >= 0]).mean()
     with pytest.raises(ValueError, match="LabeledStratifiedKFold"):
         model.score(X, np.full(len(X), -1))
+
+
+def test_values_whose_squares_overflow_are_refused(clouds):
+    X, y, _ = clouds
+    model = TransductiveSVC().fit(X, y)
+    for call in (lambda X: TransductiveSVC().fit(X, y), model.predict):
+        with pytest.raises(ValueError, match=r"values up to 1e\+100 in size, got 1e\+101\. Scale X"):
+            call(np.where(np.arange(len(X))[:, None] == 3, -1e101, X))
 
 
 @pytest.mark.parametrize("ratio", [[0.5, 0.6], [-0.5, 1.5], [1.0], [np.nan, 1.0]])

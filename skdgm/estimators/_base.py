@@ -368,6 +368,11 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
     # --- prediction ---------------------------------------------------------------------------------------------
 
+    @property
+    def _n_draws(self) -> int:
+        """Draws per row; True counts as 1 among parameters, but not among sizes of tensors."""
+        return int(self.n_importance_samples)
+
     def _apply(
         self, function: Callable[[Tensor, Tensor | None], Tensor], X: np.ndarray, chunk: int = CHUNK
     ) -> np.ndarray:

@@ -171,5 +171,5 @@ def check_frozen_names(encoder: Any, X: Any) -> None:
 
 def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
     """Return the indices of dimensions whose means have an sd above ``threshold``, or of all if none has."""
-    active = np.flatnonzero(mean.std(0) > threshold)
+    active = np.flatnonzero(mean.std(0).astype(np.float64) > threshold)  # a large threshold is none in float32
     return active if len(active) else np.arange(mean.shape[1])

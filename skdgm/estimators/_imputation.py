@@ -65,14 +65,14 @@ class BaseImputation(BaseDeepGenerative):
 
     def _expected(self, rows: np.ndarray, function: Callable[..., Tensor]) -> np.ndarray:
         """Apply ``expected`` of a module; a row's noise depends on its own values."""
-        draws = self.n_importance_samples
+        draws = self._n_draws
         return self._apply_with_noise(
             lambda x, noise, observed: function(x, noise, draws, all_of(x, observed)), rows, self._draws_per_row
         )
 
     def _resampled(self, rows: np.ndarray, rng: Generator, function: Callable[..., Tensor]) -> np.ndarray:
         """Apply ``resampled`` of a module."""
-        draws = self.n_importance_samples
+        draws = self._n_draws
         return self._drawn(rows, lambda x, observed: function(x, rng, draws, observed))
 
     def _drawn(self, rows: np.ndarray, function: Callable[[Tensor, Tensor], Tensor]) -> np.ndarray:

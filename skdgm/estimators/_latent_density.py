@@ -426,7 +426,7 @@ class BaseLatentDensity(
             scored as the nearest value in range, minus 10 nats.
         """
         self._check_fitted()
-        draws = self.n_importance_samples
+        draws = self._n_draws
         return self._densities(X, lambda x, rng, observed: self.module_.log_likelihood(x, rng, draws, observed), draws)
 
     @tensor_in_tensor_out
@@ -443,7 +443,7 @@ class BaseLatentDensity(
             In expectation, these are not above ``score_samples``. E_q is a mean over ``n_importance_samples`` draws.
         """
         self._check_fitted()
-        draws = self.n_importance_samples
+        draws = self._n_draws
         return self._densities(X, lambda x, rng, observed: self.module_.elbo(x, rng, draws, observed), draws)
 
     def score(self, X, y=None, sample_weight=None) -> float:
@@ -571,7 +571,7 @@ class BaseLatentDensity(
 
     @property
     def _draws_per_row(self) -> int:
-        return self.n_importance_samples
+        return self._n_draws
 
     @property
     def _n_features_out(self) -> int:

@@ -417,7 +417,7 @@ class BaseSemiSupervised(
     def _log_proba(self, X: Any) -> np.ndarray:
         rows, model = self._read(X), self._model
         if self.proba_method == "bayes":
-            draws = self.n_importance_samples
+            draws = self._n_draws
             log_joint = [
                 self._apply_with_noise(
                     lambda x, noise, observed: model.log_joint(x, noise, draws, observed), block, self._draws_per_row
@@ -437,7 +437,7 @@ class BaseSemiSupervised(
 
     @property
     def _draws_per_row(self) -> int:
-        return self.n_importance_samples * len(self.classes_)
+        return self._n_draws * len(self.classes_)
 
     def score(self, X, y, sample_weight=None) -> float:
         """Compute the accuracy over the labeled rows of y.
@@ -522,7 +522,7 @@ class BaseSemiSupervised(
             nearest value in range, minus 10 nats.
         """
         self._check_fitted()
-        model, draws = self._model, self.n_importance_samples
+        model, draws = self._model, self._n_draws
         return self._densities(
             X, lambda x, noise, observed: model.log_likelihood(x, noise, draws, observed), self._draws_per_row
         )
@@ -540,7 +540,7 @@ class BaseSemiSupervised(
         ndarray of shape (n_samples,)
         """
         self._check_fitted()
-        model, draws = self._model, self.n_importance_samples
+        model, draws = self._model, self._n_draws
         return self._densities(X, lambda x, noise, observed: model.elbo(x, noise, draws, observed), self._draws_per_row)
 
     def sample(self, n_samples=1, y=None, random_state=None) -> tuple[Any, np.ndarray]:

@@ -430,7 +430,7 @@ class DLGM(BaseLatentDensity):
         return DLGMModule(**architecture, rng=rng)
 
     def _objective(self, *, noisy: bool) -> Objective:
-        module, n_draws, code_noise = self.module_, self.n_importance_samples_train, self.code_noise * noisy
+        module, n_draws, code_noise = self.module_, int(self.n_importance_samples_train), self.code_noise * noisy
 
         def bound(batch, rng):
             return module.bound(batch.x, rng, batch.observed, batch.encoder_input, code_noise)

@@ -713,14 +713,14 @@ class StackedAutoencoder(
         self._check_fitted()
         self._check_complete()
         X = self._columns.check_density_range(np.asarray(self._read(X)))
-        n_draws = 1 if self.module_.codes_can_be_enumerated else self.n_importance_samples
+        n_draws = 1 if self.module_.codes_can_be_enumerated else self._n_draws
         both = self._apply_with_noise(self._density(), X, n_draws).astype(np.float64)
         log_p = both[:, 0] - self._columns.log_scale(np.ones(X.shape, bool)) - self._columns.out_of_range_penalty(X)
         return (log_p, both[:, 1]) if return_std else log_p
 
     def _density(self) -> Callable[[Tensor, Any, Tensor | None], Tensor]:
         """Return a function of (x, noise, observed) that computes log p(x) and its standard error, (n, 2)."""
-        module, log_z, n_draws = self.module_, self.log_partition_, self.n_importance_samples
+        module, log_z, n_draws = self.module_, self.log_partition_, self._n_draws
         if not module.codes_can_be_enumerated:
             return lambda x, rng, _: torch.stack(module.estimated_log_likelihood(x, log_z, n_draws, rng), 1)
         prior = module.log_prior(log_z)

@@ -24,6 +24,8 @@ from skdgm.svm.switching import labels_under_shares, predicted_labels
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
+LARGEST_VALUE = 1e100
+
 
 class TransductiveSVC(ClassifierMixin, VersionedState):
     r"""Transductive support vector machine: learn labels of the unlabeled rows together with the boundary.
@@ -272,8 +274,9 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         Raises
         ------
         ValueError
-            If X is not finite; if y has labels of fewer than two classes, a type that cannot hold the marker, or
-            several columns; or if `class_ratio` does not fit the classes. The estimator is then left unchanged.
+            If X is not finite or has values beyond 1e100; if y has labels of fewer than two classes, a type that cannot
+            hold the marker, or several columns; or if `class_ratio` does not fit the classes. The estimator is then
+            left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed. The estimator is then left unchanged.
         """
@@ -295,12 +298,22 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
     def _read_labeled(self, X: Any, y: Any) -> tuple[Floats, Ints]:
         """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
         rows, labels = read_labeled(self, X, y, dtype=np.float64)
+        self._check_size(rows)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"TransductiveSVC needs labels of at least two classes, got one class, {self.classes_.tolist()[0]!r}"
                 ". Label at least one row of another class."
             )
         return rows, labels
+
+    def _check_size(self, rows: Floats) -> None:
+        """Raise an error for values whose squares may overflow, which would make all kernels infinite or NaN."""
+        largest = max(rows.max(initial=0), -rows.min(initial=0))
+        if largest > LARGEST_VALUE:
+            raise ValueError(
+                f"TransductiveSVC needs values up to {LARGEST_VALUE:g} in size, got {largest:.4g}. Scale X "
+                "(StandardScaler, RobustScaler)."
+            )
 
     def _shares(self, labels: Ints) -> Floats:
         """Return ``class_ratio`` as an array in the order of ``classes_``; "estimated" starts as "labeled"."""
@@ -365,7 +378,9 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
 
     def _decision(self, X: Any) -> Floats:
         check_is_fitted(self, "svm_")
-        decision = self.svm_.decision_function(validate_data(self, X, reset=False, dtype=np.float64))
+        rows = validate_data(self, X, reset=False, dtype=np.float64)
+        self._check_size(rows)
+        decision = self.svm_.decision_function(rows)
         return decision.ravel() if len(self.classes_) == 2 else decision
 
     @tensor_in_tensor_out

@@ -25,6 +25,7 @@ Ints = NDArray[np.int64]
 
 HINGE_WIDTH = 0.2  # half-width of the parabola that rounds the hinge in the primal
 MAX_SOLVER_ITER, SOLVER_TOL = 300, 1e-4
+ROUNDING_OF_BOUND = 1e-12  # of the trace; the eigenvalues of thousands of columns are computed more accurately
 BLOCK = 4096  # rows of features that fit into a processor's cache
 
 
@@ -85,7 +86,8 @@ def make_solver(
     With a linear kernel, the columns of X are the features, unless X has more than ``n_components`` of them.
     """
     if len(indices) <= n_components:
-        return ExactSolver(X[indices], n_labeled, C, SVC(C=C, kernel=kernel, gamma=gamma))
+        # Nothing depends on the seed, but without one SVC would advance NumPy's global generator.
+        return ExactSolver(X[indices], n_labeled, C, SVC(C=C, kernel=kernel, gamma=gamma, random_state=0))
     features: Nystroem | None = None
     if kernel == "rbf" or X.shape[1] > n_components:
         coefficient = gamma if kernel == "rbf" else None
@@ -176,8 +178,9 @@ class PrimalSolver(Solver):
         super().__init__(n_labeled, C)
         n_columns = (X.shape[1] if features is None else features.n_components) + 1
         self.features = features
-        # Kernel features are at most 1, so float32 is enough; raw columns may have any scale.
-        self.phi = np.ones((len(indices), n_columns), dtype=np.float64 if features is None else np.float32)
+        # Features of the RBF kernel are at most 1, so float32 is enough; columns may have any scale.
+        is_bounded = features is not None and features.kernel == "rbf"
+        self.phi = np.ones((len(indices), n_columns), dtype=np.float32 if is_bounded else np.float64)
         for block, values in blocks_of_features(features, X, indices):
             self.phi[block, :-1] = values
         self.gram = [gram(self.phi[:n_labeled]), gram(self.phi[n_labeled:])]
@@ -221,7 +224,7 @@ class PrimalSolver(Solver):
         if self._factored[0] != C_unlabeled:
             bound = (self.C * self.gram[0] + C_unlabeled * self.gram[1]) / (2 * self.width)
             bound[np.diag_indices(len(bound) - 1)] += 1  # the intercept is not penalized
-            self._factored = (C_unlabeled, cho_factor(bound, lower=True))
+            self._factored = (C_unlabeled, factored(bound))
         return self._factored[1]
 
     def _like_phi(self, coef: Floats) -> Floats:
@@ -229,6 +232,18 @@ class PrimalSolver(Solver):
 
     def _blocks(self, n: int) -> Iterator[slice]:
         return gen_batches(n, BLOCK)
+
+
+def factored(bound: Floats) -> Any:
+    """Cholesky factor of a bound on the Hessian.
+
+    If rounding has left the matrix indefinite, it is that of a slightly larger matrix, which is a bound, too.
+    """
+    try:
+        return cho_factor(bound, lower=True)
+    except np.linalg.LinAlgError:
+        bound[np.diag_indices(len(bound))] += ROUNDING_OF_BOUND * np.trace(bound)
+        return cho_factor(bound, lower=True)
 
 
 def gram(phi: Floats) -> Floats:
