@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skdgm.models.m2 import M2Module
+from skdgm.models.m2 import M2Module, joined
 from skdgm.sources import Batch, ResidentSource
 from skdgm.training import Joint, Term, evaluate
 
@@ -53,6 +53,15 @@ def test_one_pass_has_the_values_and_gradients_of_three(options, holes, same_lab
     for one, three in zip(joint, separate, strict=True):
         torch.testing.assert_close(tuple(one), tuple(three), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(gradient(joint), gradient(separate), rtol=1e-4, atol=1e-5)
+
+
+def test_rows_without_a_mask_are_observed():
+    """Of the two batches of a step, only one may have missing cells."""
+    mask = torch.tensor([[True, False]])
+    full, holed = Batch(torch.zeros(2, 2)), Batch(torch.ones(1, 2), mask)
+    x, observed = joined(full, holed)
+    assert torch.equal(x, torch.cat([full.x, holed.x])) and torch.equal(observed[2:], mask) and observed[:2].all()
+    assert torch.equal(joined(holed, full)[1], observed.roll(1, 0)) and joined(full, full)[1] is None
 
 
 def test_terms_with_one_joint_objective_are_evaluated_together():

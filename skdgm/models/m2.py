@@ -336,11 +336,12 @@ class LabeledRows(Protocol):
 
 
 def joined(first: LabeledRows, second: LabeledRows) -> tuple[Tensor, Tensor | None]:
-    """The rows of both, and the mask of their observed cells."""
-    x = torch.cat([first.x, second.x])
-    if first.observed is None or second.observed is None:
+    """The rows of both, and the mask of their observed cells; a mask that is None is one of observed cells only."""
+    x, masks = torch.cat([first.x, second.x]), [first.observed, second.observed]
+    if first.observed is None and second.observed is None:
         return x, None
-    return x, torch.cat([first.observed, second.observed])
+    pairs = zip(masks, (first.x, second.x), strict=True)
+    return x, torch.cat([torch.ones_like(rows, dtype=torch.bool) if mask is None else mask for mask, rows in pairs])
 
 
 def at_rows(cells: Any, rows: Tensor | None) -> Any:
