@@ -32,6 +32,7 @@ from sklearn.utils import check_array
 
 import skdgm
 from skdgm.likelihoods import LIKELIHOODS
+from skdgm.svm import solvers
 
 MANY = os.environ.get("FUZZ_EXAMPLES")
 FUZZ = settings(
@@ -300,6 +301,12 @@ def attempt(model, work, *inputs, may_fail=True):
 def _modules():
     """Import what is imported with the first fit: PyTorch's compiler sets a warning filter and the environment."""
     pickled("VAE")
+
+
+@pytest.fixture(autouse=True)
+def _short_svms(monkeypatch):
+    """Some tables are so badly scaled that an SVM takes all of its iterations; these are for speed."""
+    monkeypatch.setattr(solvers, "MAX_SVC_ITER", 1_000)
 
 
 @pytest.fixture(autouse=True)

@@ -1,12 +1,15 @@
 """skdgm.save and skdgm.load: the same bits after loading, no code from files, clear errors, and whole files only."""
 
 import functools
+import io
 import json
 import os
 import pickle
 import sys
+import tracemalloc
 import warnings
 import zipfile
+from pathlib import Path
 
 import joblib
 import numpy as np
@@ -680,6 +683,124 @@ def test_skops_inside_a_file_cannot_name_other_types(path):
     write(path, document, {name: np.frombuffer(inner.read_bytes(), np.uint8)})
     with pytest.raises(TypeError, match=r"contains os\.system"):
         skdgm.load(path)
+
+
+class Bomb:
+    """Leaves a file behind if it is unpickled."""
+
+    def __init__(self, trace):
+        self.trace = trace
+
+    def __reduce__(self):
+        return Path.touch, (self.trace,)
+
+
+def archive_with(path, replacements, compression=zipfile.ZIP_STORED):
+    """Save a scaler with some files of its skops archive replaced: by name, or by "npy" for every array."""
+    skdgm.save(make_pipeline(StandardScaler().fit(np.ones((3, 2)))), path)
+    document, arrays = document_of(path), safetensors.load_file(path)
+    ((name, data),) = arrays.items()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data.tobytes())) as old, zipfile.ZipFile(buffer, "w", compression) as new:
+        for part in old.namelist():
+            new.writestr(part, replacements.get(part, replacements.get(part.rpartition(".")[2], old.read(part))))
+    write(path, document, {name: np.frombuffer(buffer.getvalue(), np.uint8)})
+
+
+def test_an_archive_that_only_was_written_again_is_loaded(path):
+    archive_with(path, {})
+    assert isinstance(skdgm.load(path)[0], StandardScaler)
+
+
+def test_a_pickle_in_the_place_of_an_array_is_not_opened(path):
+    trace, pickled = path.with_name("trace"), io.BytesIO()
+    np.save(pickled, np.array([Bomb(trace)], dtype=object), allow_pickle=True)
+    pickle.loads(pickle.dumps(Bomb(trace)))
+    assert trace.exists(), "the bomb works"
+    trace.unlink()
+    for data in (pickled.getvalue(), pickle.dumps(Bomb(trace))):
+        archive_with(path, {"npy": data})
+        with pytest.raises(ValueError, match="not an intact file"):
+            skdgm.load(path)
+        path.write_bytes(pickle.dumps(Bomb(trace)))
+        with pytest.raises(ValueError, match="not an intact file"):
+            skdgm.load(path)
+        assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside", "/tmp/../outside", "..\\outside", "C:\\outside", "a/../../outside", "\0"]
+)
+def test_names_in_a_file_are_not_paths(name, tmp_path):
+    """Arrays and parts of archives may have any name: nothing is written, and nothing outside is read."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (tmp_path / "outside").write_text("secret")
+    path = folder / "model.safetensors"
+    skdgm.save(fitted("VAE"), path)
+    document, arrays = json.dumps(document_of(path)), safetensors.load_file(path)
+    old = next(iter(arrays))
+    renamed = {name if key == old else key: value for key, value in arrays.items()}
+    write(path, json.loads(document.replace(json.dumps(old), json.dumps(name))), renamed)
+    assert_same_bits(outputs(skdgm.load(path), binary()[0]), outputs(fitted("VAE"), binary()[0]))
+    write(path, {"estimator": {"foreign": {"name": name, "number": 0}}, "without": []}, {"a": np.zeros(8, np.uint8)})
+    with pytest.raises(ValueError, match="not an intact file"):
+        skdgm.load(path)
+    assert sorted(tmp_path.rglob("*")) == [folder, path, tmp_path / "outside"]
+
+
+def array_header(shape):
+    """The start of an .npy file of this shape, with a few of its bytes."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": shape})
+    return buffer.getvalue() + bytes(64)
+
+
+def safetensors_header(n_bytes=None, **tensor):
+    text = json.dumps({"a": {"dtype": "F64", "shape": [1], "data_offsets": [0, 8], **tensor}}).encode()
+    return (n_bytes or len(text)).to_bytes(8, "little") + text + bytes(8)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        safetensors_header(n_bytes=2**62),
+        safetensors_header(shape=[2**40], data_offsets=[0, 2**43]),
+        safetensors_header(shape=[2**40]),
+        safetensors_header(shape=[2**33, 2**33]),
+        safetensors_header(data_offsets=[8, 0]),
+        safetensors_header(data_offsets=[-8, 0]),
+    ],
+)
+def test_sizes_that_a_header_claims_are_compared_with_the_file(data, path):
+    path.write_bytes(data)
+    assert_refused_without_memory(path)
+
+
+@pytest.mark.parametrize("shape", [(10**15,), (10**11,), (2**62, 2)])
+def test_sizes_in_an_archive_are_compared_with_it(shape, path):
+    """NumPy asks for as much memory as the header says, and the system refuses, or waits until it is written to."""
+    archive_with(path, {"npy": array_header(shape)})
+    with pytest.raises(ValueError, match="not an intact file"):
+        skdgm.load(path)
+
+
+@pytest.mark.parametrize("replaced", [{"schema.json": b" " * 10**8}, {"npy": array_header((10**8,)) + bytes(10**8)}])
+def test_an_archive_that_would_grow_is_refused(replaced, path):
+    """A hundred kilobytes that become a hundred megabytes."""
+    archive_with(path, replaced, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 10**6
+    assert_refused_without_memory(path, "compressed")
+
+
+def assert_refused_without_memory(path, reason=""):
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=f"not an intact file.*{reason}"):
+            skdgm.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", ["VAE", "M2Classifier"])

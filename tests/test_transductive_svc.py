@@ -6,12 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from sklearn.datasets import make_blobs
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.svm import SVC
 
 from skdgm import TransductiveSVC
 from skdgm.datasets import mask_labels
+from skdgm.svm import solvers
 from skdgm.svm.annealing import Annealing
 from skdgm.svm.shares import MAX_DRIFT, estimate_shares
 from skdgm.svm.solvers import Solver
@@ -236,6 +238,14 @@ def test_the_primal_is_solved_where_rounding_leaves_its_matrix_indefinite(scale)
     y = np.where(np.arange(100) < 30, X[:, 0] > 0, -1)
     model = TransductiveSVC(kernel="linear", C=1e6, n_components=PRIMAL, random_state=0).fit(X, y)
     assert np.isfinite(model.decision_function(X)).all()
+
+
+def test_an_svm_that_would_not_end_warns(monkeypatch):
+    """Columns of thousands, a linear kernel, and labels that no line separates."""
+    monkeypatch.setattr(solvers, "MAX_SVC_ITER", 10_000)
+    rng = np.random.default_rng(0)
+    with pytest.warns(ConvergenceWarning, match="terminated early.*StandardScaler"):
+        TransductiveSVC(kernel="linear").fit(1e4 * rng.normal(size=(100, 3)), np.arange(100) % 2)
 
 
 def test_approximate_features_of_a_linear_kernel_may_have_any_scale():

@@ -17,7 +17,7 @@ from skdgm import VAE, M2Classifier
 from skdgm.datasets import mask_labels
 
 ROOT = Path(__file__).resolve().parent.parent
-SDIST_HOLDS = ["LICENSE", "README.md", "CHANGELOG.md", "Makefile", "constraints.txt", "pyproject.toml"]
+SDIST_HOLDS = ["LICENSE", "README.md", "CHANGELOG.md", "Makefile", "SECURITY.md", "constraints.txt", "pyproject.toml"]
 
 
 def files_of(folder):

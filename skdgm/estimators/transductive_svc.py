@@ -279,6 +279,11 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
             left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed. The estimator is then left unchanged.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If an SVM takes more than a million steps, as it may with a linear kernel and columns of thousands. Scale X.
         """
         rows, labels = self._read_labeled(X, y)
         shares = self._shares(labels)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib import import_module
+from io import BytesIO
 from typing import Any
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 
@@ -81,9 +83,24 @@ def loaded(data: np.ndarray, trusted: Iterable[str]) -> Any:
 
 
 def untrusted(data: np.ndarray, trusted: Iterable[str]) -> list[str]:
-    """Return the types in what ``dumped`` wrote that must not be loaded."""
+    """Return the types in what ``dumped`` wrote that must not be loaded.
+
+    Raises
+    ------
+    ValueError
+        If the archive would take more memory than it has bytes.
+    """
+    check_is_stored(data)
     known = {*TRUSTED_TYPES, *trusted}
     return [name for name in _skops("an object").get_untrusted_types(data=data.tobytes()) if name not in known]
+
+
+def check_is_stored(data: np.ndarray) -> None:
+    """Raise an error if an archive is compressed, which skops does not do: a few bytes could become any number."""
+    with ZipFile(BytesIO(data.tobytes())) as archive:
+        parts = archive.infolist()
+    if any(part.compress_type != ZIP_STORED for part in parts) or sum(part.file_size for part in parts) > len(data):
+        raise ValueError("an archive of skops whose parts are compressed or overlap")
 
 
 def _skops(wanted: str) -> Any:

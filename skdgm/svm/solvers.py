@@ -25,6 +25,9 @@ Ints = NDArray[np.int64]
 
 HINGE_WIDTH = 0.2  # half-width of the parabola that rounds the hinge in the primal
 MAX_SOLVER_ITER, SOLVER_TOL = 300, 1e-4
+# A second or so. Scaled columns take thousands; columns of thousands and a linear kernel may never end, nor does Ctrl-C
+# end them. scikit-learn warns if this many do not suffice.
+MAX_SVC_ITER = 1_000_000
 ROUNDING_OF_BOUND = 1e-12  # of the trace; the eigenvalues of thousands of columns are computed more accurately
 BLOCK = 4096  # rows of features that fit into a processor's cache
 
@@ -87,7 +90,8 @@ def make_solver(
     """
     if len(indices) <= n_components:
         # Nothing depends on the seed, but without one SVC would advance NumPy's global generator.
-        return ExactSolver(X[indices], n_labeled, C, SVC(C=C, kernel=kernel, gamma=gamma, random_state=0))
+        svc = SVC(C=C, kernel=kernel, gamma=gamma, max_iter=MAX_SVC_ITER, random_state=0)
+        return ExactSolver(X[indices], n_labeled, C, svc)
     features: Nystroem | None = None
     if kernel == "rbf" or X.shape[1] > n_components:
         coefficient = gamma if kernel == "rbf" else None
