@@ -505,7 +505,7 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
     def _independent_log_density(self, X: np.ndarray) -> float:
         mean, sd = self.encoder_._posterior(X)
         variance = mean[:, self.active_].var(0) + (sd[:, self.active_] ** 2).mean(0) * self.resample_codes
-        return float(-0.5 * np.log(2 * np.pi * np.e * (variance + VARIANCE_FLOOR)).sum())
+        return float(-0.5 * (1 + np.log(2 * np.pi * (variance + VARIANCE_FLOOR))).sum())
 
     @property
     def _learned_holes(self) -> np.ndarray:

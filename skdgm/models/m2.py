@@ -201,7 +201,8 @@ class M2Module(nn.Module):
         x, observed = joined(unlabeled, classified)
         q_labeled, n = self.q_y_labeled(x, observed), len(unlabeled.x)
         q_y = self.reweighted(q_labeled.log_probs[:n], unlabeled.observed)
-        q_y = Categorical(scaled_gradient(q_y.log_probs, gradient_scale))
+        if gradient_scale != 1:
+            q_y = Categorical(scaled_gradient(q_y.log_probs, gradient_scale))
         pairs = pairs_of(q_y, rng, n_enumerated, negligible)
         if labeled is not classified:
             x, observed = joined(unlabeled, labeled)
