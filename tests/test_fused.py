@@ -112,6 +112,7 @@ def test_it_keeps_to_plain_rows_in_training():
     assert not module.is_fusible(x, torch.arange(N_CLASSES)[:, None]) and not module.is_fusible(x[None], None)
     with torch.no_grad():
         assert not module.is_fusible(x, y)
+    assert not network().requires_grad_(False).is_fusible(x, y)  # fitted, or exported
     built = MLP(N_IN, N_OUT, (6,), "relu", None, first=torch.nn.Linear)
     assert not built.is_fusible(x, None)
 

@@ -172,8 +172,9 @@ class MLP(nn.Module):
 
     def is_fusible(self, x: Tensor, y: Tensor | None) -> bool:
         """Whether ``fused`` computes this: training affine layers on a plain batch of rows."""
-        is_plain = x.ndim == 2 and (y is None or y.ndim == 1)
-        return is_plain and torch.is_grad_enabled() and bool(self.affine_layers())
+        if x.ndim != 2 or (y is not None and y.ndim != 1) or not torch.is_grad_enabled():
+            return False
+        return any(layer.weight.requires_grad for layer in self.affine_layers())
 
     def fused(self, x: Tensor, y: Tensor | None, observed: Tensor | None, rows: Tensor | None) -> Tensor:
         """``forward`` as one node of autograd's graph."""
