@@ -1115,6 +1115,24 @@ def test_rows_far_from_the_data_give_finite_results(name, likelihood, data):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_codes_that_would_overflow_are_refused(name):
+    model = fitted(name)
+    codes = np.zeros((3, model.transform(_data()[0][:1]).shape[1]))
+    codes[1, 0] = -1e30
+    assert np.isfinite(model.inverse_transform(codes)).all()
+    codes[1, 0] = -1e31
+    with pytest.raises(ValueError, match=r"Z has values up to 1e\+31 in size.*beyond 1e\+30"):
+        model.inverse_transform(codes)
+
+
+def test_decoded_rows_stay_in_the_range_of_float32(data):
+    X = (data[0][:, :3] * 1e36).astype(np.float32)
+    model = small_vae(likelihood="gaussian").fit(X)
+    decoded = model.inverse_transform(np.full((1, 4), 1e6, np.float32))
+    assert decoded.dtype == np.float32 and np.isfinite(decoded).all() and np.abs(decoded).max() > 3e38
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_true_counts_as_one_importance_sample(name, data):
     """scikit-learn takes it for an integer, PyTorch does not."""
     X = data[0][:5]

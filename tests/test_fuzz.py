@@ -393,6 +393,17 @@ def test_prediction(name, data):
     check_answers(pickle.loads(pickled(name)), X, may_fail=True)
 
 
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name](), "inverse_transform")])
+@FUZZ
+@given(st.data())
+def test_codes(name, data):
+    """Decode anything, most with as many columns as codes have."""
+    model, Z = pickle.loads(pickled(name)), data.draw(tables(n_columns=data.draw(st.sampled_from([2, 2, 3]))))
+    decoded = attempt(model, lambda: model.inverse_transform(Z), Z)
+    if decoded is not None:
+        assert_finite(decoded, "inverse_transform")
+
+
 @pytest.mark.parametrize("name", [name for name in ESTIMATORS if hasattr(ESTIMATORS[name](), "partial_fit")])
 @FUZZ
 @given(st.data())

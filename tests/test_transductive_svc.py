@@ -255,6 +255,14 @@ def test_approximate_features_of_a_linear_kernel_may_have_any_scale():
     assert np.isfinite(model.decision_function(X)).all()
 
 
+@pytest.mark.parametrize("C", [1e6, 1e9])
+def test_so_it_is_for_features_of_the_rbf_kernel_of_equal_rows(C):
+    """They are kept in float32, whose rounding is larger."""
+    X = np.random.default_rng(0).normal(size=(4, 1))[np.arange(120) % 4]
+    model = TransductiveSVC(C=C, n_components=PRIMAL, random_state=0).fit(X, np.arange(120) % 3 - 1)
+    assert np.isfinite(model.decision_function(X)).all()
+
+
 @pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
 def test_a_seeded_fit_leaves_the_global_generator_alone(clouds, n_components):
     """scikit-learn's SVC advances it, also where nothing is random, unless it has a seed."""

@@ -62,6 +62,12 @@ def chunk_size(n_draws: int) -> int:
     return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2 leaves no partial vector at the end
 
 
+def in_dtype(values: np.ndarray, dtype: type) -> np.ndarray:
+    """Convert floats; what float32 cannot hold becomes its largest value, not infinite."""
+    limit = np.finfo(dtype).max
+    return np.clip(values, -limit, limit).astype(dtype, copy=False)
+
+
 def pad_rows(rows: Tensor, length: int) -> Tensor:
     """Append rows of zeros up to ``length`` rows; pad a mask with True, so that padding counts as observed."""
     fill = rows.new_full((length - len(rows), *rows.shape[1:]), rows.dtype == torch.bool)

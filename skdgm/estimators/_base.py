@@ -29,6 +29,7 @@ from skdgm.estimators._arrays import (
     CHUNK,
     as_host_array,
     chunk_size,
+    in_dtype,
     map_chunks,
     pad_rows,
 )
@@ -70,6 +71,8 @@ N_PSEUDO_ROWS = 1.0
 VARIANCE_RATE_FACTOR = 30.0
 # The same for the components of p(z): they must keep up with the codes.
 PRIOR_RATE_FACTOR = 10.0
+# Larger codes could overflow in a decoder.
+LARGEST_CODE = 1e30
 # Without held-out rows nothing would end a long fit before it overfits: max_iter=None is at most this many epochs.
 MAX_EPOCHS_WITHOUT_VALIDATION = 300
 # n_iter_no_change=None: this many steps, but a number of epochs within these limits.
@@ -445,6 +448,12 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
                 f"Z has {Z.shape[1]} columns, but {type(self).__name__} has codes of {self._n_features_out}. Pass "
                 "codes as transform returns them."
             )
+        largest = np.abs(Z).max(initial=0)
+        if largest > LARGEST_CODE:
+            raise ValueError(
+                f"Z has values up to {largest:.4g} in size. Codes are of the order of 1, and cannot be decoded beyond "
+                f"{LARGEST_CODE:g}. Pass codes as transform returns them."
+            )
         return Z
 
     def _decode(self, Z: np.ndarray, function: Callable[..., Tensor], *labels: np.ndarray) -> np.ndarray:
@@ -454,7 +463,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
             return function(*(pad_rows(self._tensor(part), CHUNK) for part in parts))
 
         x = map_chunks(decode, CHUNK, Z.astype(np.float32), *labels)
-        return self._columns.inverse(x).astype(self._feature_dtype(Z))
+        return in_dtype(self._columns.inverse(x), self._feature_dtype(Z))
 
     @torch.no_grad()
     def _draw(self, n_samples: int, function: Callable[[slice], Tensor]) -> Any:

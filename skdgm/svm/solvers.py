@@ -28,7 +28,6 @@ MAX_SOLVER_ITER, SOLVER_TOL = 300, 1e-4
 # A second or so. Scaled columns take thousands; columns of thousands and a linear kernel may never end, nor does Ctrl-C
 # end them. scikit-learn warns if this many do not suffice.
 MAX_SVC_ITER = 1_000_000
-ROUNDING_OF_BOUND = 1e-12  # of the trace; the eigenvalues of thousands of columns are computed more accurately
 BLOCK = 4096  # rows of features that fit into a processor's cache
 
 
@@ -228,7 +227,7 @@ class PrimalSolver(Solver):
         if self._factored[0] != C_unlabeled:
             bound = (self.C * self.gram[0] + C_unlabeled * self.gram[1]) / (2 * self.width)
             bound[np.diag_indices(len(bound) - 1)] += 1  # the intercept is not penalized
-            self._factored = (C_unlabeled, factored(bound))
+            self._factored = (C_unlabeled, factored(bound, 100 * float(np.finfo(self.phi.dtype).eps)))
         return self._factored[1]
 
     def _like_phi(self, coef: Floats) -> Floats:
@@ -238,16 +237,17 @@ class PrimalSolver(Solver):
         return gen_batches(n, BLOCK)
 
 
-def factored(bound: Floats) -> Any:
-    """Cholesky factor of a bound on the Hessian.
+def factored(bound: Floats, rounding: float) -> Any:
+    """Cholesky factor of a bound on the Hessian, whose relative error is about ``rounding``.
 
-    If rounding has left the matrix indefinite, it is that of a slightly larger matrix, which is a bound, too.
+    If that has left the matrix indefinite, it is the factor of a slightly larger matrix, which is a bound, too.
     """
-    try:
-        return cho_factor(bound, lower=True)
-    except np.linalg.LinAlgError:
-        bound[np.diag_indices(len(bound))] += ROUNDING_OF_BOUND * np.trace(bound)
-        return cho_factor(bound, lower=True)
+    while True:
+        try:
+            return cho_factor(bound, lower=True)
+        except np.linalg.LinAlgError:
+            bound[np.diag_indices(len(bound))] += rounding * np.trace(bound)
+            rounding *= 10
 
 
 def gram(phi: Floats) -> Floats:
