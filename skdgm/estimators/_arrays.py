@@ -8,6 +8,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 from torch import Tensor
 
 P = ParamSpec("P")
@@ -18,6 +19,8 @@ Self = TypeVar("Self")
 CHUNK = 512
 # Importance-weighted bounds keep n_importance_samples draws per row in memory.
 MAX_DRAWS_PER_CHUNK = 4096
+# Larger codes could overflow in a decoder.
+LARGEST_CODE = 1e30
 
 
 def tensor_in_tensor_out(method: Callable[Concatenate[Self, Any, P], Any]) -> Callable[Concatenate[Self, Any, P], Any]:
@@ -83,6 +86,22 @@ def check_no_empty_column(X: np.ndarray, names: np.ndarray | None, owner: str) -
             f"X has {len(empty)} column(s) missing in every row: {', '.join(named[:10])}. {owner} needs at "
             "least one value in each column. Drop these columns, or add rows that have values there."
         )
+
+
+def checked_codes(Z: Any, n_columns: int, owner: str) -> np.ndarray:
+    """Return latent codes as an array; raise an error unless they have ``n_columns`` and can be decoded."""
+    Z = check_array(as_host_array(Z), dtype=[np.float64, np.float32], input_name="Z")
+    if Z.shape[1] != n_columns:
+        raise ValueError(
+            f"Z has {Z.shape[1]} columns, but {owner} has codes of {n_columns}. Pass codes as transform returns them."
+        )
+    largest = np.abs(Z).max(initial=0)
+    if largest > LARGEST_CODE:
+        raise ValueError(
+            f"Z has values up to {largest:.4g} in size. Codes are of the order of 1, and cannot be decoded beyond "
+            f"{LARGEST_CODE:g}. Pass codes as transform returns them."
+        )
+    return Z
 
 
 @torch.no_grad()

@@ -15,7 +15,6 @@ from warnings import warn
 import numpy as np
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
@@ -27,7 +26,7 @@ from skdgm.distributed._rows import ShardedReader
 from skdgm.distributed._sums import any_process, copy_weights_from_first, in_training, stop_of_any
 from skdgm.estimators._arrays import (
     CHUNK,
-    as_host_array,
+    checked_codes,
     chunk_size,
     in_dtype,
     map_chunks,
@@ -71,8 +70,6 @@ N_PSEUDO_ROWS = 1.0
 VARIANCE_RATE_FACTOR = 30.0
 # The same for the components of p(z): they must keep up with the codes.
 PRIOR_RATE_FACTOR = 10.0
-# Larger codes could overflow in a decoder.
-LARGEST_CODE = 1e30
 # Without held-out rows nothing would end a long fit before it overfits: max_iter=None is at most this many epochs.
 MAX_EPOCHS_WITHOUT_VALIDATION = 300
 # n_iter_no_change=None: this many steps, but a number of epochs within these limits.
@@ -442,19 +439,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
     def _read_codes(self, Z: Any) -> np.ndarray:
         """Validate latent codes: they need as many columns as ``transform`` returns."""
-        Z = check_array(as_host_array(Z), dtype=[np.float64, np.float32], input_name="Z")
-        if Z.shape[1] != self._n_features_out:
-            raise ValueError(
-                f"Z has {Z.shape[1]} columns, but {type(self).__name__} has codes of {self._n_features_out}. Pass "
-                "codes as transform returns them."
-            )
-        largest = np.abs(Z).max(initial=0)
-        if largest > LARGEST_CODE:
-            raise ValueError(
-                f"Z has values up to {largest:.4g} in size. Codes are of the order of 1, and cannot be decoded beyond "
-                f"{LARGEST_CODE:g}. Pass codes as transform returns them."
-            )
-        return Z
+        return checked_codes(Z, self._n_features_out, type(self).__name__)
 
     def _decode(self, Z: np.ndarray, function: Callable[..., Tensor], *labels: np.ndarray) -> np.ndarray:
         """Decode codes, and ``labels`` if given, to rows in the units of X, in chunks."""
