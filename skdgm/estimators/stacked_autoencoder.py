@@ -255,7 +255,7 @@ class StackedAutoencoder(
     device_ : str
         Device that holds the module.
     precision_ : {"float32", "bfloat16"}
-        Floating-point type of the linear layers during training, in the top layer.
+        Floating-point type of the linear layers during training.
     n_iter_ : int
         Number of epochs that were run.
 
