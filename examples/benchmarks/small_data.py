@@ -10,8 +10,8 @@ from skdgm import VAE, M2Classifier
 from skdgm.datasets import mask_labels
 
 WHY = (
-    "1,000 steps of about 6 ms of processor time, of which the matrix products take 2; most of the rest is the dispatch "
-    "of small operations"
+    "1,000 steps of about 6 ms of processor time, of which the matrix products take 2; most of the rest is the "
+    "dispatch of small operations"
 )
 
 
