@@ -18,6 +18,7 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -1130,6 +1131,30 @@ def test_decoded_rows_stay_in_the_range_of_float32(data):
     model = small_vae(likelihood="gaussian").fit(X)
     decoded = model.inverse_transform(np.full((1, 4), 1e6, np.float32))
     assert decoded.dtype == np.float32 and np.isfinite(decoded).all() and np.abs(decoded).max() > 3e38
+
+
+def test_drawn_frames_stay_in_the_range_of_their_types():
+    ends = np.where(np.arange(60) % 2, 1, -1)
+    X = pd.DataFrame({"half": (6.5e4 * ends).astype(np.float16), "single": (3e38 * ends).astype(np.float32)})
+    X.iloc[0] = 0.5  # columns of whole numbers stay in their range anyway
+    drawn = small_vae(likelihood="gaussian").fit(X).sample(500, random_state=0)
+    assert drawn.dtypes.tolist() == X.dtypes.tolist()
+    for name, column in drawn.items():
+        values = column.to_numpy()
+        assert np.isfinite(values).all() and values.max() == np.finfo(X[name].dtype).max, "some values had to be cut"
+
+
+def test_densities_that_overflow_are_low_and_not_infinite(data, monkeypatch):
+    """As those of a decoder that has diverged in the last step of a fit."""
+    X = data[0][:5]
+    model = fitted("M2Classifier").set_params(proba_method="bayes")
+    shapes = {"log_likelihood": (), "elbo": (), "log_joint": (len(model.classes_),)}
+    for name, shape in shapes.items():
+        monkeypatch.setattr(model.module_, name, lambda x, *args, s=shape: torch.full((len(x), *s), -torch.inf))
+    for method in ("score_samples", "elbo_samples"):
+        found = getattr(model, method)(X)
+        assert np.isfinite(found).all() and found.max() < -1e30
+    np.testing.assert_allclose(model.predict_proba(X), 1 / len(model.classes_))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -65,10 +65,18 @@ def chunk_size(n_draws: int) -> int:
     return min(CHUNK, 1 << (n_rows.bit_length() - 1))  # a power of 2 leaves no partial vector at the end
 
 
-def in_dtype(values: np.ndarray, dtype: type) -> np.ndarray:
-    """Convert floats; what float32 cannot hold becomes its largest value, not infinite."""
+def in_dtype(values: np.ndarray, dtype: Any) -> np.ndarray:
+    """Convert to a type of floats; what it cannot hold becomes its largest value, not infinite."""
     limit = np.finfo(dtype).max
     return np.clip(values, -limit, limit).astype(dtype, copy=False)
+
+
+def finite_log_densities(values: np.ndarray) -> np.ndarray:
+    """Log-densities in float64; -inf becomes the lowest number of float32, in which they were computed.
+
+    They are infinite if squares overflow, as under a decoder that has diverged in the last step of a fit.
+    """
+    return np.maximum(values.astype(np.float64), np.finfo(np.float32).min)
 
 
 def pad_rows(rows: Tensor, length: int) -> Tensor:

@@ -28,6 +28,7 @@ from skdgm.estimators._arrays import (
     CHUNK,
     checked_codes,
     chunk_size,
+    finite_log_densities,
     in_dtype,
     map_chunks,
     pad_rows,
@@ -425,7 +426,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     def _densities(self, X: Any, function: NoisyFunction, n_draws: int) -> np.ndarray:
         """Compute log-densities of X in its own units from those of the standardized rows."""
         parts = [
-            self._apply_with_noise(function, block, n_draws).astype(np.float64)
+            finite_log_densities(self._apply_with_noise(function, block, n_draws))
             - self._columns.log_scale(block)
             - self._columns.out_of_range_penalty(block)
             for block in self._checked_blocks(self._read(X))

@@ -19,6 +19,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 
 from skdgm._sklearn_compat import _safe_indexing
+from skdgm.estimators._arrays import in_dtype
 from skdgm.estimators._streams import is_stream
 from skdgm.readers import Rows
 
@@ -317,6 +318,8 @@ class Pandas:
             return pandas.Series(values, dtype=dtype)
         if isinstance(dtype, np.dtype) and dtype.kind in "biu" and np.isnan(values).any():
             dtype = "boolean" if dtype.kind == "b" else np.float64  # NumPy's own hold no missing value
+        if isinstance(dtype, np.dtype) and dtype.kind == "f":
+            values = in_dtype(values, dtype)
         return pandas.Series(values).astype(dtype or np.float64)
 
     @staticmethod

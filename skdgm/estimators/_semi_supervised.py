@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
 from skdgm.distributions import Categorical
-from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
+from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, finite_log_densities, tensor_in_tensor_out
 from skdgm.estimators._auto_alpha import rates_of_classifier
 from skdgm.estimators._base import BaseDeepGenerative, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
@@ -424,7 +424,7 @@ class BaseSemiSupervised(
                 )
                 for block in self._checked_blocks(rows)
             ]
-            log_proba = log_softmax(np.concatenate(log_joint).astype(np.float64), axis=1)
+            log_proba = log_softmax(finite_log_densities(np.concatenate(log_joint)), axis=1)
         else:
             log_proba = self._by_holes(
                 rows,
