@@ -265,7 +265,7 @@ def smooth_clip(x: Tensor, knee: float = 5.0) -> Tensor:
 
 def scaled_gradient(x: Tensor, factor: float) -> Tensor:
     """x itself, with its gradient multiplied by ``factor``."""
-    return x if factor == 1 else x.detach() + factor * (x - x.detach())
+    return x.detach() + factor * (x - x.detach())
 
 
 def zero_fill(x: Tensor, observed: Tensor | None) -> Tensor:

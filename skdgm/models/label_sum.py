@@ -1,4 +1,7 @@
-"""Sums sum_y q(y | x) f(x, y) as pairs of a row and a class: all, all but negligible ones, or some and a drawn one."""
+"""The sum over classes in eq. (7) of M2, as pairs of a row and a class.
+
+The pairs are all, all but those of negligible probability, or those of the most probable classes and one drawn class.
+"""
 
 from __future__ import annotations
 

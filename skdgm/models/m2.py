@@ -175,14 +175,9 @@ class M2Module(nn.Module):
         ``n_enumerated`` and ``negligible`` are those of ``pairs_of``. ``gradient_scale`` multiplies the gradient with
         respect to q(y | x), and nothing else.
         """
-        q_y = Categorical(scaled_gradient(self.q_y(x, observed).log_probs, gradient_scale))
+        q_y = with_scaled_gradient(self.q_y(x, observed), gradient_scale)
         pairs = pairs_of(q_y, rng, n_enumerated, negligible)
-        return self.summed(pairs, self.labeled_bound(x, pairs.y, rng, observed, pairs.rows), q_y)
-
-    def summed(self, pairs: LabelPairs, bound: LabelBound, q_y: Categorical) -> LabelBound:
-        """-U(x), eq. (7), from -L(x, y) at the pairs of a sum over labels."""
-        expected = pairs.sum(bound)
-        return expected._replace(label=expected.label + q_y.entropy())
+        return expected_bound(pairs, self.labeled_bound(x, pairs.y, rng, observed, pairs.rows), q_y)
 
     def joint_bounds(
         self,
@@ -200,9 +195,7 @@ class M2Module(nn.Module):
         """
         x, observed = joined(unlabeled, classified)
         q_labeled, n = self.q_y_labeled(x, observed), len(unlabeled.x)
-        q_y = self.reweighted(q_labeled.log_probs[:n], unlabeled.observed)
-        if gradient_scale != 1:
-            q_y = Categorical(scaled_gradient(q_y.log_probs, gradient_scale))
+        q_y = with_scaled_gradient(self.reweighted(q_labeled.log_probs[:n], unlabeled.observed), gradient_scale)
         pairs = pairs_of(q_y, rng, n_enumerated, negligible)
         if labeled is not classified:
             x, observed = joined(unlabeled, labeled)
@@ -211,7 +204,7 @@ class M2Module(nn.Module):
         parts = zip(*(term.split([len(pairs.y), len(x) - n]) for term in bound), strict=True)
         of_pairs, of_labeled = (LabelBound(*part) for part in parts)
         log_q_y = q_labeled.log_probs[n:].gather(-1, classified.y[:, None])[:, 0]
-        return self.summed(pairs, of_pairs, q_y), of_labeled, log_q_y
+        return expected_bound(pairs, of_pairs, q_y), of_labeled, log_q_y
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
@@ -326,6 +319,17 @@ class M2Module(nn.Module):
         """Rows drawn from p(x | y), one for each entry of y."""
         z = standard_normal((len(y), self.n_latent), rng, like=self.log_p_y)
         return self.p_x(y, z).rsample(rng)
+
+
+def with_scaled_gradient(q_y: Categorical, factor: float) -> Categorical:
+    """q(y | x) itself, with the gradient with respect to it multiplied by ``factor``."""
+    return q_y if factor == 1 else Categorical(scaled_gradient(q_y.log_probs, factor))
+
+
+def expected_bound(pairs: LabelPairs, bound: LabelBound, q_y: Categorical) -> LabelBound:
+    """-U(x), eq. (7), from -L(x, y) at the pairs of the sum over labels; (n,)."""
+    expected = pairs.sum(bound)
+    return expected._replace(label=expected.label + q_y.entropy())
 
 
 class LabeledRows(Protocol):
