@@ -32,7 +32,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, training
+from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, StackedAutoencoder, training
 from skdgm.estimators import _options
 from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer
 
@@ -1214,3 +1214,11 @@ def test_automatic_precision_is_bfloat16_where_it_pays(native, params, chosen, m
     monkeypatch.setattr(training, "train", lambda *a, **k: used.append(a[2].precision) or train(*a, **k))
     model = VAE(2, max_iter=1, device="cpu", random_state=0, **params).fit(np.random.default_rng(0).random((600, 4)))
     assert used == [chosen] and model.precision_ == chosen
+
+
+@pytest.mark.parametrize(("batch_size", "chosen"), [(200, "bfloat16"), (199, "float32")])
+def test_automatic_precision_of_an_rbm_is_bfloat16_from_half_the_size(batch_size, chosen, monkeypatch):
+    monkeypatch.setattr(_options, "multiplies_bfloat16", lambda device: True)
+    X = np.random.default_rng(0).integers(0, 2, (200, 110))
+    rbm = StackedAutoencoder(100, likelihood="bernoulli", batch_size=batch_size, rbm_max_iter=1, random_state=0)
+    assert rbm.fit(X).precision_ == chosen

@@ -38,6 +38,7 @@ from skdgm.estimators._checkpoints import next_training, random_state_of_fit
 from skdgm.estimators._input import LIKELIHOOD_PARAMETER, BaseReader
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._options import (
+    MIN_BFLOAT16,
     check_n_samples,
     check_same_architecture,
     chosen_precision,
@@ -190,13 +191,15 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         self._noise_seed = int(random.randint(np.iinfo(np.int32).max))
         return module
 
-    def _settings(self, n_rows: int, n_steps: int, sizes: Sequence[int] | None = None) -> training.Settings:
+    def _settings(
+        self, n_rows: int, n_steps: int, sizes: Sequence[int] | None = None, break_even: int = MIN_BFLOAT16
+    ) -> training.Settings:
         """Collect the settings to train on ``n_rows`` rows, in epochs of ``n_steps`` steps.
 
-        Layers have ``sizes``, or ``hidden_layer_sizes``.
+        Layers have ``sizes``, or ``hidden_layer_sizes``. From ``break_even`` rows times units on, bfloat16 is faster.
         """
-        units = min(sizes or layer_sizes(self.hidden_layer_sizes), default=0)
-        self.precision_ = chosen_precision(self.precision, self._batch_size(n_rows) * units, self.device_)
+        size = self._batch_size(n_rows) * min(sizes or layer_sizes(self.hidden_layer_sizes), default=0)
+        self.precision_ = chosen_precision(self.precision, size, break_even, self.device_)
         return training.Settings(
             max_iter=self._planned_epochs(n_rows, n_steps),
             learning_rate_init=self.learning_rate_init,

@@ -16,7 +16,8 @@ from skdgm.sources import CorruptedSource, Source
 
 # Rows of a step times units of a layer from which bfloat16 is worth its conversions, on a device that multiplies it: a
 # fixed number, so that a fit has the same bits on every run. examples/benchmarks/break_even.py measures it.
-MIN_BFLOAT16 = 40_000
+# A step of an RBM consists of little else than products, of binary states that bfloat16 holds exactly.
+MIN_BFLOAT16, MIN_BFLOAT16_RBM = 40_000, 20_000
 # Constraints of the parameters that ``network_args`` reads.
 NETWORK_PARAMETERS: dict[str, list[Any]] = {
     "network": [StrOptions(set(NETWORKS)), callable],
@@ -51,11 +52,11 @@ def available_device(device: str) -> str:
         return "cpu"
 
 
-def chosen_precision(given: str, size: int, device: str) -> str:
+def chosen_precision(given: str, size: int, break_even: int, device: str) -> str:
     """Resolve ``precision``: "auto" is bfloat16 if the device has it and ``size``, rows times units, is large."""
     if given != "auto":
         return given
-    return "bfloat16" if size >= MIN_BFLOAT16 and multiplies_bfloat16(device) else "float32"
+    return "bfloat16" if size >= break_even and multiplies_bfloat16(device) else "float32"
 
 
 def multiplies_bfloat16(device: str) -> bool:

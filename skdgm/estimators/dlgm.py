@@ -221,8 +221,8 @@ class DLGM(BaseLatentDensity):
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
-        device multiplies it in hardware and rows per step times units are at least 40,000 in every hidden layer,
-        where it pays; otherwise float32. The attribute ``precision_`` tells which.
+        device multiplies it in hardware and rows per step times units are at least 40,000 in every hidden layer
+        (20,000 in an RBM), where it pays; otherwise float32. The attribute ``precision_`` tells which.
 
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.

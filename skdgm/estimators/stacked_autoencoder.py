@@ -34,7 +34,7 @@ from skdgm.estimators._layerwise import (
     encoded,
     layer_bounds,
 )
-from skdgm.estimators._options import check_same_architecture, layer_sizes
+from skdgm.estimators._options import MIN_BFLOAT16, MIN_BFLOAT16_RBM, check_same_architecture, layer_sizes
 from skdgm.estimators._streams import Table, look, row_of
 from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.stack import StackModule, new_layer
@@ -199,8 +199,8 @@ class StackedAutoencoder(
 
     precision : {"auto", "float32", "bfloat16"}, default="auto"
         Floating-point type of the linear layers during training; everything else is float32. "auto" is bfloat16 if the
-        device multiplies it in hardware and rows per step times units are at least 40,000 in every hidden layer,
-        where it pays; otherwise float32. The attribute ``precision_`` tells which.
+        device multiplies it in hardware and rows per step times units are at least 40,000 in every hidden layer
+        (20,000 in an RBM), where it pays; otherwise float32. The attribute ``precision_`` tells which.
 
     random_state : int, RandomState instance or None, default=None
         Seeds everything random in ``fit``.
@@ -598,7 +598,8 @@ class StackedAutoencoder(
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
         rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
         sizes = [architecture["n_columns"], architecture["n_hidden"], *architecture.get("hidden", [])]
-        settings = self._settings(term.source.n_rows, n_batches(term), sizes)
+        break_even = MIN_BFLOAT16_RBM if is_rbm else MIN_BFLOAT16
+        settings = self._settings(term.source.n_rows, n_batches(term), sizes, break_even)
         settings = replace(settings, max_iter=n_epochs, learning_rate_init=getattr(self, rate), n_averaged=0)
         task = context.subcontext(task_name="fit-layer", max_subtasks=n_epochs)
         task.call_on_fit_task_begin(estimator=self, X=X)
