@@ -8,6 +8,7 @@ By default, examples are few and the same in every run. `make fuzz` sets FUZZ_EX
 test.
 """
 
+import contextlib
 import os
 import pickle
 import random
@@ -303,6 +304,13 @@ def _modules():
     pickled("VAE")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _folder(tmp_path_factory):
+    """Any text is a path of a checkpoint."""
+    with contextlib.chdir(tmp_path_factory.mktemp("checkpoints")):
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _short_svms(monkeypatch):
     """Some tables are so badly scaled that an SVM takes all of its iterations; these are for speed."""
@@ -381,7 +389,8 @@ def test_parameters(name, data):
     names = sorted(model.get_params(deep=False).keys() - {"verbose", "n_annealing_steps", "max_iter", "random_state"})
     model.set_params(**{data.draw(st.sampled_from(names)): data.draw(st.sampled_from(MISTAKES))})
     if attempt(model, lambda: model.fit(X, y), X, y) is not None:
-        check_answers(model, X, may_fail=False)
+        has_no_density = getattr(model, "stop_after", None) is not None  # a stack without its upper layers
+        check_answers(model, X, may_fail=has_no_density)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
