@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
+from _jax_layers import Params, apply, layers
 from _pyro_m2 import CLASSES, COLUMNS, HIDDEN, LATENT, PyroTrainer
 from _table import Row, record
 
@@ -104,13 +105,7 @@ def pyro_fit(X, y, X_test, y_test, seed: int) -> tuple[float, float]:
 # --- JAX ----------------------------------------------------------------------------------------------------------
 
 
-def affine(key: jax.Array, n_in: int, n_out: int) -> dict[str, jax.Array]:
-    """Glorot-uniform weights, as in skdgm."""
-    limit = np.sqrt(6 / (n_in + n_out))
-    return {"w": jax.random.uniform(key, (n_in, n_out), minval=-limit, maxval=limit), "b": jnp.zeros(n_out)}
-
-
-def jax_params(key: jax.Array) -> dict[str, dict[str, jax.Array]]:
+def jax_params(key: jax.Array) -> Params:
     """The layers; those of y are separate, so each network computes its part of x once for all classes."""
     sizes = {
         "classifier": (COLUMNS, HIDDEN),
@@ -122,33 +117,27 @@ def jax_params(key: jax.Array) -> dict[str, dict[str, jax.Array]]:
         "decoder_y": (CLASSES, HIDDEN),
         "decoder_out": (HIDDEN, COLUMNS),
     }
-    keys = jax.random.split(key, len(sizes))
-    return {name: affine(k, *shape) for k, (name, shape) in zip(keys, sizes.items(), strict=True)}
+    return layers(key, sizes)
 
 
-def jax_layer(params: dict, name: str, x: jax.Array) -> jax.Array:
-    """x W + b."""
-    return x @ params[name]["w"] + params[name]["b"]
-
-
-def jax_log_q_y(params: dict, x: jax.Array) -> jax.Array:
+def jax_log_q_y(params: Params, x: jax.Array) -> jax.Array:
     """log q(y | x)."""
-    return jax.nn.log_softmax(jax_layer(params, "classifier_out", jax.nn.relu(jax_layer(params, "classifier", x))))
+    return jax.nn.log_softmax(apply(params, "classifier_out", jax.nn.relu(apply(params, "classifier", x))))
 
 
-def jax_bound(params: dict, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
+def jax_bound(params: Params, x: jax.Array, y: jax.Array, key: jax.Array) -> jax.Array:
     """-L(x, y), with y one-hot and broadcast against the rows."""
-    h = jax.nn.relu(jax_layer(params, "encoder", x) + y @ params["encoder_y"]["w"])
-    mean, log_var = jnp.split(jax_layer(params, "encoder_out", h), 2, -1)
+    h = jax.nn.relu(apply(params, "encoder", x) + y @ params["encoder_y"]["w"])
+    mean, log_var = jnp.split(apply(params, "encoder_out", h), 2, -1)
     z = mean + jnp.exp(0.5 * log_var) * jax.random.normal(key, mean.shape)
-    h = jax.nn.relu(jax_layer(params, "decoder", z) + y @ params["decoder_y"]["w"])
-    logits = jax_layer(params, "decoder_out", h)
+    h = jax.nn.relu(apply(params, "decoder", z) + y @ params["decoder_y"]["w"])
+    logits = apply(params, "decoder_out", h)
     log_p_x = (x * logits - jax.nn.softplus(logits)).sum(-1)
     kl = 0.5 * (mean**2 + jnp.exp(log_var) - 1 - log_var).sum(-1)
     return log_p_x - kl - np.log(CLASSES)
 
 
-def jax_loss(params: dict, x: jax.Array, x_l: jax.Array, y_l: jax.Array, key: jax.Array) -> jax.Array:
+def jax_loss(params: Params, x: jax.Array, x_l: jax.Array, y_l: jax.Array, key: jax.Array) -> jax.Array:
     """Minus the objective."""
     key_u, key_l = jax.random.split(key)
     log_q = jax_log_q_y(params, x)

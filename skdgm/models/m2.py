@@ -30,6 +30,7 @@ from skdgm.structured_normals import EqualMixture
 # Weight of the labels' class shares in an estimated class prior, relative to 1 for the estimate from all rows: this
 # number divided by that of the labels, because q(y | x) from few labels is uncertain, but at least the second one.
 SHRINKAGE_LABELS, MIN_SHRINKAGE = 10.0, 0.3
+MAX_DECODED_ROWS = 4096  # rows that importance weights decode at a time
 
 
 class M2Module(nn.Module):
@@ -230,8 +231,13 @@ class M2Module(nn.Module):
         return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n)."""
-        return self.weighted_draws(x, self.every_class, rng, n_draws, observed)[0]
+        """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n).
+
+        Draws come in blocks whose decoded rows stay in the processor's cache.
+        """
+        block = max(1, MAX_DECODED_ROWS // (len(x) * self.n_classes))
+        sizes = (min(block, n_draws - start) for start in range(0, n_draws, block))
+        return torch.cat([self.weighted_draws(x, self.every_class, rng, n, observed)[0] for n in sizes])
 
     def weighted_draws(
         self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
