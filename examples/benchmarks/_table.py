@@ -21,7 +21,7 @@ RESULTS = Path(__file__).parent / "results"
 PAGE = Path(__file__).parents[2] / "doc" / "benchmarks.md"
 ORDER = ["m2_training", "vae_training", "step_products", "precision", "prediction", "importance_weights", "classes"]
 ORDER += ["rows", "memmap", "break_even", "small_data", "dlgm_training", "rbm_training", "label_spreading"]
-ORDER += ["import_time", "grid_search"]
+ORDER += ["import_time", "grid_search", "compiled_step"]
 
 
 @dataclass
