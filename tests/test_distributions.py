@@ -1,6 +1,7 @@
 """Tests of the distributions against SciPy: values, draws, divergences."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -127,6 +128,24 @@ def test_bernoulli_is_linear_in_x():
     weight = scipy.stats.bernoulli(gray.numpy()[:, None]).pmf(rows.numpy()).prod(-1)
     expected = [(weight[i] * Bernoulli(p.logits[i]).log_prob(rows).numpy()).sum() for i in range(3)]
     np.testing.assert_allclose(p.log_prob(gray).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("of_log_var", [(3,), (5, 3), (2, 5, 3)])
+@pytest.mark.parametrize("of_mean", [(3,), (5, 3), (2, 5, 3)])
+@pytest.mark.parametrize("masked", [False, True])
+def test_normal_gradients_are_autograds(of_mean, of_log_var, masked):
+    """For the mean, the log-variance, and x, which broadcast, against autograd through the formula."""
+    tensors = [noise(*shape, seed=seed).double() for seed, shape in enumerate([of_mean, of_log_var, (5, 3)])]
+    mean, log_var, x = (tensor.requires_grad_(True) for tensor in tensors)
+    observed = noise(5, 3, seed=4) > 0 if masked else None
+    cells = -0.5 * (math.log(2 * math.pi) + log_var + (x - mean) ** 2 / torch.exp(log_var))
+    plain = (cells if observed is None else cells * observed).sum(-1)
+    weight = noise(*plain.shape, seed=5).double()
+    own = Normal(mean, log_var, observed).log_prob(x)
+    torch.testing.assert_close(own, plain, rtol=1e-12, atol=1e-12)
+    grads = [torch.autograd.grad((weight * value).sum(), (mean, log_var, x)) for value in (own, plain)]
+    for mine, wanted in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("lead", [(), (1,), (2,)])

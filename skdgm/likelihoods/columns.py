@@ -92,7 +92,11 @@ class MixedLikelihood(nn.Module):
         if self.is_single:
             return self.parts[0](outputs, shared, observed)
         parts = zip(self.parts, outputs.split(self.n_outputs, -1), shared.split(self.n_shared), strict=True)
-        masks = [None] * len(self.sizes) if observed is None else observed[:, self.columns].split(self.sizes, -1)
+        masks = (
+            [None] * len(self.sizes)
+            if observed is None
+            else observed.index_select(-1, self.columns).split(self.sizes, -1)
+        )
         groups = [likelihood(out, numbers, mask) for (likelihood, out, numbers), mask in zip(parts, masks, strict=True)]
         return ProductDistribution(groups, self.sizes, self.columns, self.back)
 
@@ -110,7 +114,7 @@ class MixedLikelihood(nn.Module):
         """Each likelihood with its columns, valid cells in place of missing ones."""
         if observed is not None:
             x = torch.where(observed, x, self.fillers)
-        split = [x] if self.is_single else x[..., self.columns].split(self.sizes, -1)
+        split = [x] if self.is_single else x.index_select(-1, self.columns).split(self.sizes, -1)
         return list(zip(self.parts, split, strict=True))
 
     def positions_of(self, likelihood: str) -> tuple[list[int], slice, slice, list[int]]:
@@ -162,12 +166,12 @@ class ProductDistribution:
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Sum of the parts' log-densities, of shape (..., n)."""
-        split = x[..., self.columns].split(self.sizes, -1)
+        split = x.index_select(-1, self.columns).split(self.sizes, -1)
         return sum_of([part.log_prob(columns) for part, columns in zip(self.parts, split, strict=True)])
 
     def in_order(self, values: Sequence[Tensor]) -> Tensor:
         """Put the parts' columns into the order of the table."""
-        return torch.cat(list(values), -1)[..., self.back]
+        return torch.cat(list(values), -1).index_select(-1, self.back)
 
 
 def in_column_order(groups: Groups, owners: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor | None]:
@@ -183,5 +187,5 @@ def in_column_order(groups: Groups, owners: Sequence[Sequence[int]]) -> tuple[Te
 def joined(parts: Sequence[Tensor], order: Tensor | None, columns: Tensor, observed: Tensor | None) -> Tensor:
     """The groups' features in the order of the columns, 0 for missing cells."""
     features = parts[0] if len(parts) == 1 else torch.cat(list(parts), -1)
-    features = features if order is None else features[..., order]
-    return features if observed is None else torch.where(observed[..., columns], features, 0.0)
+    features = features if order is None else features.index_select(-1, order)
+    return features if observed is None else torch.where(observed.index_select(-1, columns), features, 0.0)
