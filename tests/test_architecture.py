@@ -126,7 +126,8 @@ INSIDE = {
         "dlgm": f"{FRAME} _latent_density",
         "_partial_labels": f"{FRAME} _label_terms _semi_supervised",
         "m2": f"{FRAME} _partial_labels _semi_supervised",
-        "stacked_autoencoder": FRAME,
+        "_stack_bounds": FRAME,
+        "stacked_autoencoder": f"{FRAME} _stack_bounds",
         "transductive_svc": FRAME,
         "semi_supervised_meta": FRAME,
         # a VAE is their encoder: the only public estimator that others may import

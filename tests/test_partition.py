@@ -3,9 +3,17 @@
 import pytest
 import scipy.special
 import torch
+import torch.nn.functional as F
 
 from skdgm.models.enumeration import all_codes
-from skdgm.models.partition import annealed_log_partition, exact_log_partition, log_partition
+from skdgm.models.partition import (
+    annealed_log_partition,
+    exact_log_partition,
+    log_partition,
+    reverse_annealed_log_partition,
+    reverse_annealed_log_prob,
+    unnormalized,
+)
 from skdgm.models.rbm import RBMModule
 
 
@@ -72,3 +80,51 @@ def test_annealing_of_no_interaction_is_exact():
     rbm.W.zero_(), rbm.c.zero_()
     log_z, error = annealed_log_partition(rbm, rbm.b, 5, 10, torch.Generator().manual_seed(0))
     assert log_z == pytest.approx(exact_log_partition(rbm), abs=1e-4) and error < 1e-6
+
+
+def end_of_annealing(rbm, b0, n_steps):
+    """Probability of every row at the end of the chains, by products of their transition matrices."""
+    x, h = all_codes(rbm.n_columns), all_codes(rbm.n_hidden)
+    p = torch.softmax(unnormalized(rbm, x, b0, 0.0).double(), 0)
+    for step in range(1, n_steps + 1):
+        t = step / n_steps
+        b = (1 - t) * b0 + t * rbm.b
+        to_h = torch.exp(
+            -F.binary_cross_entropy_with_logits(
+                (t * rbm.q_h(x).logits)[:, None].expand(-1, len(h), -1), h.expand(len(x), -1, -1), reduction="none"
+            ).sum(-1)
+        )
+        to_x = torch.exp(
+            -F.binary_cross_entropy_with_logits(
+                (b + t * h @ rbm.W)[:, None].expand(-1, len(x), -1), x.expand(len(h), -1, -1), reduction="none"
+            ).sum(-1)
+        )
+        p = p @ to_h.double() @ to_x.double()
+    return p
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_reverse_annealing_is_unbiased_for_the_end_of_annealing(n_steps):
+    """Its mean weight is the probability of a row there, within 4 standard errors, and its mean logarithm is lower."""
+    rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
+    b0, rows = torch.tensor([0.5, -0.5, 0.0, 1.0]), all_codes(4)
+    exact = end_of_annealing(rbm, b0, n_steps)
+    assert exact.sum().item() == pytest.approx(1, abs=1e-5)
+    log_w = reverse_annealed_log_prob(rbm, rows.repeat(4000, 1), b0, n_steps, rng).view(4000, 16)
+    w = torch.exp(log_w)
+    assert (w.mean(0) - exact).abs().lt(4 * w.std(0) / 4000**0.5 + 1e-7).all()
+    assert (log_w.mean(0) < torch.log(exact)).all()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_reverse_annealing_approaches_log_z_from_above(likelihood):
+    """From rows of the model; the more steps, the closer."""
+    rbm, rng = an_rbm(6, 5, likelihood, seed=3), torch.Generator().manual_seed(0)
+    exact, b0 = exact_log_partition(rbm), torch.zeros(6)
+    x, _ = rbm.gibbs(torch.zeros(4000, 5), 200, rng)
+    gaps = []
+    for n_steps in (10, 100, 1000):
+        above, error = reverse_annealed_log_partition(rbm, x, b0, n_steps, rng)
+        assert above > exact - 4 * error
+        gaps.append(above - exact)
+    assert gaps[0] > gaps[1] > gaps[2] - 0.01 and gaps[2] < 0.05

@@ -13,6 +13,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from skdgm import VAE, StackedAutoencoder
+from skdgm.models import partition
+from skdgm.models.partition import exact_log_partition
 
 SHORT = {"hidden_layer_sizes": (16,), "max_iter": 15, "rbm_max_iter": 15, "batch_size": 50, "random_state": 0}
 
@@ -383,3 +385,25 @@ def test_a_cell_out_of_range_costs_ten_nats():
     beyond = X[:20].copy()
     beyond[:, 0] = np.where(beyond[:, 0] == 1, 3.0, -2.0)
     np.testing.assert_allclose(stack.score_samples(beyond), stack.score_samples(X[:20]) - 10)
+
+
+@pytest.mark.parametrize(("n_components", "inference"), [((30,), "rich"), ((12, 25), "rich"), ((12, 25), "rbm")])
+def test_log_partition_is_bracketed(n_components, inference):
+    """Both estimates agree with log Z by enumeration, and are it where fit enumerates, for any rows to start from."""
+    X = (np.random.default_rng(0).random((200, 16)) < np.linspace(0.1, 0.9, 16)).astype(float)
+    stack = StackedAutoencoder(n_components, inference=inference, max_iter=3, rbm_max_iter=10, random_state=0).fit(X)
+    exact = exact_log_partition(stack.module_.top)
+    assert stack.bracket_log_partition(X) == (pytest.approx(exact), 0, pytest.approx(exact), 0)
+
+
+def test_log_partition_is_bracketed_where_it_is_annealed(monkeypatch):
+    monkeypatch.setattr(partition, "MAX_PARTITION_BITS", 4)
+    X = (np.random.default_rng(0).random((200, 16)) < np.linspace(0.1, 0.9, 16)).astype(float)
+    stack = StackedAutoencoder((12, 10), max_iter=3, rbm_max_iter=10, n_annealing_steps=300, random_state=0).fit(X)
+    exact, found = exact_log_partition(stack.module_.top), stack.bracket_log_partition(X, random_state=0)
+    assert found == stack.bracket_log_partition(X, random_state=0)
+    assert 0 < found.lower_error < 0.05 and 0 < found.upper_error < 0.1
+    assert found.lower == pytest.approx(exact, abs=4 * found.lower_error)
+    assert found.upper == pytest.approx(exact, abs=4 * found.upper_error + 0.1)
+    with pytest.raises(ValueError, match="n_steps == 0, must be >= 1"):
+        stack.bracket_log_partition(X, n_steps=0)

@@ -30,6 +30,7 @@ COMMON |= {"input_noise": None, "early_stopping": False}
 RBM = {"n_gibbs_steps": 5, "persistent": True, "rbm_learning_rate_init": 3e-3, "rbm_max_iter": 60}
 RUNS: dict[str, dict[str, Any]] = {
     "rbm": COMMON | RBM | {"n_components": 500},
+    "rbm_long": COMMON | RBM | {"n_components": 500, "batch_size": 200, "rbm_max_iter": 250},
     "rich": COMMON
     | RBM
     | {"n_components": (200, 500), "inference": "rich", "hidden_layer_sizes": (500,), "max_iter": 40}
@@ -81,6 +82,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in [] if arguments.table else arguments.runs:
         setting = {"n_components": RUNS[name]["n_components"], "inference": RUNS[name].get("inference")}
+        setting |= {"epochs": RUNS[name]["rbm_max_iter"]} if name == "rbm_long" else {}
         key = {"experiment": EXPERIMENT, "method": "StackedAutoencoder", "setting": setting, "seed": 0}
         run_once(key | {"metric": "test_log_likelihood_nats"}, RUNS[name], partial(judged, name))
     print(table())

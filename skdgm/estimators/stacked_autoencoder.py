@@ -14,17 +14,16 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, TransformerMixin
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, check_scalar
+from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor
 
 from skdgm._sklearn_compat import Interval, StrOptions
-from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
+from skdgm.estimators._arrays import PreservesFloatDtype, tensor_in_tensor_out
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
 from skdgm.estimators._interrupt import interrupts_end_training
 from skdgm.estimators._layerwise import (
     Architecture,
-    LayerBounds,
     LayerSettings,
     LayerwiseData,
     LayerwiseTrainer,
@@ -32,9 +31,9 @@ from skdgm.estimators._layerwise import (
     checked_log_partition,
     column_means,
     encoded,
-    layer_bounds,
 )
 from skdgm.estimators._options import MIN_BFLOAT16, MIN_BFLOAT16_RBM, check_same_architecture, layer_sizes
+from skdgm.estimators._stack_bounds import StackBounds
 from skdgm.estimators._streams import Table, look, row_of
 from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.stack import StackModule, new_layer
@@ -46,7 +45,7 @@ MAX_CELLS_IN_FIT = 1 << 23
 
 
 class StackedAutoencoder(
-    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, BaseDeepGenerative
+    PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, StackBounds
 ):
     r"""Deep generative model of binary codes, trained layer by layer: auto-encoders below, an RBM on top.
 
@@ -733,17 +732,6 @@ class StackedAutoencoder(
         self._check_fitted()
         return self._is_complete and self.module_.is_exact
 
-    @property
-    def _is_complete(self) -> bool:
-        return self.log_partition_ is not None
-
-    def _check_complete(self) -> None:
-        if not self._is_complete:
-            raise ValueError(
-                f"this stack was trained with stop_after={len(self.n_components_)} and has no density yet. Train the "
-                "rest: StackedAutoencoder(lower=FrozenEstimator(stack), ...)."
-            )
-
     def score(self, X, y=None) -> float:
         """Average ``score_samples`` over the rows, in nats; for a stack that stops early, the bound of its last layer.
 
@@ -784,87 +772,6 @@ class StackedAutoencoder(
         return self._draw(
             n_samples, lambda part: self.module_.sample(part.stop - part.start, self.n_sampling_steps, rng)
         )
-
-    # --- the criterion ------------------------------------------------------------------------------------------
-
-    @tensor_in_tensor_out
-    def latent_marginal_bound(self, X, *, codes_of=None, layer=0, method="auto", n_draws=1, certify=True):
-        """Bound the log-likelihood that a layer can reach under any prior over its codes, before the next layer exists.
-
-        Bounds are means over X in nats per row, in the units of X. For any upper layers above the layer p(x | h), the
-        mean log-likelihood of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
-
-        Parameters
-        ----------
-        X : array-like or torch.Tensor of shape (n_samples, n_features)
-            Under the Bernoulli likelihood, X must hold 0 and 1: gray rows have no likelihood to bound.
-        codes_of : array-like of shape (n_others, n_features) or None, default=None
-            Rows whose codes determine q_D(h) = mean q(h | x). None takes X itself, which gives the paper's bound. It is
-            optimistic for held-out rows, because it is what a prior made for just these rows would reach. The training
-            rows give an honest log-likelihood of held-out X: that of the layer under a prior that has memorized the
-            codes of the training rows.
-        layer : int, default=0
-            Index of the layer, counted from X upward; -1 is the top layer. Above layer 0, the data are codes drawn from
-            the layers below.
-        method : {"auto", "enumerate", "sample"}, default="auto"
-            "enumerate" sums over all 2^n_hidden codes, for n_hidden at most 15. "sample" sums over the distinct codes
-            among ``n_draws`` from each row, which still gives a lower bound. "auto" enumerates if possible.
-        n_draws : int, default=1
-            Number of codes drawn from each row for "sample". More draws tighten the bounds, at a cost that grows with
-            the square of the number of rows.
-        certify : bool, default=True
-            Whether to compute the upper bound. Its EM algorithm takes by far the most time.
-
-        Returns
-        -------
-        LayerBounds
-            An object with these attributes:
-
-            q_lower_bound : float
-                mean log sum_h p(x | h) q_D(h). With ``codes_of=None`` it is at most U, and further below U the fewer
-                codes there are.
-            q_lower_bound_std : float
-                Standard error of that mean over rows.
-            upper_bound : float or None
-                Certified bound on U: the value that EM over Q reached, plus the gap. None if codes are sampled, because
-                a maximum over that many codes cannot be certified.
-            upper_bound_gap : float or None
-                Largest possible gain that remained when EM ended: 0.01 nats, or more after 500 steps.
-            autoencoder_bound : float
-                mean log sum_h p(x | h) q(h | x) - log n_samples, which auto-encoders maximize. It is below the
-                q_lower_bound for the codes of X itself. Without the constant it is not a likelihood.
-
-        Raises
-        ------
-        ValueError
-            If there are too many codes to enumerate, or too many rows times codes to hold in memory.
-        """
-        self._check_fitted()
-        if method not in ("auto", "enumerate", "sample"):
-            raise ValueError(f"method must be 'auto', 'enumerate' or 'sample', got {method!r}.")
-        check_scalar(n_draws, "n_draws", Integral, min_val=1)
-        n_layers = len(self.module_.layers)
-        check_scalar(layer, "layer", Integral, min_val=-n_layers, max_val=n_layers - 1)
-        rng, level = self._fixed_generator(), layer % n_layers
-        x = self._rows_below(X, level, rng)
-        source = x if codes_of is None else self._rows_below(as_host_array(codes_of), level, rng)
-        return self._bounds(level, x, source, rng, method=method, n_draws=n_draws, certify=certify)
-
-    @torch.no_grad()
-    def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> LayerBounds:
-        """Compute ``latent_marginal_bound`` from the input of layer ``level``, in the units of X."""
-        log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
-        return layer_bounds(self.module_.layers[level], x, source, rng, log_scale, **options)
-
-    @torch.no_grad()
-    def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:
-        """Draw the input of layer ``level`` for the rows X."""
-        x, _ = self._to_tensors(self._columns.check_density_range(np.asarray(self._read(X))))
-        return StackModule(self.module_.layers[:level]).draw_codes(x, rng)
-
-    def _fixed_generator(self) -> Generator:
-        """Return a generator seeded by the fit, which makes results repeatable."""
-        return Generator(self.device_).manual_seed(self._noise_seed)
 
     @property
     def _n_features_out(self) -> int:

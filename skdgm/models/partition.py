@@ -1,8 +1,9 @@
-"""The partition function Z of an RBM: exact by enumeration, else estimated by annealed importance sampling."""
+"""The partition function Z of an RBM: exact by enumeration, else estimated by annealing, from below and from above."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -42,6 +43,27 @@ def exact_log_partition(rbm: RBMModule) -> float:
     return float(torch.logsumexp(torch.stack(parts), 0))
 
 
+class PartitionBracket(NamedTuple):
+    """Estimates of log Z that are too low and too high on average, and their standard errors, in nats."""
+
+    lower: float
+    lower_error: float
+    upper: float
+    upper_error: float
+
+
+@torch.no_grad()
+def log_partition_bracket(
+    rbm: RBMModule, x: Tensor, n_steps: int, n_chains: int, rng: Generator | None
+) -> PartitionBracket:
+    """log Z from below and above: exact if possible, else annealed to the RBM, and in reverse from rows x."""
+    if can_enumerate_partition(rbm):
+        return PartitionBracket(log_z := exact_log_partition(rbm), 0.0, log_z, 0.0)
+    b0 = output_at(x.mean(0), rbm.likelihood)
+    below = annealed_log_partition(rbm, b0, n_steps, n_chains, rng)
+    return PartitionBracket(*below, *reverse_annealed_log_partition(rbm, x, b0, n_steps, rng))
+
+
 def annealed_log_partition(
     rbm: RBMModule, b0: Tensor, n_steps: int, n_chains: int, rng: Generator | None
 ) -> tuple[float, float]:
@@ -73,10 +95,43 @@ def annealed_log_weights(
         t = step / n_steps
         b = (1 - t) * b0 + t * rbm.b
         log_w += (unnormalized(rbm, x, b, t) - before).double()
-        h = Bernoulli(t * rbm.q_h(x).logits).rsample(rng)
-        x = rbm.likelihood(b + t * (h @ rbm.W), rbm.log_var).rsample(rng)
+        x = gibbs_step(rbm, x, b, t, rng)
         before = unnormalized(rbm, x, b, t)
     return log_w, float(log_z0)
+
+
+def reverse_annealed_log_partition(
+    rbm: RBMModule, x: Tensor, b0: Tensor, n_steps: int, rng: Generator | None
+) -> tuple[float, float]:
+    """Estimate of log Z by annealing from rows x, too high on average, and its standard error over the rows.
+
+    The difference between -F(x) and ``reverse_annealed_log_prob``, averaged over the rows.
+    """
+    log_z = -rbm.free_energy(x).double() - reverse_annealed_log_prob(rbm, x, b0, n_steps, rng)
+    return float(log_z.mean()), float(log_z.std() / math.sqrt(len(x)))
+
+
+def reverse_annealed_log_prob(rbm: RBMModule, x: Tensor, b0: Tensor, n_steps: int, rng: Generator | None) -> Tensor:
+    """Estimate of log p(x), too low on average: the reverse AIS estimator (Burda et al. 2015); float64, (n,).
+
+    E[exp of it] is the probability of x at the end of the chains of ``annealed_log_weights``, which approaches p(x)
+    with the number of steps. A chain for each row goes the same way back, to independent columns with biases ``b0``.
+    """
+    log_w = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    for step in range(n_steps, 0, -1):
+        t = step / n_steps
+        b = (1 - t) * b0 + t * rbm.b
+        before = unnormalized(rbm, x, b, t)
+        x = gibbs_step(rbm, x, b, t, rng)
+        log_w += (before - unnormalized(rbm, x, b, t)).double()
+    log_z0 = rbm.log_visible_partition(b0, torch.zeros_like(x[:1]))[0] + rbm.n_hidden * math.log(2)
+    return log_w + (unnormalized(rbm, x, b0, 0.0) - log_z0).double()
+
+
+def gibbs_step(rbm: RBMModule, x: Tensor, b: Tensor, t: float, rng: Generator | None) -> Tensor:
+    """A Gibbs step from x under p_t, reversible with respect to it."""
+    h = Bernoulli(t * rbm.q_h(x).logits).rsample(rng)
+    return rbm.likelihood(b + t * (h @ rbm.W), rbm.log_var).rsample(rng)
 
 
 def unnormalized(rbm: RBMModule, x: Tensor, b: Tensor, t: float) -> Tensor:
