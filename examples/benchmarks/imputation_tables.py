@@ -13,9 +13,8 @@
   regressed on or classified by all others, with ridge and logistic regression ("linear") or with 20 extra-trees,
   similar to missForest ("trees"). miceforest makes 5 data sets in 3 rounds; the mean of the numbers and the most
   frequent category count; categories are drawn from their probabilities ("fast"), since the matching of its default
-  fails where one is certain. To save hours, IterativeImputer, ChainedImputer, and miceforest have one seed on adult,
-  and miceforest has one on breast_cancer and german_credit.
-- DeepImputer and VAE were run when prior="normal" was the default.
+  fails where one is certain. To save hours, DeepImputer, IterativeImputer, ChainedImputer, and miceforest have one seed
+  on adult, and miceforest has one on breast_cancer and german_credit.
 - Every run uses one thread. hyperimpute was not run: it installs TensorFlow, Jupyter, and another version of PyTorch.
 
     SKDGM_DATA=... python examples/benchmarks/imputation_tables.py               # everything; resumes, hours

@@ -17,7 +17,7 @@
   the mean; drawn numbers are clipped to the range of the training rows and rounded where these are whole, and the
   largest of the dummies is the category. "independent columns" draws each cell from its column. "bootstrap" draws
   training rows: it is what a copyist would reach.
-- Every run uses one thread. VAE, DLGM, and M1M2Classifier were run when prior="normal" was the default.
+- Every run uses one thread.
 
     SKDGM_DATA=... python examples/benchmarks/synthesis.py                       # everything; resumes, hours
     SKDGM_DATA=... python examples/benchmarks/synthesis.py --methods VAE --tables wine penguins --n-jobs 2
