@@ -180,7 +180,7 @@ def record_summary(data: str) -> None:
 
 
 def table(data: str) -> str:
-    """Best models and metrics as Markdown."""
+    """Best models as Markdown."""
     lines = [f"| {data} | best valid. | its test | parameters | median valid. |", "|---|---|---|---|---|"]
     for method in METHODS:
         runs = trials(data, method)
@@ -189,7 +189,7 @@ def table(data: str) -> str:
         facts = best["facts"]
         cells = [NAMES[method], f"{best['value']:.2f}", f"{facts['test']:.2f}", facts["n_parameters"], f"{median:.2f}"]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join([*lines, "", *(f"- {name}: {value}" for name, value in summary(data)[0].items())])
+    return "\n".join(lines)
 
 
 def draw(data: str) -> None:
@@ -229,7 +229,7 @@ def main() -> None:
                 run_trial(method, data, trial)
         if all(len(trials(data, method)) >= N_TRIALS for method in METHODS):
             record_summary(data)
-        print(table(data), end="\n\n")
+        print(table(data), *(f"- {name}: {value}" for name, value in summary(data)[0].items()), sep="\n", end="\n\n")
         draw(data)
 
 

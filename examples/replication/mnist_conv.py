@@ -80,9 +80,16 @@ def table() -> str:
     """The results as a Markdown table."""
     runs = finished(EXPERIMENT)
     errors, seconds = [run["value"] for run in runs], [run["seconds"] for run in runs]
-    ours = f"{np.mean(errors):.2f} ± {np.std(errors):.2f} | {len(runs)} | {np.mean(seconds):.0f}"
-    header = ["| network of the M1 | labels | test error, % | seeds | seconds per run |", "|---|---|---|---|---|"]
-    return "\n".join([*header, f"| conv | {N_LABELED} | {ours} |"])
+    of_validation = [run["facts"]["validation_error_percent"] for run in runs]
+    cells = [
+        "conv",
+        f"{runs[0]['facts']['n_active']} of {M1['n_components']}",
+        N_LABELED,
+        f"{np.mean(of_validation):.2f}",
+    ]
+    cells += [f"{np.mean(errors):.2f} ± {np.std(errors):.2f}", len(runs), f"{np.mean(seconds):.0f}"]
+    heads = "| M1 | active dimensions | labels | validation error, % | test error, % | seeds | seconds of the M2 |"
+    return "\n".join([heads, "|---" * 7 + "|", f"| {' | '.join(map(str, cells))} |"])
 
 
 def main() -> None:

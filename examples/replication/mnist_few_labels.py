@@ -165,13 +165,13 @@ def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
     rows = ["| method | labels | skdgm, % | seeds | seconds per run | paper, % |", "|---|---|---|---|---|---|"]
     for (method, estimator), of_paper in PAPER.items():
-        for n_labeled, paper in zip(N_LABELED, of_paper or [""] * len(N_LABELED), strict=True):
+        for n_labeled, value in zip(N_LABELED, of_paper or [None] * len(N_LABELED), strict=True):
             setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
             runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]
             errors = [run["value"] for run in runs]
             ours = f"{np.mean(errors):.2f} ± {np.std(errors):.2f}" if errors else "not run"
             seconds = f"{np.mean([run['seconds'] for run in runs]):.0f}" if runs else ""
-            name = f"{method}({estimator})" if estimator else method
+            name, paper = f"{method}({estimator})" if estimator else method, "" if value is None else f"{value:.2f}"
             rows.append(f"| {name} | {n_labeled} | {ours} | {len(errors)} | {seconds} | {paper} |")
     return "\n".join(rows)
 
