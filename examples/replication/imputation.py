@@ -1,4 +1,4 @@
-"""Imputation of missing pixels: MNIST and Frey faces, 60% and 80% missing at random, and a missing square.
+"""Imputation of missing pixels: MNIST and Frey faces, 60 % and 80 % missing at random, and a missing square.
 
 Every method is fitted to complete training rows and fills missing pixels of test rows that it has not seen. The result
 is the root mean squared error over missing pixels, in units of the gray scale [0, 1]. Frey faces are video frames, so
@@ -31,7 +31,7 @@ from skdgm.display import ImageGridDisplay
 
 EXPERIMENT = "imputation"
 SHAPES = {"mnist": (28, 28), "frey": (28, 20)}
-HOLES = ["random 60%", "random 80%", "square"]
+HOLES = ["random 60 %", "random 80 %", "square"]
 # Defaults at the time of the recorded runs.
 OLD_DEFAULTS: dict[str, Any] = {"prior": "normal", "weight_prior": 1.0, "kl_warmup": 0.5}
 OLD_DEFAULTS |= {"n_iter_no_change": 10, "early_stopping": False}
@@ -151,7 +151,7 @@ def table() -> str:
     """The results as a Markdown table: one line per method, one column per kind of missing pixels."""
     found = {(run["method"], run["setting"]["data"], run["setting"]["missing"]): run for run in finished(EXPERIMENT)}
     columns = [(data, holes) for data in SHAPES for holes in HOLES]
-    rows = ["| method | " + " | ".join(f"{data}, {holes}" for data, holes in columns) + " |"]
+    rows = ["| method | " + " | ".join(f"{data}, {holes}" for data, holes in columns).replace(" %", "%") + " |"]
     rows.append("|---" * (len(columns) + 1) + "|")
     for method in METHODS:
         runs = [found.get((method, *column)) for column in columns]
