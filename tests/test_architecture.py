@@ -73,7 +73,9 @@ OUTSIDE = {
 # folder: file: the files of the same folder that it may import; none where it is not listed
 HELPERS = "_arrays _streams _dtypes _frames _options _shards _missing_values _tables _fingerprint _checkpoints".split()
 HELPERS += "_callbacks _interrupt _column_kinds _likelihood_choice _columns _state _input _factors _auto_alpha".split()
-HELPERS += "_kernel_start _classifier _weights _unlabeled _class_prior _temperature _diagnosis _layerwise".split()
+HELPERS += (
+    "_kernel_start _classifier _weights _unlabeled _class_prior _temperature _diagnosis _layerwise _presets".split()
+)
 FRAME = " ".join([*HELPERS, "_base"])
 INSIDE = {
     "likelihoods": {
@@ -132,7 +134,7 @@ INSIDE = {
         "semi_supervised_meta": FRAME,
         # a VAE is their encoder: the only public estimator that others may import
         "_encoder": f"{FRAME} vae",
-        "m1": f"{FRAME} _encoder vae",
+        "m1": f"{FRAME} _encoder vae transductive_svc",
         "m1m2": f"{FRAME} _encoder vae _partial_labels _semi_supervised",
         # a DLGM is its default
         "deep_imputer": f"{FRAME} _encoder _latent_density dlgm",

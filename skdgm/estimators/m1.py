@@ -40,6 +40,7 @@ from skdgm.estimators._encoder import (
     updated_encoder,
 )
 from skdgm.estimators._frames import as_table_or_stream
+from skdgm.estimators._presets import IMAGES_TSVM, HasPresets, Presets
 from skdgm.estimators._shards import gathered, of_rows, refuse, same_random
 from skdgm.estimators._state import check_same_classes
 from skdgm.estimators._streams import Table, fits_in_memory, header_of, in_blocks
@@ -53,6 +54,7 @@ from skdgm.estimators._unlabeled import (
     with_unlabeled_rows,
 )
 from skdgm.estimators._weights import WeightedRows, weighted_rows
+from skdgm.estimators.transductive_svc import TransductiveSVC
 from skdgm.estimators.vae import VAE
 
 
@@ -67,6 +69,7 @@ def inner_has(method: str) -> Any:
 
 
 class M1Classifier(
+    HasPresets,
     PreservesFloatDtype,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -183,6 +186,14 @@ class M1Classifier(
         "fit_on": [StrOptions({"auto", "labeled", "all"})],
         "unlabeled_value": [Integral, Real, str, None],
         "random_state": ["random_state"],
+    }
+
+    _presets: ClassVar[Presets] = {
+        "images_few_labels": lambda: {
+            "estimator": TransductiveSVC(**IMAGES_TSVM),
+            "encoder": VAE.from_preset("images", max_iter=400),  # an SVM depends on every nat
+            "passthrough": False,
+        },
     }
 
     _needed_when_fitted = ("estimator_", "encoder_", "active_", "classes_", "n_features_in_", "_inner_uses_indices")

@@ -25,6 +25,7 @@ from skdgm.estimators._encoder import (
 )
 from skdgm.estimators._frames import as_table_or_stream
 from skdgm.estimators._partial_labels import BaseIncrementalClassifier
+from skdgm.estimators._presets import IMAGES_M1M2, HasPresets, Presets
 from skdgm.estimators._semi_supervised import TrainingData
 from skdgm.estimators._shards import source_of_shards, training_rows
 from skdgm.estimators._streams import Table, header_of
@@ -33,7 +34,7 @@ from skdgm.models.m1m2 import M1M2Module
 from skdgm.sources import Batch, BlockwiseSource, GaussianCodeSource, ResidentSource, Source
 
 
-class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
+class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
     r"""Semi-supervised classifier: an M2 on the latent codes of a VAE (M1+M2).
 
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
@@ -352,6 +353,10 @@ class M1M2Classifier(NestedDefaults, BaseIncrementalClassifier):
         "passthrough": ["boolean"],
         "active_threshold": [Interval(Real, 0, None, closed="left")],
         "resample_codes": ["boolean"],
+    }
+
+    _presets: ClassVar[Presets] = {
+        "images_few_labels": lambda: IMAGES_M1M2 | {"encoder": VAE.from_preset("images")},
     }
 
     def __init__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes, network_args
+from skdgm.estimators._presets import IMAGES_VAE, HasPresets, Presets
 from skdgm.estimators._streams import Table
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.holes import N_FILLS
@@ -18,7 +19,7 @@ from skdgm.models.vae import VAEModule
 from skdgm.training import Objective
 
 
-class VAE(BaseLatentDensity):
+class VAE(HasPresets, BaseLatentDensity):
     r"""Variational auto-encoder (M1): a deep latent Gaussian density model and its latent codes.
 
     The model draws a latent code and decodes it, :math:`p(x, z) = p(z)\, p(x | z)`. The encoder is
@@ -291,6 +292,8 @@ class VAE(BaseLatentDensity):
     """
 
     _max_components = 20
+
+    _presets: ClassVar[Presets] = {"images": lambda: dict(IMAGES_VAE)}
 
     def __init__(
         self,
