@@ -67,7 +67,7 @@ def modules(network, image_shape=(6, 5, 1), rng=None, **options):
 def bound_of(module, x, rng, observed=None):
     if isinstance(module, M2Module):
         labels = torch.arange(len(x)) % 3
-        of_labels = module.labeled_bound(x, labels, rng, observed).total() + module.log_q_y(x, labels, observed)
+        of_labels = module.labeled_bound(x, labels, rng, observed).total() + module.log_q_y(x, labels, rng, observed)
         return module.unlabeled_bound(x, rng, observed).total() + of_labels
     return module.bound(x, rng, observed).total()
 

@@ -47,7 +47,7 @@ def test_one_pass_has_the_values_and_gradients_of_three(options, holes, same_lab
     separate = (
         module.unlabeled_bound(unlabeled.x, generator(4), unlabeled.observed, **options),
         module.labeled_bound(labeled.x, labeled.y, generator(5), labeled.observed),
-        module.log_q_y(classified.x, classified.y, classified.observed),
+        module.log_q_y(classified.x, classified.y, generator(6), classified.observed),
     )
     joint = module.joint_bounds(unlabeled, labeled, classified, generator(4), **options)
     for one, three in zip(joint, separate, strict=True):

@@ -267,7 +267,7 @@ def test_training_on_the_labels_alone_has_its_optimum_there(n_classes, hidden):
     )
     groups = Adam(ParameterVector(module), Settings(1, 0.1, penalties=choice.penalties)).groups
     penalties = {weight.data_ptr(): penalty for (penalty, _), group in groups.items() for weight in group[0]}
-    module.log_q_y(torch.from_numpy(x).float(), torch.from_numpy(targets)).mean().neg().backward()
+    module.log_q_y(torch.from_numpy(x).float(), torch.from_numpy(targets), None).mean().neg().backward()
     trained = [*module.classifier.mlp.linear_parameters, module.classifier.kernel_weight]
     for parameter in trained:
         total = parameter.grad + penalties[parameter.data_ptr()] * parameter.detach()

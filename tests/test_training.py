@@ -725,7 +725,7 @@ def model_terms(module, device, rng=None, n=12):
         Term("unlabeled", source, lambda b, r: module.unlabeled_bound(b.x, r, b.observed), 1.0, 5),
         Term("drawn", source, lambda b, r: module.unlabeled_bound(b.x, r, b.observed, 1), 1.0, 5),
         Term("labeled", labeled, lambda b, r: module.labeled_bound(b.x, b.y, r, b.observed), 0.5, 3),
-        Term("classification", labeled, lambda b, r: module.log_q_y(b.x, b.y, b.observed), 0.1, 3),
+        Term("classification", labeled, lambda b, r: module.log_q_y(b.x, b.y, r, b.observed), 0.1, 3),
     ]
 
 
