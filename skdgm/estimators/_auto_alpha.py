@@ -63,6 +63,7 @@ def auto_alpha(
     penalties = {
         "classifier.kernel_weight": per_label,
         "classifier.mlp.skip": per_label / linear_strength,
+        "classifier.mlp.extra_weight": strength.penalty * per_label / 4,
         f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
         "classifier.mlp.layers": strength.penalty * per_label / 4,
     }

@@ -56,22 +56,20 @@ class ADGMModule(M2Module):
         hidden, activation = list(architecture["hidden"]), architecture["activation"]
         columns, image_shape = self.decoder.likelihood, architecture.get("image_shape")
         layers = ColumnLayers(architecture.get("network", "mlp"), columns, activation, image_shape, rng)
-        options: Any = {
+        of_reader: Any = {
             "linear_skip": architecture.get("linear_skip", False),
             "clip_inputs": architecture.get("clip_inputs", False),
             "n_indicators": self.n_columns * bool(self.learned_holes.any()),
             "first": layers.reading("encoder"),
         }
-        n_features = columns.n_features
-        self.auxiliary_encoder = NormalNetwork(n_features, n_auxiliary, hidden, activation, rng, **options)
-        n_classes = self.n_classes
+        sizes, options = (columns.n_features, n_auxiliary, hidden, activation, rng), {"n_classes": self.n_classes}
+        self.auxiliary_encoder = NormalNetwork(*sizes, **of_reader)
         if skip:
-            sizes = (self.n_latent, n_auxiliary, hidden[::-1])
-            linear_skip = options["linear_skip"]
-            self.auxiliary_decoder = NormalNetwork(*sizes, activation, rng, n_classes, linear_skip=linear_skip)
+            sizes = (self.n_latent, n_auxiliary, hidden[::-1], activation, rng)
+            self.auxiliary_decoder = NormalNetwork(*sizes, **options, linear_skip=of_reader["linear_skip"])
             self.decoder.mlp.read_extra(n_auxiliary)
         else:
-            self.auxiliary_decoder = NormalNetwork(n_features, n_auxiliary, hidden, activation, rng, n_classes, **options)
+            self.auxiliary_decoder = NormalNetwork(*sizes, **options, **of_reader)
             self.auxiliary_decoder.mlp.read_extra(self.n_latent)
         for network in (self.classifier, self.encoder):
             network.mlp.read_extra(n_auxiliary)
