@@ -53,28 +53,32 @@ class ADGMModule(M2Module):
     def __init__(self, n_auxiliary: int, skip: bool, *, rng: Generator | None = None, **architecture: Any) -> None:
         super().__init__(**architecture, rng=rng)
         self.skip = skip
-        hidden, activation = list(architecture["hidden"]), architecture["activation"]
-        columns, image_shape = self.decoder.likelihood, architecture.get("image_shape")
-        layers = ColumnLayers(architecture.get("network", "mlp"), columns, activation, image_shape, rng)
-        of_reader: Any = {
-            "linear_skip": architecture.get("linear_skip", False),
-            "clip_inputs": architecture.get("clip_inputs", False),
-            "n_indicators": self.n_columns * bool(self.learned_holes.any()),
-            "first": layers.reading("encoder"),
-        }
-        sizes, options = (columns.n_features, n_auxiliary, hidden, activation, rng), {"n_classes": self.n_classes}
-        self.auxiliary_encoder = NormalNetwork(*sizes, **of_reader)
-        if skip:
-            sizes = (self.n_latent, n_auxiliary, hidden[::-1], activation, rng)
-            self.auxiliary_decoder = NormalNetwork(*sizes, **options, linear_skip=of_reader["linear_skip"])
-            self.decoder.mlp.read_extra(n_auxiliary)
-        else:
-            self.auxiliary_decoder = NormalNetwork(*sizes, **options, **of_reader)
-            self.auxiliary_decoder.mlp.read_extra(self.n_latent)
+        self.add_auxiliary_networks(n_auxiliary, architecture, rng)
         for network in (self.classifier, self.encoder):
             network.mlp.read_extra(n_auxiliary)
         half = standard_normal((N_POINTS // 2, n_auxiliary), rng, like=self.log_p_y)
         self.register_buffer("points", torch.cat([half, -half]))
+
+    def add_auxiliary_networks(self, n_auxiliary: int, architecture: dict[str, Any], rng: Generator | None) -> None:
+        """Build q(a | x) and p(a | .); under ``skip``, let the decoder read a."""
+        columns, hidden, activation = self.decoder.likelihood, list(architecture["hidden"]), architecture["activation"]
+        network, image_shape = architecture.get("network", "mlp"), architecture.get("image_shape")
+        linear_skip = architecture.get("linear_skip", False)
+        options: Any = {
+            "linear_skip": linear_skip,
+            "clip_inputs": architecture.get("clip_inputs", False),
+            "n_indicators": self.n_columns * bool(self.learned_holes.any()),
+            "first": ColumnLayers(network, columns, activation, image_shape, rng).reading("encoder"),
+        }
+        sizes, n_classes = (columns.n_features, n_auxiliary, hidden, activation, rng), self.n_classes
+        self.auxiliary_encoder = NormalNetwork(*sizes, **options)
+        if self.skip:
+            of_z = (self.n_latent, n_auxiliary, hidden[::-1], activation, rng)
+            self.auxiliary_decoder = NormalNetwork(*of_z, n_classes, linear_skip=linear_skip)
+            self.decoder.mlp.read_extra(n_auxiliary)
+        else:
+            self.auxiliary_decoder = NormalNetwork(*sizes, n_classes, **options)
+            self.auxiliary_decoder.mlp.read_extra(self.n_latent)
 
     # --- the factors --------------------------------------------------------------------------------------------
 
