@@ -38,6 +38,9 @@ def adgm(skip, n_auxiliary=1, sd=0.5, **options):
 
 def with_wide_posteriors(module, sd=1.6):
     """The module with means of a and z that read x a little, and standard deviations above those of the prior."""
+    if not module.skip:
+        for parameter in module.auxiliary_decoder.parameters():
+            parameter *= 0.2
     for network in (module.encoder, module.auxiliary_encoder):
         for parameter in network.parameters():
             parameter *= 0.2
@@ -171,19 +174,21 @@ def test_the_exact_posterior_of_a_makes_the_bound_of_an_adgm_that_of_a_mixture(s
 # --- a linear decoder, with densities from SciPy ----------------------------------------------------------------------
 
 
-def linear_sdgm(**options):
-    """x = W z + U a + c_y + noise, a = V z + d_y + noise: p(x | y) is normal."""
-    module = adgm(True, n_auxiliary=2, n_columns=4, n_latent=2, hidden=(), sd=0.6, **options)
+def linear(skip=True, **options):
+    """x = W z + U a + c_y + noise, a = V z + d_y + noise: p(x | y) is normal. Without ``skip``, U = 0."""
+    module = adgm(skip, n_auxiliary=2, n_columns=4, n_latent=2, hidden=(), sd=0.6, **options)
     of_a = module.auxiliary_decoder.mlp
-    for weight in (of_a.layers[0].weight, of_a.layers[0].bias[:, None], of_a.class_embedding.weight.T):
-        weight[2:] = 0.0  # the variance of a is 1
+    for weight in (of_a.layers[0].weight, of_a.layers[0].bias, of_a.class_embedding.weight.T, of_a.extra_weight):
+        if weight is not None:
+            weight[2:] = 0.0  # the variance of a is 1
     return module
 
 
 def normal_of_class(module, y):
     """p(x | y)."""
     decoder, of_a = module.decoder, module.auxiliary_decoder.mlp
-    W, U, V = decoder.mlp.layers[0].weight, decoder.mlp.extra_weight, of_a.layers[0].weight[:2]
+    W, V = decoder.mlp.layers[0].weight, of_a.layers[0].weight[:2, :2]
+    U = decoder.mlp.extra_weight if module.skip else torch.zeros(4, 2)
     mean_a = of_a.layers[0].bias[:2] + of_a.class_embedding.weight[y, :2]
     mean = decoder.mlp.layers[0].bias + decoder.mlp.class_embedding.weight[y] + U @ mean_a
     of_z = W + U @ V
@@ -192,7 +197,7 @@ def normal_of_class(module, y):
 
 def test_draws_of_an_sdgm_pass_through_the_auxiliary_variable():
     """Means and covariances of sample(y), and the center of p(x | y, z) that decode() returns."""
-    module, n = linear_sdgm(), 40_000
+    module, n = linear(), 40_000
     for y in range(3):
         mean, cov = normal_of_class(module, y)
         rows = module.sample(torch.full((n,), y), generator(y)).numpy()
@@ -204,10 +209,11 @@ def test_draws_of_an_sdgm_pass_through_the_auxiliary_variable():
     np.testing.assert_allclose(module.decode(torch.zeros(1, 2))[0].numpy(), averaged, atol=1e-5)
 
 
+@BOTH
 @pytest.mark.parametrize("learned", [False, True])
-def test_densities_of_observed_cells_are_marginal_ones(learned):
+def test_densities_of_observed_cells_are_marginal_ones(skip, learned):
     """log p(x_observed), whether the networks have learned to read missing cells or chains fill them."""
-    module, x = with_wide_posteriors(linear_sdgm(missing_indicator=learned)), some_rows(5, 4)
+    module, x = with_wide_posteriors(linear(skip, missing_indicator=learned)), some_rows(5, 4)
     observed = torch.rand(5, 4, generator=generator(3)) < 0.5
     observed[0] = False
     found = module.log_joint(x, generator(), 40_000, observed)
@@ -222,7 +228,7 @@ def test_densities_of_observed_cells_are_marginal_ones(learned):
 
 def test_cells_of_an_empty_row_are_drawn_from_the_model():
     """Imputing a row without cells is sampling, for which a is drawn from p(a | z, y); with the mean as the center."""
-    module, n = linear_sdgm(), 20_000
+    module, n = linear(), 20_000
     x, observed = torch.zeros(n, 4), torch.zeros(n, 4, dtype=torch.bool)
     mean, cov = normal_of_class(module, 1)
     drawn = module.resampled(x, generator(), 1, observed, torch.tensor([[1]])).numpy()
@@ -255,11 +261,8 @@ def test_the_classifier_averages_probabilities_over_a(skip):
 
 
 @BOTH
-@pytest.mark.parametrize("hidden", [(), (6,), (6, 5)])
-@pytest.mark.parametrize("network", ["mlp", "resnet"])
-def test_every_parameter_receives_a_gradient(skip, hidden, network):
-    if network != "mlp" and not hidden:
-        pytest.skip("a layer next to the columns needs a hidden layer")
+@pytest.mark.parametrize(("network", "hidden"), [("mlp", ()), ("mlp", (6,)), ("mlp", (6, 5)), ("resnet", (6, 5))])
+def test_every_parameter_receives_a_gradient(skip, network, hidden):
     options = {"linear_skip": True, "missing_indicator": True, "network": network, "clip_inputs": True}
     module = adgm(skip, 2, n_latent=2, hidden=hidden, **options).requires_grad_(True)
     x, observed = some_rows(12), torch.rand(12, 3, generator=generator(3)) < 0.7

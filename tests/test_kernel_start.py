@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
-from skdgm import VAE, M1M2Classifier, M2Classifier
+from skdgm import VAE, ADGMClassifier, M1M2Classifier, M2Classifier
 from skdgm.estimators._auto_alpha import auto_alpha
 from skdgm.estimators._kernel_start import CANDIDATES, Strengths, kernel_start
 from skdgm.models.m2 import M2Module
@@ -303,6 +303,7 @@ def vae():
 
 MAKERS = {
     "M2": lambda **params: M2Classifier(2, **{**SHORT, **params}),
+    "ADGM": lambda **params: ADGMClassifier(2, **{**SHORT, **params}),
     "M1M2": lambda **params: M1M2Classifier(2, encoder=FrozenEstimator(vae()), **{**SHORT, **params}),
     "M1M2 on codes": lambda **params: MAKERS["M1M2"](passthrough=False, **params),
 }
@@ -323,7 +324,7 @@ def inputs(name, model, X):
     """What q(y | x) reads of rows, of which none has outlying cells: standardized columns, codes, or both."""
     columns = (X - model._columns.center) / model._columns.scale
     assert np.abs(columns).max() < 5
-    if name == "M2":
+    if name in ("M2", "ADGM"):
         return columns
     codes = vae().transform(X)[:, model.active_]
     return codes if name == "M1M2 on codes" else np.hstack([codes, columns])

@@ -13,7 +13,7 @@ from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import get_tags
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier
+from skdgm import DLGM, VAE, ADGMClassifier, M1Classifier, M1M2Classifier, M2Classifier
 
 pd = pytest.importorskip("pandas")
 pl = pytest.importorskip("polars")
@@ -33,12 +33,13 @@ def new(name, n_components=2, **params):
         of_columns = {key: options.pop(key) for key in ("likelihood", "handle_unknown") if key in options}
         encoder = VAE(n_components, **options, **of_columns)
         return M1M2Classifier(n_components, encoder=encoder, **options)
-    return {"VAE": VAE, "DLGM": DLGM, "M2Classifier": M2Classifier}[name](n_components, **options)
+    made = {"VAE": VAE, "DLGM": DLGM, "M2Classifier": M2Classifier, "ADGMClassifier": ADGMClassifier}
+    return made[name](n_components, **options)
 
 
-CLASSIFIERS = ["M1Classifier", "M2Classifier", "M1M2Classifier"]
+CLASSIFIERS = ["M1Classifier", "M2Classifier", "ADGMClassifier", "M1M2Classifier"]
 NAMES = ["VAE", "DLGM", *CLASSIFIERS]
-DENSITIES = ["VAE", "DLGM", "M2Classifier", "M1M2Classifier"]
+DENSITIES = ["VAE", "DLGM", "M2Classifier", "ADGMClassifier", "M1M2Classifier"]
 
 
 every_estimator = pytest.mark.parametrize("name", NAMES)

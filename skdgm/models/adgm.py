@@ -35,7 +35,7 @@ class ADGMModule(M2Module):
     posterior may be any mixture over a. With ``skip`` (SDGM) it is p(y) p(z) p(a | z, y) p(x | a, z, y), in which a is
     a second latent variable below z.
 
-    Given a, the bound is that of M2 with one more term, log p(a | .) - log q(a | x): eqs. (8) and (9).
+    Given a, the bound is that of M2 with one more term, log p(a | .) - log q(a | x).
 
     The decoder reads codes: z, and under ``skip``, a behind it.
 
