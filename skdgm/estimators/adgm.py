@@ -321,7 +321,7 @@ class ADGMClassifier(BaseRowClassifier):
 
     Notes
     -----
-    Log-likelihoods are in nats per row. An epoch takes about 1.5 to 2 times as long as that of M2Classifier. On a CPU
+    Log-likelihoods are in nats per row. An epoch takes 1.3 to 2 times as long as that of M2Classifier. On a CPU
     it gets faster as q(y | a, x) becomes certain: classes with a probability below 1e-9, the rounding of a row's sum,
     are left out. ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
     ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows: other scorers count these as wrong.
