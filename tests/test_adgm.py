@@ -276,7 +276,7 @@ def test_the_classification_term_is_the_mean_log_probability_over_a():
     y, n = torch.tensor([0, 2, 1]), 8000
     q_a, (e, log_w) = module.q_a(x), nodes()
     a = q_a.mean + q_a.sd * e[:, None, None]
-    expected = log_w.exp() @ module.q_y_of(Read(x, a, a)).log_prob(y)
+    expected = log_w.exp() @ module.q_y_of(Read(x, a)).log_prob(y)
     draws = module.log_q_y(x.repeat(n, 1), y.repeat(n), generator()).reshape(n, 3)
     assert_mean(draws, expected)
     module.requires_grad_(True).log_q_y(x, y, generator()).sum().backward()

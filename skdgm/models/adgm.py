@@ -20,12 +20,13 @@ N_POINTS = 32
 class Read(NamedTuple):
     """Rows as the inference networks read them, (..., n, n_columns), and a draw of a ~ q(a | x) for each of them.
 
-    ``a`` has shape (..., n, n_auxiliary), and ``log_q_a``, its log-density, (..., n).
+    ``a`` has shape (..., n, n_auxiliary), and ``log_q_a``, its log-density, (..., n); it may be None where no bound is
+    wanted.
     """
 
     x: Tensor
     a: Tensor
-    log_q_a: Tensor
+    log_q_a: Tensor | None = None
 
 
 class ADGMModule(M2Module):
@@ -111,7 +112,7 @@ class ADGMModule(M2Module):
     def q_y_labeled(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """E_q(a | x)[q_labeled(y | a, x)], averaged over the same ``points`` for every row; (..., n, n_classes)."""
         a = self.a_at_points(x, observed)
-        return Categorical(log_mean_exp(self.q_y_of(Read(x, a, a), observed).log_probs))
+        return Categorical(log_mean_exp(self.q_y_of(Read(x, a), observed).log_probs))
 
     def a_at_points(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """Values of a at which q(y | a, x) is averaged, (N_POINTS, ..., n, n_auxiliary)."""
@@ -192,7 +193,7 @@ class ADGMModule(M2Module):
 
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z | x] = E_q(a | x) sum_y q(y | a, x) E_q[z | a, x, y], averaged over the ``points``; (n, n_latent)."""
-        parts = [self.code_of(Read(x, a, a), observed) for a in self.a_at_points(x, observed)]
+        parts = [self.code_of(Read(x, a), observed) for a in self.a_at_points(x, observed)]
         return contiguous_last(torch.stack(parts)).mean(-1)
 
     def code_of(self, read: Read, observed: Tensor | None) -> Tensor:
