@@ -5,12 +5,8 @@ and the 10,000 test rows give the error. The seed of a run determines its labels
 fitted without labels and shared by all runs of a method. Hyper-parameters were chosen on the validation rows. You can
 stop the script at any time; it resumes where it stopped.
 
-ADGM and SDGM follow the recipe of Maaløe et al. 2016 (arXiv 1602.05473), but without batch normalization, with one draw
-of the latent variables per step instead of five, and with the same 50,000 training rows (theirs are 60,000).
-
     SKDGM_DATA=... python examples/replication/mnist_few_labels.py            # everything, hours on 2 cores
     SKDGM_DATA=... python examples/replication/mnist_few_labels.py --methods M1M2Classifier --seeds 0
-    SKDGM_DATA=... python examples/replication/mnist_few_labels.py --methods ADGMClassifier --seeds 0      # a day
     python examples/replication/mnist_few_labels.py --table                   # the table from the results file
 """
 
@@ -26,11 +22,10 @@ from _runs import CACHE, finished, run_once
 from sklearn.frozen import FrozenEstimator
 from sklearn.svm import SVC
 
-from skdgm import VAE, ADGMClassifier, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
+from skdgm import VAE, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
 from skdgm.datasets import load_mnist, mask_labels
 
 EXPERIMENT = "mnist_few_labels"
-DEFAULT_METHODS = ["M1Classifier", "M2Classifier", "M1M2Classifier"]  # ADGMClassifier takes a day per run
 N_TRAIN = 50_000
 
 # Defaults at the time of the recorded runs.
@@ -78,28 +73,6 @@ M1M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "learning_rate_init": 3e-3,
     "max_iter": 300,
 }
-ADGM: dict[str, Any] = {
-    "n_components": 100,
-    "n_auxiliary": 100,
-    "hidden_layer_sizes": (500, 500),
-    "network": "mlp",
-    "activation": "relu",
-    "likelihood": "bernoulli",
-    "dynamic_binarization": True,
-    "alpha": 0.1,
-    "alpha_normalization": "balanced",
-    "class_prior": "uniform",
-    "labeled_batch_size": 100,
-    "n_enumerated": None,
-    "weight_prior": 1.0,
-    "kl_warmup": 200,
-    "learning_rate_init": 3e-4,
-    "learning_rate": "linear",
-    "batch_size": 100,
-    "max_iter": 1000,
-    "early_stopping": False,
-    "precision": "float32",
-}
 ENCODERS = {"M1Classifier": LONG_M1, "M1M2Classifier": M1}
 
 PAPER = {
@@ -109,8 +82,6 @@ PAPER = {
     ("M1Classifier", "TransductiveSVC", 600): 5.72,
     ("M1Classifier", "TransductiveSVC", 1000): 4.24,
     ("M2Classifier", None, 100): 11.97,
-    ("ADGMClassifier", "ADGM", 100): 0.96,
-    ("ADGMClassifier", "SDGM", 100): 1.32,
     ("M1M2Classifier", None, 100): 3.33,
 }
 
@@ -138,16 +109,8 @@ def shared_m1(X: np.ndarray, params: dict[str, Any]) -> VAE:
     return vae
 
 
-def setting_of(method: str, variant: str | None, n_labeled: int) -> dict[str, Any]:
-    """What distinguishes a run from others of the same method: inner estimator or model, and number of labels."""
-    kind = "model" if method == "ADGMClassifier" else "estimator"
-    return {"n_labeled": n_labeled} | ({kind: variant} if variant else {})
-
-
 def make(method: str, estimator: str | None, seed: int, vae: VAE | None) -> Any:
     """The classifier of a run."""
-    if method == "ADGMClassifier":
-        return ADGMClassifier(**ADGM, skip=estimator == "SDGM", random_state=seed)
     if method == "M2Classifier":
         return M2Classifier(**M2, random_state=seed)
     if method == "M1M2Classifier":
@@ -167,14 +130,14 @@ def one_run(
 ) -> None:
     """Fit and test one classifier, unless it is in the results."""
     model = make(method, estimator, seed, vae)
-    setting = setting_of(method, estimator, n_labeled)
+    setting: dict[str, Any] = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
 
     def work() -> tuple[float, dict[str, Any]]:
         X, y = data["train"]
         model.fit(X, mask_labels(y, n_labeled, random_state=seed))
         return error_percent(model, *data["test"]), {"validation_error_percent": error_percent(model, *data["valid"])}
 
-    params = {"M2Classifier": M2, "M1M2Classifier": M1M2 | {"m1": M1}, "ADGMClassifier": ADGM}.get(method)
+    params = {"M2Classifier": M2, "M1M2Classifier": M1M2 | {"m1": M1}}.get(method)
     if params is None:
         params = (M1_SVM | {"n_draws": M1_N_DRAWS} if estimator == "SVC" else M1_TSVM) | {"m1": LONG_M1}
     key = {"experiment": experiment, "method": method, "setting": setting, "seed": seed, "metric": "test_error_percent"}
@@ -185,7 +148,7 @@ def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
     rows = ["| method | labels | skdgm, % | seeds | seconds per run | paper, % |", "|---|---|---|---|---|---|"]
     for (method, estimator, n_labeled), paper in PAPER.items():
-        setting = setting_of(method, estimator, n_labeled)
+        setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
         runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]
         errors = [run["value"] for run in runs]
         ours = f"{np.mean(errors):.2f} ± {np.std(errors):.2f}" if errors else "not run"
@@ -198,7 +161,7 @@ def table() -> str:
 def main() -> None:
     """Do the requested runs that are not in the results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=DEFAULT_METHODS)
+    parser.add_argument("--methods", nargs="+", default=["M1Classifier", "M2Classifier", "M1M2Classifier"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--experiment", default=EXPERIMENT, help="name of the results, to run a later version again")
     parser.add_argument("--labels", nargs="+", type=int, default=[100, 600, 1000])
