@@ -110,7 +110,8 @@ class ADGMClassifier(BaseRowClassifier):
         logistic regression on the columns and on features of a Gaussian kernel at the labeled rows; cross-validation
         over the labels chooses the strength of both. Its weights have L2 penalties instead of ``weight_prior``: those
         of this logistic regression and, for the output layer of the MLP, 4 times that of ``C=1``. For gray images, the
-        penalties of the hidden and output layers are divided by 4.
+        penalties of the hidden and output layers are divided by 4. The classifier's weights for the auxiliary variable
+        have ten times the penalty of those for the columns.
 
         A number in [0, inf) is the paper's alpha divided by the number of rows, in eq. (9) of [1]_, under
         ``alpha_normalization="paper"``; the paper uses 0.1. (It is not the L2 penalty that MLPClassifier calls alpha.)
