@@ -11,6 +11,7 @@ from skdgm._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from skdgm.checkpoints import Checkpoint
+    from skdgm.estimators.adgm import ADGMClassifier
     from skdgm.estimators.deep_imputer import DeepImputer
     from skdgm.estimators.dlgm import DLGM
     from skdgm.estimators.m1 import M1Classifier
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DLGM",
     "VAE",
+    "ADGMClassifier",
     "Checkpoint",
     "DeepImputer",
     "M1Classifier",
@@ -38,6 +40,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ADGMClassifier": "estimators.adgm",
     "Checkpoint": "checkpoints",
     "DLGM": "estimators.dlgm",
     "DeepImputer": "estimators.deep_imputer",

@@ -57,10 +57,11 @@ def prediction_module(estimator: Any, method: str) -> nn.Module:
     Parameters
     ----------
     estimator : estimator
-        A fitted VAE, DLGM, StackedAutoencoder, M1Classifier, M2Classifier, M1M2Classifier, or TransductiveSVC.
+        A fitted VAE, DLGM, StackedAutoencoder, M1Classifier, M2Classifier, ADGMClassifier, M1M2Classifier, or
+        TransductiveSVC.
     method : {"transform", "predict_proba", "predict_log_proba", "decision_function"}
-        "transform" for all but TransductiveSVC, probabilities for M2Classifier and M1M2Classifier, and
-        "decision_function" for TransductiveSVC.
+        "transform" for all but TransductiveSVC, probabilities for M2Classifier, ADGMClassifier, and M1M2Classifier,
+        and "decision_function" for TransductiveSVC.
 
     Returns
     -------

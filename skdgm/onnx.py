@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from skdgm.estimators._frames import Column, columns_of, container_of
 from skdgm.estimators._tables import ColumnFormat
+from skdgm.estimators.adgm import ADGMClassifier
 from skdgm.estimators.deep_imputer import DeepImputer
 from skdgm.estimators.dlgm import DLGM
 from skdgm.estimators.m1 import M1Classifier
@@ -51,7 +52,12 @@ UNKNOWN = -1.0
 CLASSIFIER_OPTIONS = {"zipmap": [True, False, "columns"], "nocl": [False], "output_class_labels": [False, True]}
 
 TRANSFORMERS = [VAE, DLGM, StackedAutoencoder]
-CLASSIFIERS = {M2Classifier: "predict_proba", M1M2Classifier: "predict_proba", TransductiveSVC: "decision_function"}
+CLASSIFIERS: dict[type[Any], str] = {
+    M2Classifier: "predict_proba",
+    ADGMClassifier: "predict_proba",
+    M1M2Classifier: "predict_proba",
+    TransductiveSVC: "decision_function",
+}
 NOT_EXPORTED = {
     DeepImputer: "it fills cells with draws that depend on each row's values, and a graph has no such generator",
     SemiSupervisedMetaClassifier: "its members are wrapped; export a classifier that is fitted by itself",
@@ -67,8 +73,8 @@ def to_onnx(model: Any, X: Any, *, target_opset: int | None = None, options: Any
     Parameters
     ----------
     model : estimator
-        A fitted VAE, DLGM, StackedAutoencoder, M1Classifier, M2Classifier, M1M2Classifier, or TransductiveSVC, or a
-        scikit-learn estimator that contains them, such as a Pipeline.
+        A fitted VAE, DLGM, StackedAutoencoder, M1Classifier, M2Classifier, ADGMClassifier, M1M2Classifier, or
+        TransductiveSVC, or a scikit-learn estimator that contains them, such as a Pipeline.
     X : array or frame of shape (n_samples, n_features)
         Rows like those that the graph will read; only their types count. An array becomes one input, "X". A frame
         becomes one input of shape (n_samples, 1) for each column, of its name and type; text is read as strings.

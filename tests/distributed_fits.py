@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits
 from skdgm import (
     DLGM,
     VAE,
+    ADGMClassifier,
     DeepImputer,
     M1Classifier,
     M1M2Classifier,
@@ -69,6 +70,7 @@ def estimators():
         "VAE": encoder,
         "DLGM": DLGM((4, 2), **SMALL),
         "M2": M2Classifier(4, calibration_cv=2, **SMALL),
+        "ADGM": ADGMClassifier(4, skip=True, **SMALL),
         "M1": M1Classifier(TransductiveSVC(n_stages=2), encoder=encoder, n_draws=2, random_state=0),
         "M1M2": M1M2Classifier(4, encoder=VAE(5, hidden_layer_sizes=(16,), max_iter=3), **SMALL),
         "stack": StackedAutoencoder((12, 6), rbm_max_iter=3, early_stopping=True, persistent=True, **SMALL),

@@ -24,8 +24,18 @@ def test_the_linear_part_has_the_penalty_of_logistic_regression():
     assert chosen(n_classes=2).penalties["classifier.mlp.skip"] == 2 / 20
 
 
+def test_an_auxiliary_variable_has_ten_times_the_penalty_of_the_columns():
+    penalties = chosen(n_hidden_layers=2).penalties
+    for path, of_columns in (
+        ("classifier.mlp", "classifier.mlp.layers"),
+        ("classifier.mlp.skip", "classifier.mlp.skip"),
+    ):
+        assert penalties[f"{path}.extra_weight"] == pytest.approx(10 * penalties[of_columns])
+
+
 def test_without_hidden_layers_the_classifier_is_that_logistic_regression():
-    assert chosen(n_hidden_layers=0).penalties == {"classifier": 1 / 20, "classifier.kernel_weight": 1 / 20}
+    of_columns = {"classifier": 1 / 20, "classifier.kernel_weight": 1 / 20}
+    assert chosen(n_hidden_layers=0).penalties == of_columns | {"classifier.mlp.extra_weight": 10 / 20}
     x = np.ones((4, 3), np.float32)
     (rate,) = rates_of_classifier(x, 0).values()
     assert rate == rates_of_classifier(x, 1)["classifier.mlp.skip"]

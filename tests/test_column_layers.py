@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV
 from torch import nn
 
-from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier
+from skdgm import DLGM, VAE, ADGMClassifier, M1M2Classifier, M2Classifier
 from skdgm.datasets import mask_labels
 from skdgm.estimators._state import WithoutMemory
 from skdgm.likelihoods.columns import ColumnGroup, MixedLikelihood
@@ -67,7 +67,7 @@ def modules(network, image_shape=(6, 5, 1), rng=None, **options):
 def bound_of(module, x, rng, observed=None):
     if isinstance(module, M2Module):
         labels = torch.arange(len(x)) % 3
-        of_labels = module.labeled_bound(x, labels, rng, observed).total() + module.log_q_y(x, labels, observed)
+        of_labels = module.labeled_bound(x, labels, rng, observed).total() + module.log_q_y(x, labels, rng, observed)
         return module.unlabeled_bound(x, rng, observed).total() + of_labels
     return module.bound(x, rng, observed).total()
 
@@ -234,6 +234,7 @@ ESTIMATORS = {
     "VAE": lambda **options: VAE(3, **SMALL, **options),
     "DLGM": lambda **options: DLGM((4, 2), **SMALL, **options),
     "M2Classifier": lambda **options: M2Classifier(3, **SMALL, **options),
+    "ADGMClassifier": lambda **options: ADGMClassifier(3, **SMALL, **options),
     "M1M2Classifier": lambda **options: M1M2Classifier(3, encoder=VAE(3, **SMALL, **options), **SMALL),
 }
 

@@ -39,6 +39,7 @@ ESTIMATORS = {
     "StackedAutoencoder": lambda: skdgm.StackedAutoencoder((8, 4), **{**SHORT, "rbm_max_iter": 15}),
     "M1Classifier": lambda: skdgm.M1Classifier(encoder=encoder()),
     "M2Classifier": lambda: skdgm.M2Classifier(3, **SHORT),
+    "ADGMClassifier": lambda: skdgm.ADGMClassifier(3, **SHORT),
     "M1M2Classifier": lambda: skdgm.M1M2Classifier(3, encoder=encoder(), **SHORT),
     "TransductiveSVC": lambda: skdgm.TransductiveSVC(),
     "SemiSupervisedMetaClassifier": lambda: skdgm.SemiSupervisedMetaClassifier(
@@ -169,12 +170,13 @@ def test_balanced_class_weights_help_where_classes_are_unequal(name):
     checks.check_class_weight_balanced_classifiers(name, classifier, *rows, ["balanced"])
 
 
-@pytest.mark.parametrize("name", ["M1Classifier", "M2Classifier", "M1M2Classifier"])
+@pytest.mark.parametrize("name", ["M1Classifier", "M2Classifier", "ADGMClassifier", "M1M2Classifier"])
 def test_defaults_learn_in_15_epochs(name):
     """check_classifiers_train, which requires 83 % on 200 and 300 rows, with defaults except for the epochs."""
     classifier = {
         "M1Classifier": lambda: skdgm.M1Classifier(encoder=skdgm.VAE(kl_warmup=1.0, max_iter=15)),
         "M2Classifier": lambda: skdgm.M2Classifier(max_iter=15),
+        "ADGMClassifier": lambda: skdgm.ADGMClassifier(max_iter=15),
         "M1M2Classifier": lambda: skdgm.M1M2Classifier(
             max_iter=15, encoder=skdgm.VAE(n_components=50, kl_warmup=1.0, max_iter=15)
         ),

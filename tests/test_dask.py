@@ -24,6 +24,7 @@ FAST = {"hidden_layer_sizes": (8,), "max_iter": 2, "n_importance_samples": 3, "r
 METHODS = ["predict", "predict_proba", "predict_log_proba", "decision_function", "transform", "score_samples", "impute"]
 CLASSIFIERS = {
     "M2Classifier": lambda: skdgm.M2Classifier(2, **FAST),
+    "ADGMClassifier": lambda: skdgm.ADGMClassifier(2, **FAST),
     "M1Classifier": lambda: skdgm.M1Classifier(LogisticRegression(), encoder=skdgm.VAE(2, **FAST), random_state=0),
     "pipeline": lambda: make_pipeline(StandardScaler(), skdgm.M2Classifier(2, **FAST)),
     "search": lambda: GridSearchCV(skdgm.M2Classifier(**FAST), {"n_components": [2]}, cv=LabeledStratifiedKFold(2)),

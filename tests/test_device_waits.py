@@ -15,7 +15,16 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier, StackedAutoencoder, structured_normals, training
+from skdgm import (
+    DLGM,
+    VAE,
+    ADGMClassifier,
+    M1M2Classifier,
+    M2Classifier,
+    StackedAutoencoder,
+    structured_normals,
+    training,
+)
 from skdgm.estimators import _base, _class_prior
 from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.optimizer import Adam, ParameterVector
@@ -171,6 +180,14 @@ def test_a_step_of_m2(name, kind, fit_on_meta):
     many = np.tile(np.arange(4), 18)[:70]  # with four classes, one and a draw are not all of them
     y = np.where(labels() < 0, -1, many)
     fit_on_meta(M2Classifier(3, **SMALL, **CLASSIFIERS[name]), rows(kind), y)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_a_step_of_an_adgm(name, skip, fit_on_meta):
+    """ADGMClassifier: draws of the auxiliary variable, too."""
+    y = np.where(labels() < 0, -1, np.tile(np.arange(4), 18)[:70])
+    fit_on_meta(ADGMClassifier(3, skip=skip, **SMALL, **CLASSIFIERS[name]), rows("mixed"), y)
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

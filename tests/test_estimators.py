@@ -32,7 +32,16 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.svm import SVC
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, StackedAutoencoder, training
+from skdgm import (
+    DLGM,
+    VAE,
+    ADGMClassifier,
+    M1Classifier,
+    M1M2Classifier,
+    M2Classifier,
+    StackedAutoencoder,
+    training,
+)
 from skdgm.estimators import _options
 from skdgm.model_selection import LabeledStratifiedKFold, make_labeled_scorer
 
@@ -52,6 +61,9 @@ MAKERS = {
     "M2Classifier": lambda **params: M2Classifier(
         4, **FAST, alpha=1.0, n_importance_samples=5, random_state=0
     ).set_params(**params),
+    "ADGMClassifier": lambda **params: ADGMClassifier(
+        4, **FAST, alpha=1.0, n_importance_samples=5, random_state=0
+    ).set_params(**params),
     "M1M2Classifier": lambda **params: M1M2Classifier(
         3, encoder=VAE(4, **FAST, n_importance_samples=5), **FAST, n_importance_samples=5, random_state=0
     ).set_params(**params),
@@ -59,7 +71,7 @@ MAKERS = {
 DENSITIES = ["VAE", "DLGM"]  # NaN is a missing cell for them
 CLASSIFIERS = [name for name in MAKERS if name not in DENSITIES]
 MODELS = [name for name in MAKERS if name != "M1Classifier"]  # those with a bound of their own
-M2_FAMILY = ["M2Classifier", "M1M2Classifier"]
+M2_FAMILY = ["M2Classifier", "ADGMClassifier", "M1M2Classifier"]
 NO_CUDA = not torch.cuda.is_available()
 
 
@@ -477,6 +489,7 @@ def test_a_newcomer_gets_a_sensible_classifier(name):
     model = {
         "M1Classifier": lambda: M1Classifier(encoder=VAE(**short), random_state=0),
         "M2Classifier": lambda: M2Classifier(**short, random_state=0),
+        "ADGMClassifier": lambda: ADGMClassifier(**short, random_state=0),
         "M1M2Classifier": lambda: M1M2Classifier(encoder=VAE(**short), **short, random_state=0),
     }[name]()
     assert np.mean(model.fit(X, y).predict(X) == truth) > 0.9
@@ -770,7 +783,7 @@ WRONG_X = {
     "3-d": (lambda X, y: (X[:, :, None], y), "dim 3"),
     "words": (lambda X, y: (np.full((140, 2), "a", dtype=object), y), "could not convert string to float|'a'"),
 }
-READERS_OF_TABLES = ("VAE", "DLGM", "M1Classifier", "M2Classifier", "M1M2Classifier")
+READERS_OF_TABLES = ("VAE", "DLGM", "M1Classifier", "M2Classifier", "ADGMClassifier", "M1M2Classifier")
 WRONG_ROWS = [(name, case) for name in MAKERS for case in WRONG_X if not (name in READERS_OF_TABLES and case == "NaN")]
 WRONG_Y = {
     "no labeled row": (lambda X, y: (X, np.full_like(y, -1)), "no labeled row"),
@@ -1007,7 +1020,7 @@ def test_a_bound_that_stays_non_finite_is_an_error_that_says_what_to_do(name, da
         model.set_params(encoder=FrozenEstimator(_fitted("VAE")))
     poison = lambda bound: lambda *args, **kwargs: type(b := bound(*args, **kwargs))(*(part * np.nan for part in b))  # noqa: E731
     module = type(model.module_)
-    for method in filter(functools.partial(hasattr, module), ("bound", "unlabeled_bound", "labeled_bound")):
+    for method in filter(functools.partial(hasattr, module), ("bound", "bound_of")):
         monkeypatch.setattr(module, method, poison(getattr(module, method)))
     before = {key: value for key, value in outputs(model, X).items() if key != "elbo_samples"}
     with pytest.raises(ValueError, match=rf"{name}: .*epoch \d+ at learning rate .*likelihood=.*learning_rate_init"):

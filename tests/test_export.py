@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from skdgm import (
     DLGM,
     VAE,
+    ADGMClassifier,
     DeepImputer,
     M1Classifier,
     M1M2Classifier,
@@ -59,6 +60,7 @@ CASES = {
     "StackedAutoencoder": (StackedAutoencoder((3, 2), max_iter=2, random_state=0), (IRIS > 3) * 1.0),
     "M1Classifier": (M1Classifier(encoder=VAE(**FAST)), HOLES),
     "M2Classifier": (M2Classifier(**FAST), HOLES),
+    "ADGMClassifier": (ADGMClassifier(**FAST), HOLES),
     "M2Classifier calibrated": (M2Classifier(calibration_cv=2, **FAST), MIXED),
     "M1M2Classifier": (M1M2Classifier(encoder=VAE(**FAST), **FAST), HOLES),
     "M1M2Classifier codes only": (M1M2Classifier(encoder=VAE(**FAST), passthrough=False, **FAST), IRIS),

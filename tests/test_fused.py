@@ -82,6 +82,31 @@ def test_every_activation_has_its_gradient(activation):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("rows", [True, False])
+@pytest.mark.parametrize("skip", [True, False])
+@pytest.mark.parametrize("hidden", [(), (6,), (6, 8)])
+def test_extra_inputs_join_after_the_first_layer(rows, skip, hidden):
+    """Outputs, and gradients of all inputs and parameters, are those of the plain way; without weights they add 0."""
+    module, (x, y, observed, rows) = network(hidden=hidden, skip=skip), inputs(rows)
+    without, extra = module(x, y, observed, rows), noise(len(y), 2, seed=3).double().requires_grad_(True)
+    module.read_extra(2)
+    assert torch.equal(module.double()(x, y, observed, rows, extra), without)
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            if "extra" in name:
+                parameter.copy_(noise(*parameter.shape, seed=8))
+    found = []
+    for is_plain in (False, True):
+        with pytest.MonkeyPatch.context() as patch:
+            if is_plain:
+                patch.setattr(MLP, "is_fusible", lambda *args: False)
+            outputs = module(x, y, observed, rows, extra)
+        found.append([outputs.detach().double(), *torch.autograd.grad(outputs.sum(), [x, extra, *module.parameters()])])
+    assert len(found[0]) == 3 + len(list(module.parameters())) and (found[0][0] - without).abs().min() > 0
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-5)
+
+
 def test_clipped_inputs_pass_their_gradient_on():
     module, (x, y, observed, rows) = network(clip_inputs=True), inputs()
     with torch.no_grad():

@@ -55,6 +55,7 @@ ESTIMATORS = {
     # without a limit, libsvm takes minutes at weights of 1e30
     "M1Classifier": lambda: skdgm.M1Classifier(SVC(max_iter=1000), encoder=skdgm.VAE(2, **SMALL), random_state=0),
     "M2Classifier": lambda: skdgm.M2Classifier(2, **SMALL),
+    "ADGMClassifier": lambda: skdgm.ADGMClassifier(2, **SMALL),
     "M1M2Classifier": lambda: skdgm.M1M2Classifier(2, encoder=skdgm.VAE(2, **SMALL), **SMALL),
     "TransductiveSVC": lambda: skdgm.TransductiveSVC(random_state=0),
     "SemiSupervisedMetaClassifier": lambda: skdgm.SemiSupervisedMetaClassifier(skdgm.TransductiveSVC(random_state=0)),

@@ -6,7 +6,7 @@ import torch
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
-from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier
+from skdgm import DLGM, VAE, ADGMClassifier, M1M2Classifier, M2Classifier
 from skdgm.distributions import Normal
 from skdgm.models.holes import fills, has_new_holes, learned_holes
 from skdgm.noise import RowNoise
@@ -141,6 +141,7 @@ def test_a_mixture_is_the_mean_of_its_components(kind):
 
 CLASSIFIERS = {
     "M2": lambda **params: M2Classifier(3, max_iter=40, **SHORT, **params),
+    "ADGM": lambda **params: ADGMClassifier(3, max_iter=40, **SHORT, **params),
     "M1M2": lambda **params: M1M2Classifier(3, encoder=VAE(4, max_iter=60, **SHORT), max_iter=40, **SHORT, **params),
 }
 

@@ -256,12 +256,12 @@ def test_unlabeled_bound_is_logsumexp_at_the_optimal_label_posterior_and_lower_e
     module, x = m2(likelihood), some_rows(likelihood)
     per_class = module.labeled_bound(x, module.every_class, generator()).total().detach()
     best = torch.logsumexp(per_class, 0).numpy()
-    module.q_y = lambda x, observed=None: Categorical(per_class.T)
+    module.q_y_labeled = lambda x, observed=None: Categorical(per_class.T)
     np.testing.assert_allclose(module.unlabeled_bound(x, generator()).total().detach().numpy(), best, atol=1e-4)
     optimal = log_softmax(per_class.T.double().numpy(), 1)
     for seed in range(5):
         logits = per_class.T + 2 * torch.randn(12, 3, generator=generator(seed))
-        module.q_y = lambda x, observed=None, logits=logits: Categorical(logits)
+        module.q_y_labeled = lambda x, observed=None, logits=logits: Categorical(logits)
         tilted = log_softmax(logits.double().numpy(), 1)
         divergence = (np.exp(tilted) * (tilted - optimal)).sum(1)
         elsewhere = module.unlabeled_bound(x, generator()).total().detach().numpy()
@@ -356,7 +356,7 @@ def objectives(module, likelihood):
         "unlabeled": lambda: module.unlabeled_bound(x, generator()).total(),
         "enumerated": lambda: module.unlabeled_bound(x, generator(), n_enumerated=1).total(),
         "labeled": lambda: module.labeled_bound(x, y, generator()).total(),
-        "classification": lambda: module.log_q_y(x, y),
+        "classification": lambda: module.log_q_y(x, y, generator()),
     }
 
 

@@ -6,7 +6,7 @@ import torch
 from scipy.stats import kstest, multivariate_normal, norm
 from sklearn.frozen import FrozenEstimator
 
-from skdgm import VAE, M1Classifier, M1M2Classifier, M2Classifier
+from skdgm import VAE, ADGMClassifier, M1Classifier, M1M2Classifier, M2Classifier
 from skdgm.models.m1m2 import M1M2Module
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
@@ -143,11 +143,16 @@ def data():
 def classifiers(data):
     X, y, _ = data
     vae = FrozenEstimator(VAE(2, **FAST).fit(X))
-    made = [M2Classifier(2, **FAST), M1M2Classifier(2, encoder=vae, **FAST), M1Classifier(encoder=vae)]
+    made = [
+        M2Classifier(2, **FAST),
+        ADGMClassifier(2, skip=True, **FAST),
+        M1M2Classifier(2, encoder=vae, **FAST),
+        M1Classifier(encoder=vae),
+    ]
     return {type(made).__name__: made.fit(X, y) for made in made}
 
 
-@pytest.mark.parametrize("name", ["M2Classifier", "M1M2Classifier", "M1Classifier"])
+@pytest.mark.parametrize("name", ["M2Classifier", "ADGMClassifier", "M1M2Classifier", "M1Classifier"])
 def test_classifiers_fill_what_is_missing_and_nothing_else(classifiers, data, name):
     """Means are finite, draws differ, and both leave observed cells as they were; the seed decides the draws."""
     X, model, hole = data[0], classifiers[name], np.isnan(data[0])
@@ -160,7 +165,7 @@ def test_classifiers_fill_what_is_missing_and_nothing_else(classifiers, data, na
     assert np.array_equal(draws[:, :, 1:], np.rint(draws[:, :, 1:]))  # counts and 0/1 cells
 
 
-@pytest.mark.parametrize("name", ["M2Classifier", "M1M2Classifier"])
+@pytest.mark.parametrize("name", ["M2Classifier", "ADGMClassifier", "M1M2Classifier"])
 def test_rows_are_imputed_given_their_labels(classifiers, data, name):
     """A label for all rows, one per row, or none where a row is marked as unlabeled; in any batch, the same bits."""
     X, y, truth = data

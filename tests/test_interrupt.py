@@ -16,7 +16,17 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.svm import SVC
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, StackedAutoencoder, TransductiveSVC, training
+from skdgm import (
+    DLGM,
+    VAE,
+    ADGMClassifier,
+    M1Classifier,
+    M1M2Classifier,
+    M2Classifier,
+    StackedAutoencoder,
+    TransductiveSVC,
+    training,
+)
 from skdgm.estimators import _interrupt, _latent_density
 from skdgm.estimators._callbacks import EpochTasks
 from skdgm.estimators._interrupt import Interrupt
@@ -35,6 +45,7 @@ MODELS = {
     "VAE": small_vae,
     "DLGM": lambda **params: DLGM((3, 2), **{**STEADY, **params}, n_importance_samples=2, random_state=0),
     "M2Classifier": lambda **params: M2Classifier(3, **{**STEADY, **params}, random_state=0),
+    "ADGMClassifier": lambda **params: ADGMClassifier(3, **{**STEADY, **params}, random_state=0),
     "M1M2Classifier": lambda **params: M1M2Classifier(
         2, encoder=small_vae(max_iter=2), **{**STEADY, **params}, random_state=0
     ),

@@ -36,6 +36,7 @@ import skdgm
 from skdgm import (
     DLGM,
     VAE,
+    ADGMClassifier,
     DeepImputer,
     M1Classifier,
     M1M2Classifier,
@@ -58,6 +59,7 @@ MAKERS = {
     "DLGM": lambda: DLGM((3, 2), posterior="low_rank", **SMALL),
     "M1Classifier": lambda: M1Classifier(encoder=VAE(3, **SMALL), random_state=0),
     "M2Classifier": lambda: M2Classifier(3, calibration_cv=2, class_prior={"a": 0.5, "b": 0.5}, **SMALL),
+    "ADGMClassifier": lambda: ADGMClassifier(3, n_auxiliary=2, **SMALL),
     "M1M2Classifier": lambda: M1M2Classifier(3, encoder=VAE(3, **SMALL), **SMALL),
     "DeepImputer": lambda: DeepImputer(DLGM(3, **SMALL), add_indicator=True),
 }

@@ -1,8 +1,11 @@
 """Tests of terms that share a pass through the networks: M2's joint objective, and how the engine evaluates it."""
 
+from functools import partial
+
 import pytest
 import torch
 
+from skdgm.models.adgm import ADGMModule
 from skdgm.models.m2 import M2Module, joined
 from skdgm.sources import Batch, ResidentSource
 from skdgm.training import Joint, Term, evaluate
@@ -19,11 +22,13 @@ def trained(module):
 @pytest.mark.parametrize("options", [{}, {"n_enumerated": 1}, {"negligible": 0.05}, {"gradient_scale": 7.0}])
 @pytest.mark.parametrize("holes", [False, True])
 @pytest.mark.parametrize("same_labels", [True, False])
-def test_one_pass_has_the_values_and_gradients_of_three(options, holes, same_labels, monkeypatch):
+@pytest.mark.parametrize("kind", ["M2", "ADGM", "SDGM"])
+def test_one_pass_has_the_values_and_gradients_of_three(options, holes, same_labels, kind, monkeypatch):
     """With the same noise, the joint objective is that of separate terms, to rounding; also for other weights."""
-    module = M2Module(
-        5, 2, (6,), "tanh", "gaussian", [0.2, 0.3, 0.5], generator(), linear_skip=True, missing_indicator=holes
-    )
+    architecture = {"n_columns": 5, "n_latent": 2, "hidden": (6,), "activation": "tanh", "likelihood": "gaussian"}
+    architecture |= {"class_prior": [0.2, 0.3, 0.5], "linear_skip": True, "missing_indicator": holes}
+    made = M2Module if kind == "M2" else partial(ADGMModule, 3, kind == "SDGM")
+    module = made(**architecture, rng=generator())
     with torch.no_grad():
         for i, parameter in enumerate(module.parameters()):
             parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator(i)))
@@ -47,7 +52,7 @@ def test_one_pass_has_the_values_and_gradients_of_three(options, holes, same_lab
     separate = (
         module.unlabeled_bound(unlabeled.x, generator(4), unlabeled.observed, **options),
         module.labeled_bound(labeled.x, labeled.y, generator(5), labeled.observed),
-        module.log_q_y(classified.x, classified.y, classified.observed),
+        module.log_q_y(classified.x, classified.y, generator(6), classified.observed),
     )
     joint = module.joint_bounds(unlabeled, labeled, classified, generator(4), **options)
     for one, three in zip(joint, separate, strict=True):

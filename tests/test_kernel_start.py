@@ -13,7 +13,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
-from skdgm import VAE, M1M2Classifier, M2Classifier
+from skdgm import VAE, ADGMClassifier, M1M2Classifier, M2Classifier
 from skdgm.estimators._auto_alpha import auto_alpha
 from skdgm.estimators._kernel_start import CANDIDATES, Strengths, kernel_start
 from skdgm.models.m2 import M2Module
@@ -267,7 +267,7 @@ def test_training_on_the_labels_alone_has_its_optimum_there(n_classes, hidden):
     )
     groups = Adam(ParameterVector(module), Settings(1, 0.1, penalties=choice.penalties)).groups
     penalties = {weight.data_ptr(): penalty for (penalty, _), group in groups.items() for weight in group[0]}
-    module.log_q_y(torch.from_numpy(x).float(), torch.from_numpy(targets)).mean().neg().backward()
+    module.log_q_y(torch.from_numpy(x).float(), torch.from_numpy(targets), None).mean().neg().backward()
     trained = [*module.classifier.mlp.linear_parameters, module.classifier.kernel_weight]
     for parameter in trained:
         total = parameter.grad + penalties[parameter.data_ptr()] * parameter.detach()
@@ -303,6 +303,7 @@ def vae():
 
 MAKERS = {
     "M2": lambda **params: M2Classifier(2, **{**SHORT, **params}),
+    "ADGM": lambda **params: ADGMClassifier(2, **{**SHORT, **params}),
     "M1M2": lambda **params: M1M2Classifier(2, encoder=FrozenEstimator(vae()), **{**SHORT, **params}),
     "M1M2 on codes": lambda **params: MAKERS["M1M2"](passthrough=False, **params),
 }
@@ -323,7 +324,7 @@ def inputs(name, model, X):
     """What q(y | x) reads of rows, of which none has outlying cells: standardized columns, codes, or both."""
     columns = (X - model._columns.center) / model._columns.scale
     assert np.abs(columns).max() < 5
-    if name == "M2":
+    if name in ("M2", "ADGM"):
         return columns
     codes = vae().transform(X)[:, model.active_]
     return codes if name == "M1M2 on codes" else np.hstack([codes, columns])

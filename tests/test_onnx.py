@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from skdgm import DLGM, VAE, DeepImputer, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
+from skdgm import DLGM, VAE, ADGMClassifier, DeepImputer, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
 
 onnxruntime, skl2onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("skl2onnx")
 module = pytest.importorskip("skdgm.onnx", exc_type=ImportError)  # onnxscript may be missing
@@ -59,6 +59,7 @@ CLASSIFIERS = {
     "M2Classifier, strings": (M2Classifier(**FAST), HOLES, WORDS),
     "M2Classifier, temperature": (M2Classifier(calibration_cv=2, **FAST), IRIS.astype(np.float32), FEW),
     "M2Classifier, frame": (M2Classifier(likelihood=KINDS, **FAST), FRAME, WORDS),
+    "ADGMClassifier": (ADGMClassifier(skip=True, **FAST), HOLES, WORDS),
     "M1M2Classifier": (M1M2Classifier(encoder=VAE(**FAST), **FAST), HOLES.astype(np.float32), FEW),
     "M1Classifier": (M1Classifier(encoder=VAE(**FAST)), HOLES, WORDS),
     "M1Classifier, frame, calibrated": (

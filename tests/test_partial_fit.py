@@ -15,7 +15,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, SGDClassifier
 from sklearn.utils import estimator_checks as checks
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, training
+from skdgm import DLGM, VAE, ADGMClassifier, M1Classifier, M1M2Classifier, M2Classifier, training
 from skdgm.averaging import Progress
 from skdgm.estimators._label_terms import LabelTotals, RowWeights
 from skdgm.optimizer import ParameterVector
@@ -26,6 +26,7 @@ FAST = {"hidden_layer_sizes": (8,), "random_state": 0, "learning_rate_init": 0.0
 DENSITIES = {"VAE": lambda: VAE(2, **FAST), "DLGM": lambda: DLGM((3, 2), **FAST)}
 CLASSIFIERS = {
     "M2": lambda: M2Classifier(2, **FAST),
+    "ADGM": lambda: ADGMClassifier(2, **FAST),
     "M1M2": lambda: M1M2Classifier(2, encoder=VAE(2, **FAST), **FAST),
     "M1": lambda: M1Classifier(SGDClassifier(loss="log_loss", random_state=0), encoder=VAE(2, **FAST), random_state=0),
 }

@@ -143,8 +143,8 @@ import numpy as np
 import torch
 
 from skdgm import (
-    DLGM, VAE, DeepImputer, M1Classifier, M1M2Classifier, M2Classifier, SemiSupervisedMetaClassifier,
-    StackedAutoencoder, TransductiveSVC, load, save,
+    DLGM, VAE, ADGMClassifier, DeepImputer, M1Classifier, M1M2Classifier, M2Classifier,
+    SemiSupervisedMetaClassifier, StackedAutoencoder, TransductiveSVC, load, save,
 )
 from skdgm.callbacks import MLflowCallback, TensorBoardCallback, WandbCallback
 from skdgm.datasets import load_mnist, load_table, mask_labels

@@ -8,7 +8,16 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, StackedAutoencoder, TransductiveSVC
+from skdgm import (
+    DLGM,
+    VAE,
+    ADGMClassifier,
+    M1Classifier,
+    M1M2Classifier,
+    M2Classifier,
+    StackedAutoencoder,
+    TransductiveSVC,
+)
 
 N_ROWS = 120
 SMALL = {"hidden_layer_sizes": 12, "max_iter": 2, "random_state": 0, "n_importance_samples": 3}
@@ -32,6 +41,8 @@ CLASSIFIERS = {
     "M1, LogisticRegression": lambda: M1Classifier(LogisticRegression(), **ON_CODES),
     "M1, TransductiveSVC": lambda: M1Classifier(TransductiveSVC(), **ON_CODES),
     "M2Classifier": lambda: M2Classifier(4, **SMALL),
+    "ADGMClassifier": lambda: ADGMClassifier(4, n_auxiliary=3, **SMALL),
+    "SDGM": lambda: ADGMClassifier(4, n_auxiliary=3, skip=True, **SMALL),
     "M1M2Classifier": lambda: M1M2Classifier(3, **{**SMALL, **ON_CODES}),
     "TransductiveSVC": lambda: TransductiveSVC(),
     "TransductiveSVC, linear": lambda: TransductiveSVC(kernel="linear"),

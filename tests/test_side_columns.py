@@ -116,7 +116,7 @@ def test_all_parameters_of_the_classifier_learn_from_side_columns(rows):
     """Those of the linear path, the hidden layers and the kernel, through log q(y | x) and the unlabeled bound."""
     x, side, _, y = rows
     module, wide = m2().requires_grad_(True), torch.cat([x, side], 1)
-    for objective in (module.log_q_y(wide, y), module.unlabeled_bound(wide, generator()).total()):
+    for objective in (module.log_q_y(wide, y, None), module.unlabeled_bound(wide, generator()).total()):
         module.zero_grad()
         objective.mean().backward()
         for name, parameter in module.classifier.named_parameters():

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from sklearn.feature_extraction.text import TfidfTransformer
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
+from skdgm import DLGM, VAE, ADGMClassifier, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
 from skdgm.datasets import mask_labels
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._streams import OF_SPARSE, Extremes, Stream
@@ -25,6 +25,7 @@ MAKERS = {
     "DLGM": lambda **params: DLGM((3, 2), **SHORT, **params),
     "M1": lambda **params: M1Classifier(encoder=VAE(**SHORT, **params), random_state=0),
     "M2": lambda **params: M2Classifier(**FEW_DRAWS, **params),
+    "ADGM": lambda **params: ADGMClassifier(**FEW_DRAWS, **params),
     "M1M2": lambda **params: M1M2Classifier(encoder=VAE(**SHORT, **params), **FEW_DRAWS),
 }
 METHODS = ["transform", "score_samples", "elbo_samples", "predict", "predict_proba"]

@@ -6,13 +6,13 @@ import pickle
 import numpy as np
 import pytest
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
+from skdgm import DLGM, VAE, ADGMClassifier, M1Classifier, M1M2Classifier, M2Classifier, TransductiveSVC
 from skdgm.estimators import _streams
 from skdgm.estimators._streams import Extremes, Stream, blocks, in_blocks, look, row_of, rows_of
 from skdgm.readers import ArrayReader, ParquetReader, Rows, as_reader
 
 N_ROWS, N_COLUMNS = 600, 12
-CLASSIFIERS = ["M1", "M2", "M1M2"]
+CLASSIFIERS = ["M1", "M2", "ADGM", "M1M2"]
 SHORT = {"max_iter": 2, "random_state": 0}
 FEW_DRAWS = {**SHORT, "n_importance_samples": 3}
 MAKERS = {
@@ -20,6 +20,7 @@ MAKERS = {
     "DLGM": lambda **params: DLGM((3, 2), **FEW_DRAWS, **params),
     "M1": lambda **params: M1Classifier(encoder=VAE(**SHORT, **params), random_state=0),
     "M2": lambda **params: M2Classifier(**FEW_DRAWS, **params),
+    "ADGM": lambda **params: ADGMClassifier(**FEW_DRAWS, **params),
     "M1M2": lambda **params: M1M2Classifier(encoder=VAE(**SHORT, **params), **FEW_DRAWS),
 }
 

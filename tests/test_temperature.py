@@ -8,7 +8,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_wine
 from sklearn.metrics import log_loss
 
-from skdgm import VAE, M1M2Classifier, M2Classifier, SemiSupervisedMetaClassifier
+from skdgm import VAE, ADGMClassifier, M1M2Classifier, M2Classifier, SemiSupervisedMetaClassifier
 from skdgm.datasets import mask_labels
 from skdgm.estimators._temperature import LOG_TEMPERATURE_SD, by_class_index, fit_temperature, folds, with_temperature
 from skdgm.model_selection import LabeledStratifiedKFold
@@ -17,6 +17,7 @@ SKLEARN_VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2]
 FAST = {"n_components": 2, "hidden_layer_sizes": (16,), "max_iter": 4, "n_importance_samples": 5, "random_state": 0}
 MAKERS = {
     "M2": lambda **params: M2Classifier(**FAST | params),
+    "ADGM": lambda **params: ADGMClassifier(**FAST | params),
     "M1M2": lambda **params: M1M2Classifier(encoder=VAE(2, hidden_layer_sizes=(16,), max_iter=4), **FAST | params),
 }
 

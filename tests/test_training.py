@@ -9,6 +9,7 @@ from torch import nn
 
 from skdgm import training
 from skdgm.averaging import WeightAverage
+from skdgm.models.adgm import ADGMModule
 from skdgm.models.bound import LabelBound
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
@@ -706,11 +707,19 @@ def test_extreme_gradients_are_clipped():
 # --- precision and devices --------------------------------------------------------------------------------------------
 
 
+def adgm(skip, n_columns=5):
+    architecture = {"n_columns": n_columns, "n_latent": 2, "hidden": (6,), "activation": "softplus"}
+    options = {"likelihood": "bernoulli", "class_prior": [0.3, 0.7], "rng": generator()}
+    return ADGMModule(3, skip, **architecture, **options)
+
+
 def models(n_columns=5):
     arguments = (n_columns, 2, (6,), "softplus", "bernoulli")
     return {
         "VAE": VAEModule(*arguments, rng=generator()),
         "M2": M2Module(*arguments, class_prior=[0.3, 0.7], rng=generator()),
+        "ADGM": adgm(False),
+        "SDGM": adgm(True),
     }
 
 
@@ -725,11 +734,11 @@ def model_terms(module, device, rng=None, n=12):
         Term("unlabeled", source, lambda b, r: module.unlabeled_bound(b.x, r, b.observed), 1.0, 5),
         Term("drawn", source, lambda b, r: module.unlabeled_bound(b.x, r, b.observed, 1), 1.0, 5),
         Term("labeled", labeled, lambda b, r: module.labeled_bound(b.x, b.y, r, b.observed), 0.5, 3),
-        Term("classification", labeled, lambda b, r: module.log_q_y(b.x, b.y, b.observed), 0.1, 3),
+        Term("classification", labeled, lambda b, r: module.log_q_y(b.x, b.y, r, b.observed), 0.1, 3),
     ]
 
 
-@pytest.mark.parametrize("name", ["VAE", "M2"])
+@pytest.mark.parametrize("name", ["VAE", "M2", "ADGM", "SDGM"])
 def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
     """A training step runs on device "meta", where a hidden .item() or a CPU tensor fails."""
     module = models()[name].to("meta")
@@ -748,7 +757,7 @@ def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
     assert n_steps == 3
 
 
-@pytest.mark.parametrize("name", ["VAE", "M2"])
+@pytest.mark.parametrize("name", ["VAE", "M2", "ADGM", "SDGM"])
 def test_a_fit_runs_on_cuda(name):
     """A whole fit on the GPU gives a history, and finite weights on the GPU."""
     if not torch.cuda.is_available():

@@ -14,7 +14,16 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
 from sklearn.utils import compute_class_weight
 
-from skdgm import DLGM, VAE, M1Classifier, M1M2Classifier, M2Classifier, SemiSupervisedMetaClassifier, training
+from skdgm import (
+    DLGM,
+    VAE,
+    ADGMClassifier,
+    M1Classifier,
+    M1M2Classifier,
+    M2Classifier,
+    SemiSupervisedMetaClassifier,
+    training,
+)
 from skdgm.estimators import _label_terms
 from skdgm.estimators._class_prior import ClassPriorEstimator, label_counts
 from skdgm.estimators._label_terms import RowWeights
@@ -30,6 +39,7 @@ MAKERS = {
     "DLGM": lambda: DLGM((3, 2), **FAST),
     "M2": lambda: M2Classifier(2, **FAST),
     "M2_calibrated": lambda: M2Classifier(2, calibration_cv=2, class_weight="balanced", **FAST),
+    "ADGM": lambda: ADGMClassifier(2, **FAST),
     "M1M2": lambda: M1M2Classifier(2, encoder=VAE(2, **FAST), **FAST),
     "M1": lambda: M1Classifier(LogisticRegression(), encoder=VAE(2, **FAST), random_state=0),
 }

@@ -9,6 +9,9 @@ import numpy as np
 # Sums of a row's absolute cells up to which the linear map and the MLP of q(y | x) have the full learning rate.
 SIZE_FOR_LINEAR, SIZE_FOR_HIDDEN = 25.0, 100.0
 RATE_OF_LINEAR = 10.0  # learning rate of the linear map, relative to the other weights
+# Penalty of the weights for an auxiliary variable, relative to those for the columns: it is learned with them, from few
+# labels, too. Without this factor, probabilities are too certain.
+PENALTY_OF_AUXILIARY = 10.0
 
 
 class AlphaDefaults(NamedTuple):
@@ -58,15 +61,23 @@ def auto_alpha(
     strength = DEFAULTS_FOR_IMAGES if is_image else DEFAULTS_FOR_TABLES
     scale = min(max_gradient_scale, strength.gradient_scale / n_columns)
     per_label = (2 if n_classes == 2 else 1) / n_labeled  # with two classes, both logits move one difference
+    of_linear, of_hidden = per_label / linear_strength, strength.penalty * per_label / 4
+    penalties = {"classifier.kernel_weight": per_label}
     if not n_hidden_layers:  # logistic regression
-        return AutoAlpha(scale, {"classifier": per_label / linear_strength, "classifier.kernel_weight": per_label})
-    penalties = {
-        "classifier.kernel_weight": per_label,
-        "classifier.mlp.skip": per_label / linear_strength,
+        return AutoAlpha(scale, penalties | {"classifier": of_linear, **of_extra("classifier.mlp", of_linear)})
+    penalties |= {
+        "classifier.mlp.skip": of_linear,
+        **of_extra("classifier.mlp.skip", of_linear),
         f"classifier.mlp.layers.{n_hidden_layers}": strength.penalty * per_label,
-        "classifier.mlp.layers": strength.penalty * per_label / 4,
+        "classifier.mlp.layers": of_hidden,
+        **of_extra("classifier.mlp", of_hidden),
     }
     return AutoAlpha(scale, penalties)
+
+
+def of_extra(path: str, penalty: float) -> dict[str, float]:
+    """The penalty of the weights for an auxiliary variable beside those of the columns."""
+    return {f"{path}.extra_weight": PENALTY_OF_AUXILIARY * penalty}
 
 
 def rates_of_classifier(x: np.ndarray, n_hidden_layers: int, features: np.ndarray | None = None) -> dict[str, float]:

@@ -132,10 +132,15 @@ class ClassPriorEstimator:
 
     @torch.no_grad()
     def q_y_labeled(self) -> Tensor:
-        """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes)."""
+        """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes).
+
+        An auxiliary variable is drawn once for each row: only means over the rows are wanted.
+        """
         every = torch.arange(self.source.n_rows, device=self.module.log_p_y.device)
         parts = [self.source.rows(part, self.rng) for part in every.split(CHUNK)]
-        return torch.cat([self.module.q_y_labeled(batch.x, batch.observed).probs for batch in parts])
+        reads = [self.module.read(batch.x, self.rng, batch.observed) for batch in parts]
+        q_y = [self.module.q_y_of(read, batch.observed) for read, batch in zip(reads, parts, strict=True)]
+        return torch.cat([part.probs for part in q_y])
 
     def mean_q_y(self, q_y_labeled: Tensor, p_y: Tensor) -> Tensor:
         """Average q(y | x) under a prior over the rows, (n_classes,)."""

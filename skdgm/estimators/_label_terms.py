@@ -205,7 +205,7 @@ class BaseLabelTerms(BaseIncremental):
             return module.labeled_bound(batch.x, batch.y, rng, batch.observed)
 
         def log_q_y(batch, rng):
-            return module.log_q_y(batch.x, batch.y, batch.observed)
+            return module.log_q_y(batch.x, batch.y, rng, batch.observed)
 
         history_weight = (
             0.0 if self.alpha == "auto" else None

@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
-
-import numpy as np
-from torch import Tensor
-
-from skdgm._sklearn_compat import NoCallbacks, StrOptions
-from skdgm.estimators._options import NETWORK_PARAMETERS
-from skdgm.estimators._partial_labels import BaseIncrementalClassifier
-from skdgm.estimators._semi_supervised import TrainingData
-from skdgm.estimators._streams import Table, look
-from skdgm.models.m2 import M2Module
+from skdgm.estimators._row_classifier import BaseRowClassifier
 
 
-class M2Classifier(BaseIncrementalClassifier):
+class M2Classifier(BaseRowClassifier):
     r"""Semi-supervised classifier: a generative model of class and style (M2).
 
     The model draws a class, a style, and the row, :math:`p(x, y, z) = p(y)\, N(z; 0, I)\, p(x | y, z)`. The encoder is
@@ -343,13 +333,6 @@ class M2Classifier(BaseIncrementalClassifier):
     (1297,)
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        **BaseIncrementalClassifier._parameter_constraints,
-        **NETWORK_PARAMETERS,
-        "dynamic_binarization": ["boolean"],
-        "handle_unknown": [StrOptions({"warn", "error", "ignore"})],
-    }
-
     def __init__(
         self,
         n_components=10,
@@ -422,33 +405,3 @@ class M2Classifier(BaseIncrementalClassifier):
         self.precision = precision
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
-
-    def _training_source(
-        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState, context: Any
-    ) -> TrainingData:
-        rows = self._read(X, reset=True)
-        self._misses_cells = np.isnan(look(rows)).any(0)
-        self._choose_likelihood(rows)
-        return self._data(rows, y)
-
-    def _source_of_part(
-        self, X: Any, y: Tensor, sample_weight: np.ndarray | None, random: np.random.RandomState
-    ) -> TrainingData:
-        if self._is_first_part:
-            return self._training_source(X, y, sample_weight, random, NoCallbacks())
-        return self._data(self._check_part(self._read(X)), y)
-
-    def _data(self, rows: Table, y: Tensor) -> TrainingData:
-        source = self._source(rows, y, binary=self.dynamic_binarization)
-        return TrainingData(rows, source, rows.shape[1], self._columns.groups)
-
-    def _epoch_context(self, context: Any) -> Any:
-        return context
-
-    @property
-    def _n_fit_tasks(self) -> int:
-        return self.max_iter
-
-    @property
-    def _model(self) -> M2Module:
-        return self.module_

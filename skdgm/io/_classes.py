@@ -13,6 +13,7 @@ from skdgm.estimators._likelihood_choice import LikelihoodChoice
 from skdgm.estimators._partial_fit import Parts
 from skdgm.estimators._tables import ColumnFormat, TableFormat
 from skdgm.estimators._unlabeled import UnlabeledRows, WithUnlabeledRows, WithWeightsAndUnlabeledRows
+from skdgm.estimators.adgm import ADGMClassifier
 from skdgm.estimators.deep_imputer import DeepImputer
 from skdgm.estimators.dlgm import DLGM
 from skdgm.estimators.m1 import M1Classifier
@@ -34,6 +35,7 @@ CLASSES: dict[str, type[Any]] = {
         StackedAutoencoder,
         M1Classifier,
         M2Classifier,
+        ADGMClassifier,
         M1M2Classifier,
         TransductiveSVC,
         SemiSupervisedMetaClassifier,

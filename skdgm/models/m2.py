@@ -44,6 +44,9 @@ class M2Module(nn.Module):
 
     Rows may end in ``n_side`` columns that are not modeled: only q(y | x) reads them. It has ``n_centers`` kernel
     features.
+
+    A model with an auxiliary variable overrides what the inference networks read of rows, ``read``, and what is made
+    of it: ``q_y_of``, ``q_z_of``, ``draw``, and ``draw_and_kl``, which holds the term of the bound.
     """
 
     log_p_y: Tensor
@@ -125,7 +128,7 @@ class M2Module(nn.Module):
         return self.reweighted(self.q_y_labeled(x, observed).log_probs, observed)
 
     def reweighted(self, log_q_labeled: Tensor, observed: Tensor | None) -> Categorical:
-        """q(y | x) from log q_labeled(y | x); (n, n_classes)."""
+        """q(y | x) from log q_labeled(y | x); (..., n, n_classes)."""
         log_ratio = torch.where(self.log_p_labeled.isfinite(), self.log_p_y - self.log_p_labeled, 0.0)
         return self.or_prior(Categorical(log_q_labeled + log_ratio), observed)
 
@@ -138,6 +141,29 @@ class M2Module(nn.Module):
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None, rows: Tensor | None = None) -> Normal:
         """q(z | x, y), (..., n, n_latent); with ``rows``, indices of shape (m,), q(z | x_rows, y), (m, n_latent)."""
         return self.encoder(self.decoder.features(x, observed), y, observed=observed, rows=rows)
+
+    def read(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Any:
+        """What the inference networks read of rows: here, the rows themselves."""
+        return x
+
+    def q_y_of(self, read: Any, observed: Tensor | None = None) -> Categorical:
+        """q_labeled(y | x) of what ``read`` returns, (n, n_classes)."""
+        return self.q_y_labeled(read, observed)
+
+    def q_z_of(self, read: Any, y: Tensor, observed: Tensor | None = None, rows: Tensor | None = None) -> Normal:
+        """q(z | x, y) of what ``read`` returns; arguments and shapes as in ``q_z``."""
+        return self.q_z(self.modeled(read), y, observed, rows)
+
+    def draw(self, read: Any, y: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
+        """A draw of what the decoder reads: z ~ q(z | x, y)."""
+        return self.q_z_of(read, y, observed).rsample(rng)
+
+    def draw_and_kl(
+        self, read: Any, y: Tensor, rng: Rng, observed: Tensor | None = None, rows: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """A draw of z ~ q(z | x, y), and KL(q(z | x, y) || p(z))."""
+        q_z = self.q_z_of(read, y, observed, rows)
+        return q_z.rsample(rng), q_z.kl_standard_normal()
 
     def p_x(self, y: Tensor, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | y, z), rows of shape (..., n, n_columns)."""
@@ -155,12 +181,15 @@ class M2Module(nn.Module):
 
         With ``rows``, indices of shape (m,), y has this shape and belongs to these rows of x.
         """
-        x = self.modeled(x)
-        q_z = self.q_z(x, y, observed, rows)
-        z = q_z.rsample(rng)
-        kl = q_z.kl_standard_normal()
+        return self.bound_of(x, self.read(x, rng, observed), y, rng, observed, rows)
+
+    def bound_of(
+        self, x: Tensor, read: Any, y: Tensor, rng: Rng, observed: Tensor | None, rows: Tensor | None
+    ) -> LabelBound:
+        """``labeled_bound`` of rows that are read already."""
+        z, kl = self.draw_and_kl(read, y, rng, observed, rows)
         p_x = self.p_x(y, z, at_rows(observed, rows))
-        return LabelBound(p_x.log_prob(at_rows(x, rows)), kl, self.p_y.log_prob(y).expand_as(kl))
+        return LabelBound(p_x.log_prob(at_rows(self.modeled(x), rows)), kl, self.p_y.log_prob(y).expand_as(kl))
 
     def unlabeled_bound(
         self,
@@ -176,9 +205,11 @@ class M2Module(nn.Module):
         ``n_enumerated`` and ``negligible`` are those of ``pairs_of``. ``gradient_scale`` multiplies the gradient with
         respect to q(y | x), and nothing else.
         """
-        q_y = with_scaled_gradient(self.q_y(x, observed), gradient_scale)
+        read = self.read(x, rng, observed)
+        q_y = self.reweighted(self.q_y_of(read, observed).log_probs, observed)
+        q_y = with_scaled_gradient(q_y, gradient_scale)
         pairs = pairs_of(q_y, rng, n_enumerated, negligible)
-        return expected_bound(pairs, self.labeled_bound(x, pairs.y, rng, observed, pairs.rows), q_y)
+        return expected_bound(pairs, self.bound_of(x, read, pairs.y, rng, observed, pairs.rows), q_y)
 
     def joint_bounds(
         self,
@@ -194,17 +225,17 @@ class M2Module(nn.Module):
 
         Three passes cost three times the dispatch of all operations, which is what a small step consists of.
         """
-        x, observed = joined(unlabeled, classified)
-        q_labeled, n = self.q_y_labeled(x, observed), len(unlabeled.x)
-        q_y = with_scaled_gradient(self.reweighted(q_labeled.log_probs[:n], unlabeled.observed), gradient_scale)
+        n, m = len(unlabeled.x), len(classified.x)
+        x, observed = joined(unlabeled, classified, *([] if labeled is classified else [labeled]))
+        read = self.read(x, rng, observed)
+        log_q_labeled = self.q_y_of(read, observed).log_probs
+        q_y = with_scaled_gradient(self.reweighted(log_q_labeled[:n], unlabeled.observed), gradient_scale)
         pairs = pairs_of(q_y, rng, n_enumerated, negligible)
-        if labeled is not classified:
-            x, observed = joined(unlabeled, labeled)
-        rows = torch.cat([pairs.rows, torch.arange(n, len(x), device=x.device)])
-        bound = self.labeled_bound(x, torch.cat([pairs.y, labeled.y]), rng, observed, rows)
-        parts = zip(*(term.split([len(pairs.y), len(x) - n]) for term in bound), strict=True)
+        rows = torch.cat([pairs.rows, torch.arange(len(x) - len(labeled.x), len(x), device=x.device)])
+        bound = self.bound_of(x, read, torch.cat([pairs.y, labeled.y]), rng, observed, rows)
+        parts = zip(*(term.split([len(pairs.y), len(labeled.x)]) for term in bound), strict=True)
         of_pairs, of_labeled = (LabelBound(*part) for part in parts)
-        log_q_y = q_labeled.log_probs[n:].gather(-1, classified.y[:, None])[:, 0]
+        log_q_y = log_q_labeled[n : n + m].gather(-1, classified.y[:, None])[:, 0]
         return expected_bound(pairs, of_pairs, q_y), of_labeled, log_q_y
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
@@ -217,13 +248,14 @@ class M2Module(nn.Module):
 
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """-U(x), eq. (7), from one draw of z per class, with a row's noise if ``rng`` is a ``RowNoise``; (n,)."""
-        q_y = self.q_y(x, observed)
-        of_classes = self.labeled_bound(x, self.every_class, rng, observed).total()
+        read = self.read(x, rng, observed)
+        q_y = self.reweighted(self.q_y_of(read, observed).log_probs, observed)
+        of_classes = self.bound_of(x, read, self.every_class, rng, observed, None).total()
         return (q_y.probs * contiguous_last(of_classes)).sum(-1) + q_y.entropy()
 
-    def log_q_y(self, x: Tensor, y: Tensor, observed: Tensor | None = None) -> Tensor:
+    def log_q_y(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """log q_labeled(y | x), in place of the log q(y | x) that eq. (9) weights by alpha; (n,)."""
-        return self.q_y_labeled(x, observed).log_prob(y)
+        return self.q_y_of(self.read(x, rng, observed), observed).log_prob(y)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
@@ -233,9 +265,10 @@ class M2Module(nn.Module):
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n).
 
-        Draws come in blocks whose decoded rows stay in the processor's cache.
+        Draws come in blocks whose decoded rows stay in the processor's cache, unless each block had to fill holes anew.
         """
-        block = max(1, MAX_DECODED_ROWS // (len(x) * self.n_classes))
+        fills_holes = observed is not None and has_new_holes(observed, self.learned_holes)
+        block = n_draws if fills_holes else max(1, MAX_DECODED_ROWS // (len(x) * self.n_classes))
         sizes = (min(block, n_draws - start) for start in range(0, n_draws, block))
         return torch.cat([self.weighted_draws(x, self.every_class, rng, n, observed)[0] for n in sizes])
 
@@ -263,18 +296,24 @@ class M2Module(nn.Module):
         if observed is None or not has_new_holes(observed, self.learned_holes):
             return self.q_z(x, y, observed)
 
-        def step(x: Tensor, mask: Tensor) -> Distribution:
-            return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
-
-        filled, mask = fills(x, rng, observed, self.learned_holes, step, (N_FILLS, len(y)))
+        filled, mask = self.filled_given(x, y, rng, observed)
         return EqualMixture(self.q_z(filled, y, mask))
+
+    def filled_given(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
+        """Rows filled by chains over z and the missing cells for each of k classes, (n_fills, k, n, n_columns)."""
+
+        def step(x: Tensor, mask: Tensor) -> Distribution:
+            return self.p_x(y, self.draw(self.read(x, rng, mask), y, rng, mask))
+
+        return fills(x, rng, observed, self.learned_holes, step, (N_FILLS, len(y)))
 
     def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
         """Rows filled by chains over y, z, and the missing cells, (n_fills, n, n_columns), and their mask."""
 
         def step(x: Tensor, mask: Tensor) -> Distribution:
-            y = self.q_y(x, mask).sample(rng)
-            return self.p_x(y, self.q_z(x, y, mask).rsample(rng))
+            read = self.read(x, rng, mask)
+            y = self.reweighted(self.q_y_of(read, mask).log_probs, mask).sample(rng)
+            return self.p_x(y, self.draw(read, y, rng, mask))
 
         return fills(x, rng, observed, self.learned_holes, step)
 
@@ -346,13 +385,13 @@ class LabeledRows(Protocol):
     y: Tensor
 
 
-def joined(first: LabeledRows, second: LabeledRows) -> tuple[Tensor, Tensor | None]:
-    """The rows of both, and the mask of their observed cells; a mask that is None is one of observed cells only."""
-    x, masks = torch.cat([first.x, second.x]), [first.observed, second.observed]
-    if first.observed is None and second.observed is None:
+def joined(*batches: LabeledRows) -> tuple[Tensor, Tensor | None]:
+    """The rows of all, and the mask of their observed cells; a mask that is None is one of observed cells only."""
+    x = torch.cat([batch.x for batch in batches])
+    if all(batch.observed is None for batch in batches):
         return x, None
-    pairs = zip(masks, (first.x, second.x), strict=True)
-    return x, torch.cat([torch.ones_like(rows, dtype=torch.bool) if mask is None else mask for mask, rows in pairs])
+    masks = [torch.ones_like(b.x, dtype=torch.bool) if b.observed is None else b.observed for b in batches]
+    return x, torch.cat(masks)
 
 
 def at_rows(cells: Any, rows: Tensor | None) -> Any:

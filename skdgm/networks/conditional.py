@@ -46,9 +46,14 @@ class NormalNetwork(nn.Module):
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
     def forward(
-        self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None, rows: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        observed: Tensor | None = None,
+        rows: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> AnyNormal:
-        outputs = self.mlp(x, y, observed, rows)
+        outputs = self.mlp(x, y, observed, rows, extra)
         if observed is not None:  # for a row without observed cells the posterior is the prior: outputs 0
             is_seen = observed.any(-1, keepdim=True)
             outputs = outputs * (is_seen if rows is None else is_seen.index_select(0, rows))
@@ -82,8 +87,8 @@ class CategoricalNetwork(nn.Module):
         self.features = KernelFeatures(n_in, n_centers) if n_centers else None
         self.kernel_weight = nn.Parameter(torch.zeros(n_classes, n_centers)) if n_centers else None
 
-    def forward(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
-        logits = self.mlp(x, observed=observed)
+    def forward(self, x: Tensor, observed: Tensor | None = None, extra: Tensor | None = None) -> Categorical:
+        logits = self.mlp(x, observed=observed, extra=extra)
         if self.features is not None and self.kernel_weight is not None:
             logits = logits + linear(self.features(self.mlp.read(x)), self.kernel_weight)
         return Categorical(logits)
@@ -122,8 +127,10 @@ class DecoderNetwork(nn.Module):
         self.mlp = MLP(n_in, n_outputs, hidden, activation, rng, n_classes, linear_skip=linear_skip, last=last)
         self.shared = nn.Parameter(torch.zeros(sum(likelihood.n_shared)))
 
-    def forward(self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None) -> Distribution:
-        return self.likelihood(self.mlp(z, y), self.shared, observed)
+    def forward(
+        self, z: Tensor, y: Tensor | None = None, observed: Tensor | None = None, extra: Tensor | None = None
+    ) -> Distribution:
+        return self.likelihood(self.mlp(z, y, extra=extra), self.shared, observed)
 
     def features(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """What the other networks read of rows, (..., n_features); 0 for missing cells."""

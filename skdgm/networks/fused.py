@@ -42,22 +42,25 @@ ACTIVATIONS = {
 class Inputs(NamedTuple):
     """What an MLP reads: rows x, (n, n_in), and for its m outputs classes y, (m,), and the indices ``rows``, (m,).
 
-    ``missing`` is the mask of missing cells, (n, n_in), as numbers. Without ``rows``, m = n and output i is row i's.
+    ``missing`` is the mask of missing cells, (n, n_in), as numbers; ``extra`` holds further inputs of the outputs,
+    (m, n_extra). Without ``rows``, m = n and output i is row i's.
     """
 
     x: Tensor
     y: Tensor | None
     missing: Tensor | None
     rows: Tensor | None
+    extra: Tensor | None = None
 
 
 class Layer(NamedTuple):
-    """Parameters of ``weight @ x + bias``, of what a class adds, (n_classes, n_out), and what a missing cell adds."""
+    """Parameters of ``weight @ x + bias``, and of what classes, missing cells, and extra inputs add to it."""
 
     weight: Tensor
     bias: Tensor
     of_class: Tensor | None = None
     of_missing: Tensor | None = None
+    of_extra: Tensor | None = None
 
     def outputs(self, inputs: Inputs) -> Tensor:
         """The layer's outputs, (m, n_out); what depends on x alone is computed once per row."""
@@ -68,18 +71,22 @@ class Layer(NamedTuple):
             h = h.index_select(0, inputs.rows)
         if self.of_class is not None and inputs.y is not None:
             h.add_(self.of_class.index_select(0, inputs.y))
+        if self.of_extra is not None and inputs.extra is not None:
+            h.addmm_(inputs.extra, self.of_extra.T)
         return h
 
     def gradients(self, inputs: Inputs, grad: Tensor, *, of_x: bool) -> tuple[list[Tensor | None], Tensor | None]:
         """Gradients of the parameters, and of x if it is wanted, from that of the outputs, (m, n_out)."""
-        of_class = of_missing = None
+        of_class = of_missing = of_extra = None
         if self.of_class is not None and inputs.y is not None:
             of_class = sum_at(inputs.y, grad, len(self.of_class))
+        if self.of_extra is not None and inputs.extra is not None:
+            of_extra = product(grad.T, inputs.extra)
         if inputs.rows is not None:
             grad = sum_at(inputs.rows, grad, len(inputs.x))
         if self.of_missing is not None and inputs.missing is not None:
             of_missing = product(grad.T, inputs.missing)
-        of_parameters = [product(grad.T, inputs.x), grad.sum(0), of_class, of_missing]
+        of_parameters = [product(grad.T, inputs.x), grad.sum(0), of_class, of_missing, of_extra]
         return of_parameters, product(grad, self.weight) if of_x else None
 
 
@@ -123,14 +130,21 @@ class FusedMLP(torch.autograd.Function):
         inputs, first, skip, later = unpack(saved[:n_tensors])
         outputs, kept = saved[n_tensors::2], saved[n_tensors + 1 :: 2]
         grad, of_x = grads[0].to(inputs.x.dtype), ctx.needs_input_grad[1]
-        of_skip, x_by_skip = ([None] * 4, None) if skip is None else skip.gradients(inputs, grad, of_x=of_x)
+        extra_by_skip = None if skip is None or skip.of_extra is None else product(grad, skip.of_extra)
+        of_skip, x_by_skip = ([None] * 5, None) if skip is None else skip.gradients(inputs, grad, of_x=of_x)
         of_later: list[Tensor] = []
         for layer, a, of_activation in zip(later[::-1], outputs[::-1], kept[::-1], strict=True):
             of_later = [product(grad.T, a), grad.sum(0), *of_later]
             grad = ctx.activation.backward(product(grad, layer.weight), of_activation)
         of_first, x_by_first = first.gradients(inputs, grad, of_x=of_x)
-        total = x_by_first if x_by_skip is None or x_by_first is None else x_by_first + x_by_skip
-        return None, total, None, None, None, *of_first, *of_skip, *of_later
+        extra_by_first = None if first.of_extra is None else product(grad, first.of_extra)
+        of_inputs = sum_of_paths(x_by_first, x_by_skip), None, None, None, sum_of_paths(extra_by_first, extra_by_skip)
+        return None, *of_inputs, *of_first, *of_skip, *of_later
+
+
+def sum_of_paths(by_first: Tensor | None, by_skip: Tensor | None) -> Tensor | None:
+    """The gradient of an input from both paths, or from the only one that has it."""
+    return by_first if by_skip is None or by_first is None else by_first + by_skip
 
 
 def compute_dtype(x: Any) -> torch.dtype:
@@ -142,9 +156,9 @@ def compute_dtype(x: Any) -> torch.dtype:
 
 def unpack(tensors: Any) -> tuple[Inputs, Layer, Layer | None, list[Layer]]:
     """The inputs, the first layer, the linear path, and the later layers."""
-    skip = None if tensors[8] is None else Layer(*tensors[8:12])
-    later = [Layer(*tensors[i : i + 2]) for i in range(12, len(tensors), 2)]
-    return Inputs(*tensors[:4]), Layer(*tensors[4:8]), skip, later
+    skip = None if tensors[10] is None else Layer(*tensors[10:15])
+    later = [Layer(*tensors[i : i + 2]) for i in range(15, len(tensors), 2)]
+    return Inputs(*tensors[:5]), Layer(*tensors[5:10]), skip, later
 
 
 def fused_mlp(activation: str, inputs: Inputs, layers: list[Layer], skip: Layer | None) -> Tensor:
@@ -152,6 +166,6 @@ def fused_mlp(activation: str, inputs: Inputs, layers: list[Layer], skip: Layer 
 
     Every layer but the first has a weight and a bias, and reads the activation of the layer below.
     """
-    of_skip = [None] * 4 if skip is None else skip
+    of_skip = [None] * 5 if skip is None else skip
     of_later = [parameter for layer in layers[1:] for parameter in layer[:2]]
     return FusedMLP.apply(activation, *inputs, *layers[0], *of_skip, *of_later)  # type: ignore[no-untyped-call]

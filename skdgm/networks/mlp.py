@@ -101,16 +101,24 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [n_in, *hidden, n_out]
+        self.n_first = sizes[1]
         makers: list[LayerMaker] = [lambda a, b: Affine(a, b, rng)] * (len(sizes) - 1)
         makers[0], makers[-1] = first or makers[0], last or makers[-1]
         self.layers = nn.ModuleList(make(a, b) for make, a, b in zip(makers, sizes[:-1], sizes[1:], strict=True))
         self.class_embedding = ClassAffine(n_classes, sizes[1], rng) if n_classes else None
         self.missing_weight = nn.Parameter(torch.zeros(sizes[1], n_indicators)) if n_indicators else None
+        self.extra_weight: nn.Parameter | None = None
         self.activation_name, self.activation, self.clip_inputs = activation, ACTIVATIONS[activation], clip_inputs
         self.skip = None
         if linear_skip and len(hidden):
             self.skip = MLP(n_in, n_out, (), activation, rng, n_classes, n_indicators)
             self.scale_outputs(slice(None), INITIAL_NONLINEARITY, skip=1.0)
+
+    def read_extra(self, n_extra: int) -> None:
+        """Add ``n_extra`` inputs, which join after the first layer; their weights start at 0."""
+        self.extra_weight = nn.Parameter(torch.zeros(self.n_first, n_extra))
+        if self.skip is not None:
+            self.skip.read_extra(n_extra)
 
     @torch.no_grad()
     def scale_outputs(self, outputs: slice, factor: float, skip: float | None = None) -> None:
@@ -143,16 +151,21 @@ class MLP(nn.Module):
         return smooth_clip(x) if self.clip_inputs else x
 
     def forward(
-        self, x: Tensor, y: Tensor | None = None, observed: Tensor | None = None, rows: Tensor | None = None
+        self,
+        x: Tensor,
+        y: Tensor | None = None,
+        observed: Tensor | None = None,
+        rows: Tensor | None = None,
+        extra: Tensor | None = None,
     ) -> Tensor:
-        """Outputs of shape (broadcast of x's and y's batch, n_out), always float32.
+        """Outputs of shape (broadcast of the batches of x, y and extra, n_out), always float32.
 
         ``y`` holds class indices, ``observed`` the mask of observed cells. With ``rows``, indices of shape (m,), y has
         this shape too, and the outputs, (m, n_out), are those of these rows of x: what depends on x alone is computed
-        once per row.
+        once per row. ``extra`` holds the inputs of ``read_extra``, one row per output.
         """
-        if self.is_fusible(x, y):
-            return self.fused(x, y, observed, rows)
+        if self.is_fusible(x, y, extra):
+            return self.fused(x, y, observed, rows, extra)
         x = self.read(x)
         h = self.layers[0](x)
         if self.missing_weight is not None and observed is not None:
@@ -161,32 +174,38 @@ class MLP(nn.Module):
             h = h.index_select(0, rows)
         if self.class_embedding is not None and y is not None:
             h = h + self.class_embedding(y)
+        if self.extra_weight is not None and extra is not None:
+            h = h + linear(extra, self.extra_weight)
         for layer in self.layers[1:]:
             h = layer(self.activation(h))
-        return h.float() if self.skip is None else h.float() + self.skip(x, y, observed, rows)
+        return h.float() if self.skip is None else h.float() + self.skip(x, y, observed, rows, extra)
 
     def affine_layers(self) -> list[Affine]:
         """The layers, if all are affine; else none."""
         affine = [layer for layer in self.layers if isinstance(layer, Affine)]
         return affine if len(affine) == len(self.layers) else []
 
-    def is_fusible(self, x: Tensor, y: Tensor | None) -> bool:
+    def is_fusible(self, x: Tensor, y: Tensor | None, extra: Tensor | None = None) -> bool:
         """Whether ``fused`` computes this: training affine layers on a plain batch of rows."""
-        if x.ndim != 2 or (y is not None and y.ndim != 1) or not torch.is_grad_enabled():
+        is_plain = x.ndim == 2 and (y is None or y.ndim == 1) and (extra is None or extra.ndim == 2)
+        if not is_plain or not torch.is_grad_enabled():
             return False
         return any(layer.weight.requires_grad for layer in self.affine_layers())
 
-    def fused(self, x: Tensor, y: Tensor | None, observed: Tensor | None, rows: Tensor | None) -> Tensor:
+    def fused(
+        self, x: Tensor, y: Tensor | None, observed: Tensor | None, rows: Tensor | None, extra: Tensor | None
+    ) -> Tensor:
         """``forward`` as one node of autograd's graph."""
         missing = None if observed is None else (~observed).to(x.dtype)
         skip = None if self.skip is None else self.skip.fused_layers()[0]
-        return fused_mlp(self.activation_name, Inputs(self.read(x), y, missing, rows), self.fused_layers(), skip)
+        inputs = Inputs(self.read(x), y, missing, rows, extra)
+        return fused_mlp(self.activation_name, inputs, self.fused_layers(), skip)
 
     def fused_layers(self) -> list[Layer]:
         """Parameters of the layers."""
         of_class = None if self.class_embedding is None else self.class_embedding.weight
         first, *later = self.affine_layers()
         return [
-            Layer(first.weight, first.get_parameter("bias"), of_class, self.missing_weight),
+            Layer(first.weight, first.get_parameter("bias"), of_class, self.missing_weight, self.extra_weight),
             *(Layer(layer.weight, layer.get_parameter("bias")) for layer in later),
         ]
