@@ -140,6 +140,7 @@ class StackBounds(BaseDeepGenerative):
         Examples
         --------
         >>> from sklearn.datasets import load_digits
+        >>> from skdgm import StackedAutoencoder
         >>> X = load_digits().data[:300] / 16 > 0.5
         >>> rbm = StackedAutoencoder(30, likelihood="bernoulli", rbm_max_iter=30, random_state=0).fit(X)
         >>> bracket = rbm.bracket_log_partition(X[:100], random_state=0)
