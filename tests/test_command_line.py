@@ -297,7 +297,7 @@ def output_of(command):
 
 
 def words_of(text):
-    """Words of an output. Another version of a library may have other figures and species, and still rise at the end."""
+    """Words of an output. With another version of a library, figures and species may differ, and a bound still rise."""
     text = re.sub(r"note: \w+ reached its .*?may help\.", "", text, flags=re.DOTALL)
     figures = re.sub(r"\d[\d,.]*", "0", textwrap.dedent(text))
     return re.sub("setosa|versicolor|virginica", "species", figures).split()
