@@ -87,7 +87,8 @@ def table() -> str:
         N_LABELED,
         f"{np.mean(of_validation):.2f}",
     ]
-    cells += [f"{np.mean(errors):.2f} ± {np.std(errors):.2f}", len(runs), f"{np.mean(seconds):.0f}"]
+    spread = f" ± {np.std(errors):.2f}" if len(errors) > 1 else ""
+    cells += [f"{np.mean(errors):.2f}{spread}", len(runs), f"{np.mean(seconds):.0f}"]
     heads = "| M1 | active dimensions | labels | validation error, % | test error, % | seeds | seconds of the M2 |"
     return "\n".join([heads, "|---" * 7 + "|", f"| {' | '.join(map(str, cells))} |"])
 

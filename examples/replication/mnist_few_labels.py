@@ -169,7 +169,8 @@ def table() -> str:
             setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
             runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]
             errors = [run["value"] for run in runs]
-            ours = f"{np.mean(errors):.2f} ± {np.std(errors):.2f}" if errors else "not run"
+            spread = f" ± {np.std(errors):.2f}" if len(errors) > 1 else ""
+            ours = f"{np.mean(errors):.2f}{spread}" if errors else "not run"
             seconds = f"{np.mean([run['seconds'] for run in runs]):.0f}" if runs else ""
             name, paper = f"{method}({estimator})" if estimator else method, "" if value is None else f"{value:.2f}"
             rows.append(f"| {name} | {n_labeled} | {ours} | {len(errors)} | {seconds} | {paper} |")
