@@ -36,8 +36,10 @@ def m2_layers(columns: int, units: int, latent: int, classes: int) -> list[tuple
     return [(columns, units, 1), (columns, units, 1), *encoder, *decoder]
 
 
-def products(layers: list[tuple[int, int, int]], first: int, batch: int, precision: str) -> None:
-    """Compute the products of all steps of the fit: x W^T, and the gradients of W and of x (unless x is data).
+def products(
+    layers: list[tuple[int, int, int]], first: int, batch: int, precision: str, n_rows: int = N_EPOCHS * N_ROWS
+) -> None:
+    """Compute the products of all steps of a fit: x W^T, and the gradients of W and of x (unless x is data).
 
     A layer is (columns, units, uses per row); the ``first`` ones read the data.
     """
@@ -45,7 +47,7 @@ def products(layers: list[tuple[int, int, int]], first: int, batch: int, precisi
     tensors = [
         tuple(torch.randn(shape).to(dtype) for shape in ((n * batch, a), (b, a), (n * batch, b))) for a, b, n in layers
     ]
-    for _ in range(N_EPOCHS * N_ROWS // batch):
+    for _ in range(n_rows // batch):
         for level, (x, weight, gradient) in enumerate(tensors):
             x @ weight.T
             gradient.T @ x
