@@ -18,7 +18,7 @@ def measured(monkeypatch):
     import mnist_few_labels
 
     for name in ("mnist_few_labels", "_runs"):
-        monkeypatch.delitem(sys.modules, name)
+        del sys.modules[name]
     return mnist_few_labels
 
 

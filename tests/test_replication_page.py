@@ -20,4 +20,4 @@ def test_the_page_has_the_tables_of_the_results(monkeypatch):
     assert report.page(text) == text
     for name in set(sys.modules) - before:  # the scripts have names that others may have, too
         if str(FOLDER) in str(getattr(sys.modules[name], "__file__", None)):
-            monkeypatch.delitem(sys.modules, name)
+            del sys.modules[name]

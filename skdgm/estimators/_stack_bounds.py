@@ -134,8 +134,8 @@ class StackBounds(BaseDeepGenerative):
 
         Notes
         -----
-        Y. Burda, R. B. Grosse, R. Salakhutdinov, "Accurate and conservative estimates of MRF log-likelihood using
-        reverse annealing", AISTATS 2015. arXiv:1412.8566
+        The upper estimate is that of Y. Burda, R. B. Grosse, R. Salakhutdinov, "Accurate and conservative estimates of
+        MRF log-likelihood using reverse annealing", AISTATS 2015. arXiv:1412.8566
 
         Examples
         --------

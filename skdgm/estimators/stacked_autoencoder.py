@@ -694,7 +694,8 @@ class StackedAutoencoder(
         RBM has at most 20 units. Otherwise it contains two estimates. Codes drawn from the encoder make it too low on
         average, the more the encoder differs from the posterior. Annealed importance sampling makes log Z too low on
         average, and log p(x) therefore too high by the same amount for all rows; the standard error of log Z is
-        ``log_partition_error_``.
+        ``log_partition_error_``. It may be far too small for an RBM that was trained for long: compare such models only
+        after ``bracket_log_partition``, which estimates log Z from above, too.
 
         Parameters
         ----------
