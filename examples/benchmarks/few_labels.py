@@ -18,9 +18,9 @@
   prior="normal" was the default of their VAE.
 - M2Classifier on numbers was run by an older version. The present one, in 36 of these runs (9 tables, 10 and 30 labels
   drawn evenly, 2 splits; results/few_labels_m2_again.jsonl), is 1.2 points less accurate (standard error 0.4), with a
-  log-loss that is 0.018 higher (0.013). The likely reason is likelihood="auto", which now chooses log-normal columns and
-  counts: with likelihood="gaussian", eight runs on glass and pima_diabetes, made by hand, are as good as the older ones.
-  ADGMClassifier, run by the present version, is compared below with the older runs.
+  log-loss that is 0.018 higher (0.013). The likely reason is likelihood="auto", which now chooses log-normal columns
+  and counts: with likelihood="gaussian", eight runs on glass and pima_diabetes, made by hand, are as good as the older
+  ones. ADGMClassifier, run by the present version, is compared below with the older runs.
 - The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives
   the ranks on the other tables.
 
