@@ -75,7 +75,15 @@ class WithMeans:
         return mean_parameters
 
 
-class Normal(WithMeans):
+class WithKL:
+    """Mixin of normals whose KL divergence from N(0, I) needs no draw."""
+
+    def rsample_and_kl(self: Any, rng: Rng, *lead: int) -> tuple[Tensor, Tensor]:
+        """Draws per row, (*lead, n, d), and KL(q || N(0, I)), (n,)."""
+        return self.expand(*lead).rsample(rng), self.kl_standard_normal()
+
+
+class Normal(WithMeans, WithKL):
     """Normal distribution with independent columns, N(mean, diag(exp(log_var))).
 
     Parameters

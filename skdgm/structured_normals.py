@@ -1,4 +1,4 @@
-"""Normal distributions with correlated columns, and blocks of independent normals: posteriors of deep models.
+"""Normal distributions with correlated columns, and those of several layers of codes: posteriors of deep models.
 
 As in ``distributions``, the last axis of a sample holds the columns of one row, and ``log_prob`` sums over it. Matrix
 products stay in float32, whatever the precision of the networks.
@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from skdgm.distributions import LOG_2PI, Normal, log_mean_exp, log_standard_normal, sum_of
+from skdgm.distributions import LOG_2PI, Normal, WithKL, log_mean_exp, log_standard_normal, sum_of
 from skdgm.noise import Rng, standard_normal
 
 
-class LowRankNormal:
+class LowRankNormal(WithKL):
     """Normal whose precision is diagonal plus low rank: N(mean, (D + U U^T)^-1).
 
     The structured posterior of Rezende et al. 2014, sec. 4.3, where it has rank one. No d x d matrix is formed. With
@@ -105,7 +106,7 @@ class LowRankNormal:
         return self.scaled.shape[-2]
 
 
-class FullNormal:
+class FullNormal(WithKL):
     """Normal with a full covariance matrix, given by its Cholesky factor: N(mean, C C^T).
 
     Parameters
@@ -201,10 +202,10 @@ class EqualMixture:
         return log_mean_exp(self.components.log_prob(z[:, None]), dim=1)
 
 
-class ProductNormal:
+class ProductNormal(WithKL):
     """Independent normals over consecutive blocks of columns: the latent codes of several layers."""
 
-    def __init__(self, blocks: Sequence[AnyNormal]) -> None:
+    def __init__(self, blocks: Sequence[BlockNormal]) -> None:
         self.blocks = blocks
 
     @property
@@ -247,7 +248,102 @@ class ProductNormal:
         return ProductNormal([block.expand(*lead) for block in self.blocks])
 
 
-AnyNormal = Normal | LowRankNormal | FullNormal | ProductNormal
+class Layer(NamedTuple):
+    """A layer of codes xi below others, h = t(h_above) + g(xi), as ``TopDownNormal`` draws it.
+
+    Attributes
+    ----------
+    t, g : callable
+        The maps of the model, from and to tensors of shape (..., n, d).
+    q : callable
+        Takes t(h_above), and returns the normal of xi given the layers above.
+    """
+
+    t: Callable[[Tensor], Tensor]
+    q: Callable[[Tensor], BlockNormal]
+    g: Callable[[Tensor], Tensor]
+
+
+class TopDownNormal:
+    """Codes of several layers, each normal given those above: q(xi) = q(xi_L) prod_l q(xi_l | xi_{l+1}, ..., xi_L).
+
+    Blocks of columns are numbered as in ``ProductNormal``: the top layer is the last one. The joint distribution is no
+    normal if the maps between the layers are not affine.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Dimensions of xi_1, ..., xi_L.
+    top : normal
+        q(xi_L), where h_L = xi_L.
+    below : sequence of Layer
+        The other layers, from the top down.
+    """
+
+    def __init__(self, sizes: Sequence[int], top: BlockNormal, below: Sequence[Layer]) -> None:
+        self.sizes, self.top, self.below = list(sizes), top, below
+
+    def descend(self, visit: Callable[[BlockNormal], tuple[Tensor, T]]) -> tuple[Tensor, list[T]]:
+        """Go through the layers from the top down; ``visit`` takes a layer's normal given the codes above.
+
+        It returns the layer's code and one more value. Returned are the codes of all layers, (..., n, d), and a list of
+        the values, both from the lowest layer upward.
+        """
+        h, value = visit(self.top)
+        visited = [(h, value)]
+        for layer in self.below:
+            center = layer.t(h)
+            xi, value = visit(layer.q(center))
+            h = center + layer.g(xi)
+            visited.append((xi, value))
+        codes, values = zip(*reversed(visited), strict=True)
+        return torch.cat(codes, -1), list(values)
+
+    @property
+    def at_means(self) -> ProductNormal:
+        """The normals of the layers, each given the mean of those above."""
+        return ProductNormal(self.descend(lambda q: (q.mean, q))[1])
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of each layer given the means above, (..., n, d): E[xi_L], and E[xi] if all maps are affine."""
+        return self.at_means.mean
+
+    @property
+    def covariance(self) -> Tensor:
+        """Covariances of the layers given the means above, as a block diagonal matrix per row, (..., n, d, d)."""
+        return self.at_means.covariance
+
+    def rsample(self, rng: Rng) -> Tensor:
+        """One reparametrized draw per row."""
+        return self.descend(lambda q: (q.rsample(rng), None))[0]
+
+    def rsample_and_log_prob(self, rng: Rng) -> tuple[Tensor, Tensor]:
+        """One draw per row and its log-density, (..., n)."""
+        draws, log_probs = self.descend(lambda q: q.rsample_and_log_prob(rng))
+        return draws, sum_of(log_probs)
+
+    def rsample_and_kl(self, rng: Rng, *lead: int) -> tuple[Tensor, Tensor]:
+        """Draws per row, (*lead, n, d), and sum_l KL(q(xi_l | draw of the layers above) || N(0, I)), (*lead, n).
+
+        The mean of the latter is KL(q || N(0, I)).
+        """
+        draws, kls = self.expand(*lead).descend(lambda q: q.rsample_and_kl(rng))
+        return draws, sum_of(kls)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density, of shape (..., n)."""
+        parts = reversed(x.split(self.sizes, -1))
+        return sum_of(self.descend(lambda q: (xi := next(parts), q.log_prob(xi)))[1])
+
+    def expand(self, *lead: int) -> TopDownNormal:
+        """The same distribution with axes of sizes ``lead`` in front, for independent draws."""
+        return TopDownNormal(self.sizes, self.top.expand(*lead), self.below)
+
+
+BlockNormal = Normal | LowRankNormal | FullNormal
+AnyNormal = BlockNormal | ProductNormal | TopDownNormal
+T = TypeVar("T")
 
 
 # --- small matrices: rank one is the common case, and a library call for each row would cost more than the layers -----

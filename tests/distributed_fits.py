@@ -69,6 +69,7 @@ def estimators():
     return {
         "VAE": encoder,
         "DLGM": DLGM((4, 2), **SMALL),
+        "DLGM, top-down": DLGM((4, 2), inference="top_down", **SMALL),
         "M2": M2Classifier(4, calibration_cv=2, **SMALL),
         "ADGM": ADGMClassifier(4, skip=True, **SMALL),
         "M1": M1Classifier(TransductiveSVC(n_stages=2), encoder=encoder, n_draws=2, random_state=0),

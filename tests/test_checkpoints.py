@@ -122,6 +122,7 @@ MAKERS = {
     "VAE, no rows held out": lambda **params: small_vae(early_stopping=False, kl_warmup=3, **params),
     "VAE, noise": lambda **params: small_vae(input_noise="dropout", dynamic_binarization=True, **params),
     "DLGM": lambda **params: DLGM((3, 2), **SMALL, random_state=0, **params),
+    "DLGM, top-down": lambda **params: DLGM((3, 2), inference="top_down", **SMALL, random_state=0, **params),
     "M2Classifier": small_m2,
     "M2Classifier, draws": lambda **params: small_m2(likelihood="bernoulli", dynamic_binarization=True, **params),
     "M2Classifier, folds": lambda **params: small_m2(calibration_cv=2, **{"max_iter": 3, **params}),

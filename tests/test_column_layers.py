@@ -61,6 +61,7 @@ def modules(network, image_shape=(6, 5, 1), rng=None, **options):
     options = {"network": network, "image_shape": image_shape, "rng": rng or generator(), **options}
     yield VAEModule(30, 2, (8,), "tanh", "bernoulli", **options)
     yield DLGMModule(30, (3, 2), (8,), "tanh", "gaussian_heteroscedastic", "low_rank", 1, **options)
+    yield DLGMModule(30, (3, 2), (8,), "tanh", "bernoulli", "low_rank", 1, top_down=True, **options)
     yield M2Module(30, 2, (8, 7), "tanh", "bernoulli", [0.2, 0.3, 0.5], **options)
 
 

@@ -35,6 +35,7 @@ def encoder():
 ESTIMATORS = {
     "VAE": lambda: skdgm.VAE(3, **SHORT),
     "DLGM": lambda: skdgm.DLGM((4, 2), **SHORT),
+    "DLGM, top-down": lambda: skdgm.DLGM((3, 2), inference="top_down", **SHORT),
     "DeepImputer": lambda: skdgm.DeepImputer(skdgm.VAE(3, **SHORT)),
     "StackedAutoencoder": lambda: skdgm.StackedAutoencoder((8, 4), **{**SHORT, "rbm_max_iter": 15}),
     "M1Classifier": lambda: skdgm.M1Classifier(encoder=encoder()),

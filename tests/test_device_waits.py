@@ -143,6 +143,8 @@ DENSITIES = {
     "DLGM, full": DLGM(3, posterior="full", **SMALL),
     "DLGM of two layers, rank one": DLGM((4, 3), **SMALL),
     "DLGM of two layers, diagonal": DLGM((4, 3), posterior="diagonal", **SMALL),
+    "DLGM, top-down": DLGM((4, 3), inference="top_down", **SMALL),
+    "DLGM, top-down, of three draws": DLGM((4, 3), inference="top_down", n_importance_samples_train=3, **SMALL),
     "DLGM of three draws": DLGM(3, n_importance_samples_train=3, code_noise=0.1, **SMALL),
 }
 

@@ -429,6 +429,7 @@ def test_other_rows_of_the_batch_do_not_matter_to_a_row_with_missing_cells():
         ({"code_noise": -1.0}, "code_noise"),
         ({"n_importance_samples_train": 0}, "n_importance_samples_train"),
         ({"transform_layers": "bottom"}, "transform_layers"),
+        ({"inference": "sideways"}, "inference"),
     ],
 )
 def test_wrong_parameters_are_named(params, match):

@@ -56,6 +56,7 @@ CASES = {
     "VAE mixed": (VAE(likelihood=GROUPS, **FAST), MIXED),
     **{f"VAE {kind}": (VAE(likelihood=kind, **FAST), MIXED[:, [j]]) for kind, j in COLUMNS.items()},
     "DLGM": (DLGM((3, 2), rank=2, **FAST), IRIS),
+    "DLGM, top-down": (DLGM((3, 2), inference="top_down", transform_layers="all", **FAST), HOLES),
     "DLGM all layers": (DLGM((3, 2), posterior="full", transform_layers="all", **FAST), HOLES),
     "StackedAutoencoder": (StackedAutoencoder((3, 2), max_iter=2, random_state=0), (IRIS > 3) * 1.0),
     "M1Classifier": (M1Classifier(encoder=VAE(**FAST)), HOLES),

@@ -50,6 +50,7 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 2, "n_importance_samples": 3, "
 ESTIMATORS = {
     "VAE": lambda: skdgm.VAE(2, **SMALL),
     "DLGM": lambda: skdgm.DLGM((3, 2), **SMALL),
+    "DLGM, top-down": lambda: skdgm.DLGM((3, 2), inference="top_down", **SMALL),
     "DeepImputer": lambda: skdgm.DeepImputer(skdgm.VAE(2, **SMALL), random_state=0),
     "StackedAutoencoder": lambda: skdgm.StackedAutoencoder((4, 2), rbm_max_iter=2, **SMALL),
     # without a limit, libsvm takes minutes at weights of 1e30

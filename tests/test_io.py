@@ -57,6 +57,7 @@ SMALL = {"hidden_layer_sizes": (8,), "max_iter": 2, "n_importance_samples": 3, "
 MAKERS = {
     "VAE": lambda: VAE(3, **SMALL),
     "DLGM": lambda: DLGM((3, 2), posterior="low_rank", **SMALL),
+    "DLGM, top-down": lambda: DLGM((3, 2), inference="top_down", **SMALL),
     "M1Classifier": lambda: M1Classifier(encoder=VAE(3, **SMALL), random_state=0),
     "M2Classifier": lambda: M2Classifier(3, calibration_cv=2, class_prior={"a": 0.5, "b": 0.5}, **SMALL),
     "ADGMClassifier": lambda: ADGMClassifier(3, n_auxiliary=2, **SMALL),

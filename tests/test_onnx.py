@@ -88,9 +88,10 @@ def test_classifiers_have_the_same_labels_and_values(name):
     check_classifier(model.fit(X, y), X)
 
 
+@pytest.mark.parametrize("inference", ["bottom_up", "top_down"])
 @pytest.mark.parametrize("X", [FRAME, IRIS.astype(np.float32)], ids=["frame", "float32"])
-def test_codes_are_the_same(X):
-    model = DLGM((3, 2), transform_layers="all", **FAST).fit(X)
+def test_codes_are_the_same(X, inference):
+    model = DLGM((3, 2), inference=inference, transform_layers="all", **FAST).fit(X)
     (codes,) = run(to_onnx(model, X, target_opset=18), X)
     np.testing.assert_allclose(codes, model.transform(X), rtol=0, atol=1e-5)
     assert codes.dtype == (np.float64 if X is FRAME else np.float32)

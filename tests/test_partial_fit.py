@@ -24,6 +24,7 @@ from skdgm.training import Settings, Term
 
 FAST = {"hidden_layer_sizes": (8,), "random_state": 0, "learning_rate_init": 0.01}
 DENSITIES = {"VAE": lambda: VAE(2, **FAST), "DLGM": lambda: DLGM((3, 2), **FAST)}
+DENSITIES["DLGM, top-down"] = lambda: DLGM((3, 2), inference="top_down", **FAST)
 CLASSIFIERS = {
     "M2": lambda: M2Classifier(2, **FAST),
     "ADGM": lambda: ADGMClassifier(2, **FAST),

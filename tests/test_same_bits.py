@@ -27,6 +27,7 @@ DEEP = {"max_iter": 2, "random_state": 0, "n_importance_samples": 3, "n_annealin
 DENSITIES = {
     "VAE": lambda: VAE(4, **SMALL),
     "DLGM": lambda: DLGM((5, 2), posterior="low_rank", **SMALL),
+    "DLGM, top-down": lambda: DLGM((5, 2), inference="top_down", **SMALL),
     "DLGM, rank 3": lambda: DLGM((5,), posterior="low_rank", rank=3, **SMALL),
     "DLGM, full": lambda: DLGM((4,), posterior="full", **SMALL),
 }

@@ -20,8 +20,15 @@ N_SHARED = {"likelihood": 2, "class_prior": 3}
 OTHER_MEANING = {
     # an SVM: it counts kernel features, fits and label switches, not latent dimensions and epochs
     "TransductiveSVC": ["n_components", "max_iter", "tol", "n_iter_", "history_"],
-    # one layer after the other, each with its own history, and one likelihood for all columns
-    "StackedAutoencoder": ["n_components", "likelihood", "early_stopping", "history_", "validation_scores_"],
+    # one layer after the other, each with its own encoder and history, and one likelihood for all columns
+    "StackedAutoencoder": [
+        "n_components",
+        "inference",
+        "likelihood",
+        "early_stopping",
+        "history_",
+        "validation_scores_",
+    ],
     # a meta-estimator, not a classifier of latent codes
     "SemiSupervisedMetaClassifier": ["estimator"],
     # the model that fills the cells

@@ -37,6 +37,7 @@ FAST = {"hidden_layer_sizes": (8,), "max_iter": 3, "random_state": 0}
 MAKERS = {
     "VAE": lambda: VAE(2, **FAST),
     "DLGM": lambda: DLGM((3, 2), **FAST),
+    "DLGM, top-down": lambda: DLGM((3, 2), inference="top_down", **FAST),
     "M2": lambda: M2Classifier(2, **FAST),
     "M2_calibrated": lambda: M2Classifier(2, calibration_cv=2, class_weight="balanced", **FAST),
     "ADGM": lambda: ADGMClassifier(2, **FAST),

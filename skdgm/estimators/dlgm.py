@@ -24,7 +24,8 @@ class DLGM(BaseLatentDensity):
 
     .. math:: h_L = \xi_L, \quad h_l = T_l(h_{l+1}) + G_l \xi_l, \quad \xi_l \sim N(0, I), \quad x \sim p(x | T_0(h_1)).
 
-    The encoder is :math:`q(\xi | x) = \prod_l N(\xi_l; \mu_l(x), C_l(x))`. Fitting maximizes the evidence lower bound
+    The encoder is :math:`q(\xi | x) = \prod_l N(\xi_l; \mu_l(x), C_l(x))`; under ``inference="top_down"``, the layers
+    below the top one depend on those above, too. Fitting maximizes the evidence lower bound
     :math:`E_q[\log p(x | \xi)] - \sum_l KL(q(\xi_l | x) \,\|\, N(0, I)) \le \log p(x)`, or the tighter
     importance-weighted bound. With one layer and a diagonal posterior, the model is the ``VAE``.
 
@@ -70,6 +71,14 @@ class DLGM(BaseLatentDensity):
     rank : int, default=1
         Number of columns of U, from 1 to the dimensions of the smallest layer; only for "low_rank". Larger ranks
         approach "full".
+
+    inference : {"bottom_up", "top_down"}, default="bottom_up"
+        What the encoders below the top layer read. "bottom_up" is the paper's: each encoder reads the row only, and the
+        layers are independent given the row. With "top_down", the encoder of :math:`\xi_l` also reads
+        :math:`T_l(h_{l+1})`, what the layers above predict for its layer, as in the ladder VAE. The posterior is then
+        closer to the exact one, in which a lower layer depends on those above, and a step takes longer.
+
+        One layer has none above it: the two are the same.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
@@ -321,6 +330,7 @@ class DLGM(BaseLatentDensity):
         "n_components": [Interval(Integral, 1, None, closed="left"), tuple, list, np.ndarray, StrOptions({"auto"})],
         "posterior": [StrOptions(set(COVARIANCES))],
         "rank": [Interval(Integral, 1, None, closed="left")],
+        "inference": [StrOptions({"bottom_up", "top_down"})],
         "code_noise": [Interval(Real, 0, None, closed="left")],
         "n_importance_samples_train": [Interval(Integral, 1, None, closed="left")],
         "transform_layers": [StrOptions({"top", "all"})],
@@ -337,6 +347,7 @@ class DLGM(BaseLatentDensity):
         image_shape=None,
         posterior="low_rank",
         rank=1,
+        inference="bottom_up",
         activation="relu",
         likelihood="auto",
         handle_unknown="warn",
@@ -372,6 +383,7 @@ class DLGM(BaseLatentDensity):
         self.image_shape = image_shape
         self.posterior = posterior
         self.rank = rank
+        self.inference = inference
         self.activation = activation
         self.likelihood = likelihood
         self.handle_unknown = handle_unknown
@@ -421,6 +433,7 @@ class DLGM(BaseLatentDensity):
             "clip_inputs": self._clips_inputs,
             "posterior": self.posterior,
             "rank": int(self.rank) if self.posterior == "low_rank" else 1,
+            "top_down": self.inference == "top_down" and len(layers) > 1,
             "missing_indicator": self._missing_indicator(),
             "n_prior_components": int(self.n_prior_components) if self.prior == "mixture" else 0,
             **network_args(self, n_columns),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 from torch import Generator, Tensor, nn
@@ -14,15 +14,17 @@ from skdgm.models.holes import learned_holes
 from skdgm.models.priors import prior
 from skdgm.networks import COVARIANCES, MLP, Affine, ColumnLayers, DecoderNetwork, NormalNetwork
 from skdgm.networks.sizes import Builder
-from skdgm.structured_normals import AnyNormal, ProductNormal
+from skdgm.structured_normals import AnyNormal, BlockNormal, Layer, ProductNormal, TopDownNormal
 
 
 class DLGMModule(GaussianLatentModule):
     """xi_l ~ N(0, I), h_L = xi_L, h_l = T_l(h_{l+1}) + G_l xi_l, p(x | T_0(h_1)); eqs. (1) to (3).
 
-    q(xi | x) = prod_l N(xi_l; mu_l(x), C_l(x)), eq. (10). Layers are numbered from X upward; the code z of the base
-    class is (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map directly below it, so one layer with a
-    diagonal covariance is the variational auto-encoder.
+    q(xi | x) = prod_l N(xi_l; mu_l(x), C_l(x)), eq. (10), or with ``top_down``, q(xi_l | x, T_l(h_{l+1})) below the top
+    layer (Sonderby et al. 2016, arXiv 1602.02282). Nothing is lost by reading T_l(h_{l+1}) in place of all codes above:
+    p(xi_l | x, xi_{l+1}, ..., xi_L) depends on these only through it. Layers are numbered from X upward; the code z of
+    the base class is (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map directly below it, so one layer
+    with a diagonal covariance is the variational auto-encoder.
 
     Parameters
     ----------
@@ -49,6 +51,9 @@ class DLGMModule(GaussianLatentModule):
         Components of a mixture in place of N(0, I) as the prior of the top layer's xi_L; 0 for N(0, I).
     network, image_shape
         As in ``ColumnLayers``. The T_l, which see no columns, remain MLPs.
+    top_down : bool
+        Whether the encoders below the top layer read T_l(h_{l+1}), beside the row. The weights of this input start at
+        0, and so the encoders start as those of the row alone.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class DLGMModule(GaussianLatentModule):
         n_prior_components: int = 0,
         network: str | Builder = "mlp",
         image_shape: Sequence[int] | None = None,
+        top_down: bool = False,
     ) -> None:
         super().__init__()
         self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
@@ -85,6 +91,10 @@ class DLGMModule(GaussianLatentModule):
         )
         self.g = nn.ModuleList(Affine(below, below, rng, bias=False) for below, _ in below_above)
         self.p_z = prior(n_prior_components, n_latents[-1], rng)
+        self.top_down = top_down
+        if top_down:
+            for encoder, d in zip(self.encoders, n_latents[:-1], strict=False):
+                cast(NormalNetwork, encoder).mlp.read_extra(d)
 
     @property
     def encoder(self) -> NormalNetwork:
@@ -94,8 +104,20 @@ class DLGMModule(GaussianLatentModule):
     def q_z(self, x: Tensor, observed: Tensor | None = None) -> AnyNormal:
         """q(xi | x), rows of shape (n, n_latent)."""
         features = self.decoder.features(x, observed)
+        if self.top_down:
+            return self.q_z_top_down(features, observed)
         blocks = [encoder(features, observed=observed) for encoder in self.encoders]
         return ProductNormal(blocks) if len(blocks) > 1 else blocks[0]
+
+    def q_z_top_down(self, features: Tensor, observed: Tensor | None) -> TopDownNormal:
+        """q(xi_L | x) prod_l q(xi_l | x, T_l(h_{l+1})) for these features of rows."""
+
+        def given(encoder: nn.Module) -> Callable[[Tensor], BlockNormal]:
+            return lambda center: encoder(features, observed=observed, extra=center)
+
+        *encoders, top = self.encoders
+        below = [Layer(t, given(encoder), g) for t, encoder, g in zip(self.t, encoders, self.g, strict=True)]
+        return TopDownNormal(self.n_latents, top(features, observed=observed), below[::-1])
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
         """p(x | T_0(h_1)), rows of shape (..., n, n_columns), for z = (xi_1, ..., xi_L)."""

@@ -34,8 +34,11 @@ class StandardNormalPrior(nn.Module):
         return log_standard_normal(z)
 
     def draw_and_kl(self, q_z: AnyNormal, rng: Rng, *lead: int) -> tuple[Tensor, Tensor]:
-        """A draw of z ~ q(z | x), (*lead, n, n_latent), and KL(q(z | x) || p(z)), (n,), in closed form."""
-        return q_z.expand(*lead).rsample(rng), q_z.kl_standard_normal()
+        """A draw of z ~ q(z | x), (*lead, n, n_latent), and KL(q(z | x) || p(z)), (n,), in closed form.
+
+        The KL of a ``TopDownNormal`` is the mean of those at such draws.
+        """
+        return q_z.rsample_and_kl(rng, *lead)
 
     def sample(self, shape: tuple[int, ...], rng: Rng, like: Tensor) -> Tensor:
         """Draw from p(z) with ``shape`` (..., n, n_latent)."""
