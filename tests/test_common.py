@@ -35,7 +35,6 @@ def encoder():
 ESTIMATORS = {
     "VAE": lambda: skdgm.VAE(3, **SHORT),
     "DLGM": lambda: skdgm.DLGM((4, 2), **SHORT),
-    "DLGM, top-down": lambda: skdgm.DLGM((3, 2), inference="top_down", **SHORT),
     "DeepImputer": lambda: skdgm.DeepImputer(skdgm.VAE(3, **SHORT)),
     "StackedAutoencoder": lambda: skdgm.StackedAutoencoder((8, 4), **{**SHORT, "rbm_max_iter": 15}),
     "M1Classifier": lambda: skdgm.M1Classifier(encoder=encoder()),
@@ -61,6 +60,7 @@ def variants():
         yield make()
         if "unlabeled_value" in make().get_params(deep=False):
             yield make().set_params(unlabeled_value=None)
+    yield ESTIMATORS["DLGM"]().set_params(inference="top_down")
     yield ESTIMATORS["M1Classifier"]().set_params(estimator=LogisticRegression())  # with predict_proba
     for inner in META_ESTIMATORS:
         yield skdgm.SemiSupervisedMetaClassifier(inner)

@@ -55,9 +55,6 @@ def small_vae(**params):
 MAKERS = {
     "VAE": small_vae,
     "DLGM": lambda **params: DLGM((4, 2), **FAST, n_importance_samples=5, random_state=0).set_params(**params),
-    "DLGM, top-down": lambda **params: DLGM(
-        (4, 2), inference="top_down", **FAST, n_importance_samples=5, random_state=0
-    ).set_params(**params),
     "M1Classifier": lambda **params: M1Classifier(
         SVC(), encoder=VAE(4, **FAST, n_importance_samples=5), random_state=0
     ).set_params(**params),
@@ -71,7 +68,7 @@ MAKERS = {
         3, encoder=VAE(4, **FAST, n_importance_samples=5), **FAST, n_importance_samples=5, random_state=0
     ).set_params(**params),
 }
-DENSITIES = ["VAE", "DLGM", "DLGM, top-down"]  # NaN is a missing cell for them
+DENSITIES = ["VAE", "DLGM"]  # NaN is a missing cell for them
 CLASSIFIERS = [name for name in MAKERS if name not in DENSITIES]
 MODELS = [name for name in MAKERS if name != "M1Classifier"]  # those with a bound of their own
 M2_FAMILY = ["M2Classifier", "ADGMClassifier", "M1M2Classifier"]

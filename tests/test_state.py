@@ -39,7 +39,6 @@ SMALL = {"hidden_layer_sizes": (8,), **FAST}
 ESTIMATORS = {
     "VAE": lambda: VAE(3, **SMALL),
     "DLGM": lambda: DLGM((3, 2), posterior="full", **SMALL),
-    "DLGM, top-down": lambda: DLGM((3, 2), inference="top_down", **SMALL),
     "StackedAutoencoder": lambda: StackedAutoencoder((4, 3), **FAST, rbm_max_iter=2),
     "M1Classifier": lambda: M1Classifier(encoder=VAE(3, **SMALL), random_state=0),
     "M2Classifier": lambda: M2Classifier(3, **SMALL),
