@@ -364,9 +364,10 @@ class BaseLatentDensity(
         mean : ndarray of shape (n_samples, n_features_out)
             As ``transform`` returns it.
         covariance : ndarray of shape (n_samples, n_features_out, n_features_out)
-            Diagonal under a diagonal posterior. Layers are independent. Near the identity in a dimension of which the
-            row says nothing. If cells are missing that were not missing in ``fit``, it is the covariance of a mixture
-            over fills of these cells.
+            Diagonal under a diagonal posterior, and 0 between layers. Near the identity in a dimension of which the row
+            says nothing. If cells are missing that were not missing in ``fit``, it is the covariance of a mixture over
+            fills of these cells. Under ``inference="top_down"`` of DLGM, a lower layer has the moments that it has
+            given the means of the layers above.
         """
         self._check_fitted()
         X = self._read(X)

@@ -78,7 +78,8 @@ class DLGM(BaseLatentDensity):
         :math:`T_l(h_{l+1})`, what the layers above predict for its layer, as in the ladder VAE. The posterior is then
         closer to the exact one, in which a lower layer depends on those above, and a step takes longer.
 
-        One layer has none above it: the two are the same.
+        Codes and moments of a lower layer are then those given the means of the layers above. With one layer, which has
+        none above it, the two values are the same.
 
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
@@ -308,7 +309,9 @@ class DLGM(BaseLatentDensity):
     ----------
     .. [1] D. J. Rezende, S. Mohamed, D. Wierstra, "Stochastic backpropagation and approximate inference in deep
        generative models", ICML 2014. arXiv:1401.4082
-    .. [2] Y. Burda, R. Grosse, R. Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. arXiv:1509.00519
+    .. [2] C. K. Sønderby, T. Raiko, L. Maaløe, S. K. Sønderby, O. Winther, "Ladder variational autoencoders", NIPS
+       2016. arXiv:1602.02282
+    .. [3] Y. Burda, R. Grosse, R. Salakhutdinov, "Importance weighted autoencoders", ICLR 2016. arXiv:1509.00519
 
     Examples
     --------

@@ -21,7 +21,7 @@ class DLGMModule(GaussianLatentModule):
     """xi_l ~ N(0, I), h_L = xi_L, h_l = T_l(h_{l+1}) + G_l xi_l, p(x | T_0(h_1)); eqs. (1) to (3).
 
     q(xi | x) = prod_l N(xi_l; mu_l(x), C_l(x)), eq. (10), or with ``top_down``, q(xi_l | x, T_l(h_{l+1})) below the top
-    layer (Sonderby et al. 2016, arXiv 1602.02282). Nothing is lost by reading T_l(h_{l+1}) in place of all codes above:
+    layer (Sønderby et al. 2016, arXiv 1602.02282). Nothing is lost by reading T_l(h_{l+1}) in place of all codes above:
     p(xi_l | x, xi_{l+1}, ..., xi_L) depends on these only through it. Layers are numbered from X upward; the code z of
     the base class is (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map directly below it, so one layer
     with a diagonal covariance is the variational auto-encoder.
