@@ -248,7 +248,7 @@ class ProductNormal(WithKL):
         return ProductNormal([block.expand(*lead) for block in self.blocks])
 
 
-class Layer(NamedTuple):
+class LowerLayer(NamedTuple):
     """A layer of codes xi below others, h = t(h_above) + g(xi), as ``TopDownNormal`` draws it.
 
     Attributes
@@ -276,11 +276,11 @@ class TopDownNormal:
         Dimensions of xi_1, ..., xi_L.
     top : normal
         q(xi_L), where h_L = xi_L.
-    below : sequence of Layer
+    below : sequence of LowerLayer
         The other layers, from the top down.
     """
 
-    def __init__(self, sizes: Sequence[int], top: BlockNormal, below: Sequence[Layer]) -> None:
+    def __init__(self, sizes: Sequence[int], top: BlockNormal, below: Sequence[LowerLayer]) -> None:
         self.sizes, self.top, self.below = list(sizes), top, below
 
     def descend(self, visit: Callable[[BlockNormal], tuple[Tensor, T]]) -> tuple[Tensor, list[T]]:
@@ -306,7 +306,7 @@ class TopDownNormal:
 
     @property
     def mean(self) -> Tensor:
-        """Mean of each layer given the means above, (..., n, d): E[xi_L], and E[xi] if all maps are affine."""
+        """Mean of each layer given the means above, (..., n, d). It is E[xi] if all maps and means are affine."""
         return self.at_means.mean
 
     @property

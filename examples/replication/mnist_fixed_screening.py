@@ -33,6 +33,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "nothing": {},
     "mixture prior": MIXTURE,
     "two layers": TWO_LAYERS,
+    "two layers, as many seconds as top-down": TWO_LAYERS | {"max_iter": 17},
     "two layers, top-down": TOP_DOWN,
     "two layers, top-down, mixture prior": TOP_DOWN | MIXTURE,
     "two layers, KL warm-up over half": TWO_LAYERS | {"kl_warmup": 0.5},

@@ -14,7 +14,7 @@ from skdgm.models.holes import learned_holes
 from skdgm.models.priors import prior
 from skdgm.networks import COVARIANCES, MLP, Affine, ColumnLayers, DecoderNetwork, NormalNetwork
 from skdgm.networks.sizes import Builder
-from skdgm.structured_normals import AnyNormal, BlockNormal, Layer, ProductNormal, TopDownNormal
+from skdgm.structured_normals import AnyNormal, BlockNormal, LowerLayer, ProductNormal, TopDownNormal
 
 
 class DLGMModule(GaussianLatentModule):
@@ -116,7 +116,7 @@ class DLGMModule(GaussianLatentModule):
             return lambda center: encoder(features, observed=observed, extra=center)
 
         *encoders, top = self.encoders
-        below = [Layer(t, given(encoder), g) for t, encoder, g in zip(self.t, encoders, self.g, strict=True)]
+        below = [LowerLayer(t, given(encoder), g) for t, encoder, g in zip(self.t, encoders, self.g, strict=True)]
         return TopDownNormal(self.n_latents, top(features, observed=observed), below[::-1])
 
     def p_x(self, z: Tensor, observed: Tensor | None = None) -> Distribution:
