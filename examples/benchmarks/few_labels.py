@@ -12,15 +12,10 @@
 - "native" runs, on the tables with categories, get the data frame as it was read, with text, categories, and missing
   cells: skdgm's estimators, gradient boosting, and self-training with it (categorical_features, NaN).
 - Supervised estimators get the labeled rows only. Every run uses one thread. The seconds of skdgm's recorded runs were
-  measured with 16 runs at a time on 16 cores; those of M1Classifier, M1M2Classifier, and ADGMClassifier, with several
-  runs at a time on two cores.
+  measured with 16 runs at a time on 16 cores; those of M1Classifier, M1M2Classifier, ADGMClassifier, and M2Classifier on
+  numbers, with several runs at a time on two cores.
 - M1Classifier and M1M2Classifier on adult, with 3 splits, and M1M2Classifier on "native" columns were run when
   prior="normal" was the default of their VAE.
-- M2Classifier on numbers was run by an older version. The present one, in 36 of these runs (9 tables, 10 and 30 labels
-  drawn evenly, 2 splits; results/few_labels_m2_again.jsonl), is 1.2 points less accurate (standard error 0.4), with a
-  log-loss that is 0.018 higher (0.013). The likely reason is likelihood="auto", which now chooses log-normal columns
-  and counts: with likelihood="gaussian", eight runs on glass and pima_diabetes, made by hand, are as good as the older
-  ones. ADGMClassifier, run by the present version, is compared below with the older runs.
 - The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives
   the ranks on the other tables.
 
