@@ -10,9 +10,10 @@ import scipy.stats
 import torch
 
 from skdgm import training
+from skdgm.models.contrastive_divergence import ContrastiveDivergence
 from skdgm.models.enumeration import all_codes
 from skdgm.models.partition import exact_log_partition
-from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.models.rbm import RBMModule
 from skdgm.sources import ResidentSource
 
 
