@@ -137,8 +137,8 @@ class StackedAutoencoder(
 
     centered : bool, default=False
         Whether to train RBMs in the parameters of centered variables: the mean row, and the codes of the mean row, are
-        subtracted from rows and codes, so that a step of the weights does not change the biases. The model is the same
-        family. Training takes fewer steps, above all where most columns are far from a mean of 1/2.
+        subtracted from rows and codes, so that a step of the weights does not shift the biases. The fitted model is an
+        ordinary RBM. Training needs fewer epochs, above all where many columns have means far from 1/2.
 
     lower : FrozenEstimator or None, default=None
         Fitted StackedAutoencoder, frozen. Its layers, likelihood, and scaling of the columns are kept, and only the
