@@ -134,6 +134,9 @@ MAKERS = {
     "StackedAutoencoder, chains": lambda **params: StackedAutoencoder(
         4, **STACK, persistent=True, early_stopping=True, random_state=0, **params
     ),
+    "StackedAutoencoder, tempered": lambda **params: StackedAutoencoder(
+        4, **STACK, persistent=True, n_chains=9, n_temperatures=3, centered=True, random_state=0, **params
+    ),
     "StackedAutoencoder, auto": lambda **params: StackedAutoencoder(
         "auto", **{**STACK, "max_iter": 1, "rbm_max_iter": 1}, random_state=0, **params
     ),

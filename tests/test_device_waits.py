@@ -206,6 +206,7 @@ STACKS = {
     "vanilla": {"inference": "vanilla", "input_noise": "auto"},
     "RBMs": {"inference": "rbm", "n_gibbs_steps": 2},
     "persistent": {"inference": "rbm", "persistent": True, "early_stopping": True},
+    "tempered": {"inference": "rbm", "persistent": True, "n_chains": 9, "n_temperatures": 3, "centered": True},
 }
 
 

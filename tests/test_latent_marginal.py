@@ -8,10 +8,11 @@ import scipy.optimize
 import torch
 
 from skdgm import training
+from skdgm.models.contrastive_divergence import ContrastiveDivergence
 from skdgm.models.enumeration import all_codes, distinct_draws, log_mixture
 from skdgm.models.latent_marginal import best_latent_marginal, log_latent_marginal, q_bounds
 from skdgm.models.partition import exact_log_partition
-from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.models.rbm import RBMModule
 from skdgm.models.stack import new_layer
 from skdgm.sources import ResidentSource
 

@@ -229,8 +229,17 @@ def test_little_data_work(X, likelihood):
 
 @pytest.mark.parametrize(
     "params",
-    [{"persistent": True}, {"n_gibbs_steps": 5}, {"dynamic_binarization": True}, {"precision": "bfloat16"}],
-    ids=lambda params: next(iter(params)),
+    [
+        {"persistent": True},
+        {"n_gibbs_steps": 5},
+        {"dynamic_binarization": True},
+        {"precision": "bfloat16"},
+        {"centered": True},
+        {"centered": True, "persistent": True, "early_stopping": True, "precision": "bfloat16"},
+        {"n_chains": 100, "persistent": True},
+        {"n_temperatures": 3, "persistent": True},
+    ],
+    ids=lambda params: " ".join(params),
 )
 def test_options_change_the_model_and_keep_it_sensible(params):
     X = np.clip(patterns() * 0.9 + 0.05, 0.1, 1) if "dynamic_binarization" in params else patterns()
@@ -327,6 +336,8 @@ WRONG = {
         {"likelihood": "gaussian", "input_noise": "flip"},
         "input_noise='flip'.*needs the Bernoulli likelihood",
     ),
+    "chains that do not persist": ({"n_chains": 7}, "n_chains .*needs persistent=True, got n_chains=7"),
+    "temperatures that do not persist": ({"n_temperatures": 2}, "n_temperatures .* Use persistent=True or .*=1"),
 }
 
 

@@ -10,14 +10,16 @@ from warnings import warn
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from skdgm.estimators._options import with_input_noise
-from skdgm.models.binary_codes import BinaryCodeModule
+from skdgm.models.binary_codes import BinaryCodeModule, output_at
+from skdgm.models.centering import CenteredParameters
+from skdgm.models.contrastive_divergence import ContrastiveDivergence
 from skdgm.models.enumeration import MAX_CODE_BITS, codes_to_sum
 from skdgm.models.latent_marginal import best_latent_marginal, clearly_above, q_bounds
 from skdgm.models.partition import log_partition
-from skdgm.models.rbm import ContrastiveDivergence, RBMModule
+from skdgm.models.rbm import RBMModule
 from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import Batch, EncodedSource, Source
 from skdgm.training import History, Objective, Term
@@ -33,6 +35,7 @@ MAX_GROWN_SIZE = 500
 MAX_LAYERS = 5
 
 Architecture = dict[str, Any]  # the arguments of ``new_layer``
+RunEngine = Callable[[nn.Module, Term, Term | None], History]  # trains a module by a term, judged by another
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class RBMObjective:
         """Come back to a state of the divergence."""
         self.divergence.load_state_dict(state)
 
+    def monitor(self, batch: Batch, rng: Generator | None) -> Tensor:
+        """The score of held-out rows, (n,)."""
+        self.divergence.update_rbm()
+        return self.divergence.rbm.monitor(batch.x, rng)
+
 
 @dataclass(frozen=True)
 class LayerSettings:
@@ -69,6 +77,9 @@ class LayerSettings:
     input_noise_level: float
     n_gibbs_steps: int
     persistent: bool
+    n_chains: int | None
+    n_temperatures: int
+    centered: bool
     early_stopping: bool
     batch_size: Callable[[int], int]
     n_bound_samples: int
@@ -99,11 +110,17 @@ class LayerSettings:
         kind = auto if self.input_noise == "auto" else self.input_noise
         return with_input_noise(source, kind, self.input_noise_level, likelihood)
 
-    def objective(self, layer: Any) -> Objective:
-        """Return what training maximizes."""
-        if isinstance(layer, RBMModule):
-            return RBMObjective(ContrastiveDivergence(layer, self.n_gibbs_steps, self.persistent))
-        return lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)
+    def divergence(self, rbm: RBMModule, mean: Tensor) -> ContrastiveDivergence:
+        """Return what trains an RBM on rows with this mean."""
+        return ContrastiveDivergence(
+            rbm,
+            self.n_gibbs_steps,
+            self.persistent,
+            n_chains=self.n_chains,
+            n_temperatures=self.n_temperatures,
+            b0=output_at(mean, rbm.likelihood),
+            centered=CenteredParameters(rbm, mean) if self.centered else None,
+        )
 
     def term(self, source: Source, objective: Objective) -> Term:
         """Return the single term of a layer's training or validation."""
@@ -126,7 +143,8 @@ class LayerwiseData:
     new_generator, fixed_generator : callable
         Return a generator on the device: a new one at each call, or one with a fixed seed.
     run_engine : callable
-        Trains a layer in place and returns its history, given (level, architecture, layer, term, validation term).
+        Trains the parameters of a layer in place and returns their history, given (level, architecture, module that
+        holds the parameters, term, validation term).
     previous : sequence of BinaryCodeModule
         Layers of an earlier fit; new layers start at their weights.
     """
@@ -137,7 +155,7 @@ class LayerwiseData:
     weights_rng: Generator
     new_generator: Callable[[], Generator]
     fixed_generator: Callable[[], Generator]
-    run_engine: Callable[[int, Architecture, BinaryCodeModule, Term, Term | None], History]
+    run_engine: Callable[[int, Architecture, nn.Module, Term, Term | None], History]
     previous: Sequence[BinaryCodeModule] = ()
 
 
@@ -173,14 +191,34 @@ class LayerwiseTrainer:
         settings, context, level = self.settings, self.context, len(below)
         layers_below = [trained.layer for trained in below]
         source = encoded(context.source, layers_below)
-        layer = self.new_layer(level, architecture, column_means(source, context.new_generator()))
-        validation = None
+        mean = column_means(source, context.new_generator())
+        layer = self.new_layer(level, architecture, mean)
+        held_out = None
         if settings.early_stopping and context.validation is not None:
-            validation = settings.term(encoded(context.validation, layers_below), validation_objective(layer))
-        is_rbm = architecture["kind"] == "rbm"
-        shown = source if is_rbm else settings.corrupted(source, architecture["likelihood"])
-        term = settings.term(shown, settings.objective(layer))
-        return TrainedLayer(architecture, layer, context.run_engine(level, architecture, layer, term, validation))
+            held_out = encoded(context.validation, layers_below)
+        run = partial(context.run_engine, level, architecture)
+        if isinstance(layer, RBMModule):
+            history = self.train_rbm(run, settings.divergence(layer, mean), source, held_out)
+        else:
+            shown = settings.corrupted(source, architecture["likelihood"])
+            history = self.train_autoencoder(run, layer, shown, held_out)
+        return TrainedLayer(architecture, layer, history)
+
+    def train_rbm(
+        self, run: RunEngine, divergence: ContrastiveDivergence, source: Source, held_out: Source | None
+    ) -> History:
+        """Train an RBM by contrastive divergence."""
+        objective, term = RBMObjective(divergence), self.settings.term
+        validation = None if held_out is None else term(held_out, objective.monitor)
+        history = run(divergence.trained, term(source, objective), validation)
+        divergence.update_rbm()
+        return history
+
+    def train_autoencoder(self, run: RunEngine, layer: Any, source: Source, held_out: Source | None) -> History:
+        """Train an auto-encoder by its bound."""
+        term = self.settings.term
+        validation = None if held_out is None else term(held_out, lambda batch, rng: layer.bound(batch.x, rng))
+        return run(layer, term(source, lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)), validation)
 
     def new_layer(self, level: int, architecture: Architecture, mean: Tensor) -> BinaryCodeModule:
         """Build a layer that starts at the mean of its rows, or at the weights of an earlier fit."""
@@ -246,13 +284,6 @@ def encoded(source: Source, below: Sequence[BinaryCodeModule]) -> Source:
 def column_means(source: Source, rng: Generator) -> Tensor:
     """Average some training rows, (n_columns,)."""
     return source.rows(source.order(rng)[:ROWS_FOR_MEANS], rng).x.mean(0)
-
-
-def validation_objective(layer: Any) -> Objective:
-    """Return the validation score of a layer for early stopping."""
-    if isinstance(layer, RBMModule):
-        return lambda batch, rng: layer.monitor(batch.x, rng)
-    return lambda batch, rng: layer.bound(batch.x, rng)
 
 
 # --- bounds of a layer ------------------------------------------------------------------------------------------------

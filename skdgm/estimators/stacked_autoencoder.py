@@ -15,7 +15,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, DensityMixin, Transfor
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._arrays import PreservesFloatDtype, tensor_in_tensor_out
@@ -35,7 +35,6 @@ from skdgm.estimators._layerwise import (
 from skdgm.estimators._options import MIN_BFLOAT16, MIN_BFLOAT16_RBM, check_same_architecture, layer_sizes
 from skdgm.estimators._stack_bounds import StackBounds
 from skdgm.estimators._streams import Table, look, row_of
-from skdgm.models.binary_codes import BinaryCodeModule
 from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import History, Term, n_batches
@@ -121,6 +120,25 @@ class StackedAutoencoder(
         Whether the Gibbs chains of RBMs continue from the samples of the last step instead of starting at the rows.
         This reduces the bias if ``rbm_learning_rate_init`` is small enough for the chains to keep up, for example
         0.003.
+
+    n_chains : int or None, default=None
+        Number of persistent Gibbs chains of each RBM, at least 1. More chains make steps less noisy and represent more
+        modes of the RBM, and take proportionally longer. None is ``batch_size``.
+
+        Only for ``persistent=True``.
+
+    n_temperatures : int, default=1
+        Number of temperatures of each persistent chain, at least 1. With 2 or more, copies of the chains sample from
+        distributions between independent columns and the RBM, and exchange their rows (parallel tempering): chains then
+        leave a mode of the RBM more easily. The time of the chains is proportional to this number, so that fewer
+        ``n_chains`` may be wanted; neighboring temperatures exchange few rows if there are too few of them.
+
+        Only for ``persistent=True``.
+
+    centered : bool, default=False
+        Whether to train RBMs in the parameters of centered variables: the mean row, and the codes of the mean row, are
+        subtracted from rows and codes, so that a step of the weights does not shift the biases. The fitted model is an
+        ordinary RBM. Training needs fewer epochs, above all where many columns have means far from 1/2.
 
     lower : FrozenEstimator or None, default=None
         Fitted StackedAutoencoder, frozen. Its layers, likelihood, and scaling of the columns are kept, and only the
@@ -292,6 +310,9 @@ class StackedAutoencoder(
     .. [3] T. Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood gradient", ICML
        2008.
     .. [4] R. Salakhutdinov, I. Murray, "On the quantitative analysis of deep belief networks", ICML 2008.
+    .. [5] G. Desjardins, A. Courville, Y. Bengio, P. Vincent, O. Delalleau, "Tempered Markov chain Monte Carlo for
+       training of restricted Boltzmann machines", AISTATS 2010.
+    .. [6] J. Melchior, A. Fischer, L. Wiskott, "How to center deep Boltzmann machines", JMLR 17, 2016. arXiv:1311.1354
 
     Examples
     --------
@@ -335,6 +356,9 @@ class StackedAutoencoder(
         input_noise_level=0.1,
         n_gibbs_steps=1,
         persistent=False,
+        n_chains=None,
+        n_temperatures=1,
+        centered=False,
         lower=None,
         stop_after=None,
         weight_prior=1.0,
@@ -370,6 +394,9 @@ class StackedAutoencoder(
         self.input_noise_level = input_noise_level
         self.n_gibbs_steps = n_gibbs_steps
         self.persistent = persistent
+        self.n_chains = n_chains
+        self.n_temperatures = n_temperatures
+        self.centered = centered
         self.lower = lower
         self.stop_after = stop_after
         self.weight_prior = weight_prior
@@ -406,6 +433,9 @@ class StackedAutoencoder(
         "input_noise_level": [Interval(Real, 0, None, closed="neither")],
         "n_gibbs_steps": [Interval(Integral, 1, None, closed="left")],
         "persistent": ["boolean"],
+        "n_chains": [Interval(Integral, 1, None, closed="left"), None],
+        "n_temperatures": [Interval(Integral, 1, None, closed="left")],
+        "centered": ["boolean"],
         "lower": [FrozenEstimator, None],
         "stop_after": [Interval(Integral, 1, None, closed="left"), None],
         "rbm_learning_rate_init": [Interval(Real, 0, None, closed="neither")],
@@ -455,6 +485,7 @@ class StackedAutoencoder(
         UserWarning
             If Ctrl-C ended the training of the last layer after a complete epoch; the estimator is then fitted.
         """
+        self._check_chains()
         context = self._init_callback_context(max_subtasks=None)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows = self._read(X, reset=True)
@@ -469,6 +500,15 @@ class StackedAutoencoder(
         self._measure(shared.source, random, is_whole=self.stop_after is None)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
+
+    def _check_chains(self) -> None:
+        """Raise ValueError if chains are described that an RBM does not keep."""
+        for name, otherwise in (("n_chains", None), ("n_temperatures", 1)):
+            if not self.persistent and getattr(self, name) != otherwise:
+                raise ValueError(
+                    f"{name} describes chains that continue from step to step and needs persistent=True, got "
+                    f"{name}={getattr(self, name)} with persistent=False. Use persistent=True or {name}={otherwise}."
+                )
 
     @property
     def _grows(self) -> bool:
@@ -574,6 +614,9 @@ class StackedAutoencoder(
             input_noise_level=self.input_noise_level,
             n_gibbs_steps=self.n_gibbs_steps,
             persistent=self.persistent,
+            n_chains=self.n_chains,
+            n_temperatures=self.n_temperatures,
+            centered=self.centered,
             early_stopping=self.early_stopping,
             batch_size=self._batch_size,
             n_bound_samples=self.n_bound_samples,
@@ -588,11 +631,11 @@ class StackedAutoencoder(
         X: Any,
         level: int,
         architecture: Architecture,
-        layer: BinaryCodeModule,
+        module: nn.Module,
         term: Term,
         validation: Term | None,
     ) -> History:
-        """Train one layer, with the learning rate and the number of epochs of its kind."""
+        """Train the parameters of one layer, with the learning rate and the number of epochs of its kind."""
         is_rbm = architecture["kind"] == "rbm"
         n_epochs = self.rbm_max_iter if is_rbm else self.max_iter
         rate = "rbm_learning_rate_init" if is_rbm else "learning_rate_init"
@@ -605,7 +648,7 @@ class StackedAutoencoder(
         epochs = EpochTasks(self, task, X, part=f" layer {level + 1}", n_epochs=n_epochs)
         with interrupts_end_training(is_final=self._is_last(level)) as interrupt:
             history = self._run_engine(
-                layer, [term], settings, random, epochs, validation, rate, interrupted=interrupt.is_requested
+                module, [term], settings, random, epochs, validation, rate, interrupted=interrupt.is_requested
             )
         interrupt.warn(epochs.title, len(history.terms["bound"]), stacklevel=7)
         task.call_on_fit_task_end(estimator=self, X=X)

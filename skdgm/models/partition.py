@@ -131,7 +131,7 @@ def reverse_annealed_log_prob(rbm: RBMModule, x: Tensor, b0: Tensor, n_steps: in
 def gibbs_step(rbm: RBMModule, x: Tensor, b: Tensor, t: float, rng: Generator | None) -> Tensor:
     """A Gibbs step from x under p_t, reversible with respect to it."""
     h = Bernoulli(t * rbm.q_h(x).logits).rsample(rng)
-    return rbm.likelihood(b + t * (h @ rbm.W), rbm.log_var).rsample(rng)
+    return rbm.p_x_at(h, b, t).rsample(rng)
 
 
 def unnormalized(rbm: RBMModule, x: Tensor, b: Tensor, t: float) -> Tensor:

@@ -1,0 +1,97 @@
+"""Tests of centered parameters: the RBM that they mean, and their gradient, against autograd and definitions."""
+
+import pytest
+import torch
+
+from skdgm.models.centering import CenteredParameters
+from skdgm.models.contrastive_divergence import ContrastiveDivergence
+from skdgm.models.rbm import RBMModule
+
+
+def an_rbm(likelihood="bernoulli", seed=0):
+    """An RBM of 5 columns and 3 codes with random parameters."""
+    rng = torch.Generator().manual_seed(seed)
+    rbm = RBMModule(5, 3, likelihood, rng)
+    with torch.no_grad():
+        for parameter in rbm.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=rng))
+        rbm.log_var.mul_(0.5)
+    return rbm
+
+
+def rows(n, seed):
+    """Binary rows."""
+    return torch.bernoulli(torch.full((n, 5), 0.4), generator=torch.Generator().manual_seed(seed))
+
+
+def gradients(rbm, centered, x, sampled):
+    """Of the centered parameters, for these rows and samples of the model."""
+    with torch.no_grad():
+        ContrastiveDivergence(rbm).write_gradients((x, rbm.q_h(x).mean), (sampled, rbm.q_h(sampled).mean))
+    centered.take_gradients(rbm)
+    return {name: parameter.grad.clone() for name, parameter in centered.named_parameters() if parameter.numel()}
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_gradient_is_autograds(likelihood):
+    """Of mean F(data) - mean F(samples), where the biases of the RBM are functions of the centered parameters."""
+    rbm, x, sampled = an_rbm(likelihood), rows(8, 0), rows(6, 1)
+    centered = CenteredParameters(rbm, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
+    found = gradients(rbm, centered, x, sampled)
+    leaves = {name: p.detach().clone().requires_grad_(True) for name, p in centered.named_parameters()}
+    twin = an_rbm(likelihood).requires_grad_(False)
+    del twin.W, twin.b, twin.c, twin.log_var
+    twin.W, twin.log_var = leaves["W"], leaves["log_var"]
+    twin.b = leaves["b"] - centered.m_h @ twin.W
+    twin.c = leaves["c"] - twin.W @ twin.scaled(centered.m_x)
+    (twin.free_energy(x).mean() - twin.free_energy(sampled).mean()).backward()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, leaves[name].grad, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_gradient_of_weights_is_a_difference_of_covariances_about_the_offsets():
+    rbm, x, sampled = an_rbm(), rows(8, 0), rows(6, 1)
+    centered = CenteredParameters(rbm, x.mean(0))
+    found = gradients(rbm, centered, x, sampled)
+
+    def moment(v):
+        h = rbm.q_h(v).mean
+        return (h - centered.m_h).T @ (v - centered.m_x) / len(v)
+
+    torch.testing.assert_close(found["W"], (moment(sampled) - moment(x)).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_gradient_does_not_depend_on_which_value_is_called_1():
+    """With x replaced by 1 - x everywhere, the gradients of W and b change only their sign; an RBM's own do not."""
+    rbm, x, sampled = an_rbm(), rows(8, 0), rows(6, 1)
+    flipped = an_rbm()
+    with torch.no_grad():
+        flipped.W.neg_(), flipped.b.neg_(), flipped.c.add_(rbm.W.sum(1))
+    torch.testing.assert_close(rbm.q_h(x).logits, flipped.q_h(1 - x).logits)
+    one = gradients(rbm, CenteredParameters(rbm, x.mean(0)), x, sampled)
+    other = gradients(flipped, CenteredParameters(flipped, 1 - x.mean(0)), 1 - x, 1 - sampled)
+    torch.testing.assert_close(one["W"], -other["W"])
+    torch.testing.assert_close(one["b"], -other["b"])
+    torch.testing.assert_close(one["c"], other["c"])
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_biases_come_back_and_a_moved_offset_changes_no_rbm(likelihood):
+    rbm = an_rbm(likelihood)
+    b, c = rbm.b.detach().clone(), rbm.c.detach().clone()
+    centered = CenteredParameters(rbm, torch.full((5,), 0.3))
+    with torch.no_grad():
+        rbm.b.zero_(), rbm.c.zero_()
+    centered.write_biases(rbm)
+    torch.testing.assert_close((rbm.b, rbm.c), (b, c), check_stride=False)
+    with torch.no_grad():
+        centered.c.add_(1.0)
+    before = centered.m_h.clone()
+    centered.write_biases(rbm)
+    b = rbm.b.detach().clone()
+    centered.move_offset()
+    assert (centered.m_h != before).all()
+    centered.write_biases(rbm)
+    torch.testing.assert_close(rbm.b.detach(), b)
+    mean_codes = rbm.q_h(torch.full((1, 5), 0.3)).mean[0]
+    torch.testing.assert_close(centered.m_h, mean_codes.detach())
