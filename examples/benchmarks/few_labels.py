@@ -12,8 +12,8 @@
 - "native" runs, on the tables with categories, get the data frame as it was read, with text, categories, and missing
   cells: skdgm's estimators, gradient boosting, and self-training with it (categorical_features, NaN).
 - Supervised estimators get the labeled rows only. Every run uses one thread. The seconds of skdgm's recorded runs were
-  measured with 16 runs at a time on 16 cores; those of M1Classifier, M1M2Classifier, ADGMClassifier, and M2Classifier on
-  numbers, with several runs at a time on two cores.
+  measured with 16 runs at a time on 16 cores; those of M1Classifier, M1M2Classifier, ADGMClassifier, and M2Classifier
+  on numbers, with several runs at a time on two cores.
 - M1Classifier and M1M2Classifier on adult, with 3 splits, and M1M2Classifier on "native" columns were run when
   prior="normal" was the default of their VAE.
 - The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives

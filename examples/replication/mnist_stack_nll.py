@@ -35,7 +35,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "rbm_long": COMMON | RBM | {"n_components": 500, "batch_size": 200, "rbm_max_iter": 250},
     "rbm_centered": COMMON
     | RBM
-    | {"n_components": 500, "batch_size": 200, "rbm_max_iter": 250, "centered": True, "learning_rate": "linear"}
+    | {"n_components": 500, "batch_size": 200, "rbm_max_iter": 100, "centered": True, "learning_rate": "linear"}
     | {"n_chains": None, "n_temperatures": 1, "precision": "auto"},
     "rich": COMMON
     | RBM
@@ -47,8 +47,8 @@ RUNS: dict[str, dict[str, Any]] = {
 
 NAMES = {
     "rbm": "RBM, 500",
-    "rbm_long": "RBM, 500, trained longer",
-    "rbm_centered": "RBM, 500, trained longer, centered",
+    "rbm_long": "RBM, 500, 250 epochs",
+    "rbm_centered": "RBM, 500, 100 epochs, centered",
     "rich": "rich autoencoder, 200, below an RBM, 500",
     "stacked_rbms": "two RBMs, 500-500",
 }
