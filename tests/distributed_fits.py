@@ -74,9 +74,7 @@ def estimators():
         "ADGM": ADGMClassifier(4, skip=True, **SMALL),
         "M1": M1Classifier(TransductiveSVC(n_stages=2), encoder=encoder, n_draws=2, random_state=0),
         "M1M2": M1M2Classifier(4, encoder=VAE(5, hidden_layer_sizes=(16,), max_iter=3), **SMALL),
-        "stack": StackedAutoencoder(
-            (12, 6), rbm_max_iter=3, early_stopping=True, persistent=True, centered=True, **SMALL
-        ),
+        "stack": StackedAutoencoder((12, 6), rbm_max_iter=3, early_stopping=True, persistent=True, **SMALL),
         "imputer": DeepImputer(encoder, add_indicator=True),
         "TransductiveSVC": TransductiveSVC(n_stages=2),
     }

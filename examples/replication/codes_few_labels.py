@@ -41,7 +41,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     | {"n_iter_no_change": 10, "early_stopping": False},
     "StackedAutoencoder": {"n_components": (200, N_CODES), "hidden_layer_sizes": (200,), "max_iter": 40}
     | {"rbm_max_iter": 20, "likelihood": "bernoulli", "weight_prior": 1.0, "input_noise": None}
-    | {"early_stopping": False},
+    | {"early_stopping": False, "centered": True},
 }
 MAKERS = {"raw": FunctionTransformer, "PCA": PCA, "BernoulliRBM": BernoulliRBM}
 MAKERS |= {"VAE": VAE, "StackedAutoencoder": StackedAutoencoder}

@@ -37,7 +37,7 @@ NAMES = {"rich": "rich + RBM", "vanilla": "vanilla + RBM", "srbm": "stacked RBMs
 EPOCHS = {"mnist_center": (20, 150), "teapot_cups": (200, 1500)}
 N_BUDGETS = 30
 SAME_FOR_ALL: dict[str, Any] = {"likelihood": "bernoulli", "weight_prior": None, "input_noise": None}
-SAME_FOR_ALL |= {"early_stopping": False, "n_bound_samples": 1}
+SAME_FOR_ALL |= {"early_stopping": False, "n_bound_samples": 1, "centered": False}
 
 
 # --- data ---------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ EXPERIMENT = "mnist_stack_nll"
 N_REVERSE = 1000  # test rows from which annealing goes in reverse
 COMMON: dict[str, Any] = {"likelihood": "bernoulli", "n_annealing_steps": 10_000, "n_annealing_chains": 100}
 COMMON |= {"n_importance_samples": 500, "batch_size": 100, "n_bound_samples": 1000, "weight_prior": None}
-COMMON |= {"input_noise": None, "early_stopping": False}
+COMMON |= {"input_noise": None, "early_stopping": False, "centered": False}
 RBM = {"n_gibbs_steps": 5, "persistent": True, "rbm_learning_rate_init": 3e-3, "rbm_max_iter": 60}
 RUNS: dict[str, dict[str, Any]] = {
     "rbm": COMMON | RBM | {"n_components": 500},

@@ -135,10 +135,11 @@ class StackedAutoencoder(
 
         Only for ``persistent=True``.
 
-    centered : bool, default=False
+    centered : bool, default=True
         Whether to train RBMs in the parameters of centered variables: the mean row, and the codes of the mean row, are
         subtracted from rows and codes, so that a step of the weights does not shift the biases. The fitted model is an
-        ordinary RBM. Training needs fewer epochs, above all where many columns have means far from 1/2.
+        ordinary RBM. Training needs fewer epochs, above all where many columns have means far from 1/2. False trains
+        the weights and biases of the RBM itself.
 
     lower : FrozenEstimator or None, default=None
         Fitted StackedAutoencoder, frozen. Its layers, likelihood, and scaling of the columns are kept, and only the
@@ -358,7 +359,7 @@ class StackedAutoencoder(
         persistent=False,
         n_chains=None,
         n_temperatures=1,
-        centered=False,
+        centered=True,
         lower=None,
         stop_after=None,
         weight_prior=1.0,
@@ -650,7 +651,7 @@ class StackedAutoencoder(
             history = self._run_engine(
                 module, [term], settings, random, epochs, validation, rate, interrupted=interrupt.is_requested
             )
-        interrupt.warn(epochs.title, len(history.terms["bound"]), stacklevel=7)
+        interrupt.warn(epochs.title, len(history.terms["bound"]), stacklevel=8)
         task.call_on_fit_task_end(estimator=self, X=X)
         return history
 
