@@ -218,7 +218,9 @@ def test_any_altered_size_is_refused_before_it_takes_memory(name, value):
             refused += 1
         else:
             is_option = bool(OPTIONS & set(path))
-            assert is_option or (path[-1] in {"network", "image_shape", "top_down"} and value is None), f"{path}={value} passed"
+            assert is_option or (path[-1] in {"network", "image_shape", "top_down"} and value is None), (
+                f"{path}={value} passed"
+            )
             assert model.module_ is not None
     assert refused >= 4
 
