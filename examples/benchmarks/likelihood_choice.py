@@ -1,12 +1,16 @@
 """Does a classifier gain by the likelihoods that "auto" chooses? M2Classifier with a normal density for some of them.
 
-- Tables, splits, labels, and preprocessing are those of few_labels.py; labels are drawn evenly. By default, the tables
-  are those of its list DEVELOPMENT on which "auto" chooses other likelihoods than Gaussian and Bernoulli. On the
-  others, all variants are the same fit.
+- Tables, splits, labels, and preprocessing are those of few_labels.py; labels are drawn evenly. These are tables on
+  which "auto" chooses other likelihoods than Gaussian and Bernoulli; on others, all variants are the same fit. Two of
+  them, glass and pima_diabetes, are none that defaults may be chosen by.
 - "auto" is the default. In the other variants, columns that it makes lognormal are Gaussian; or those, and counts and
   columns with a spike at zero; or all but 0/1 columns.
 
-    SKDGM_DATA=... python examples/benchmarks/likelihood_choice.py           # resumes; half an hour
+In the recorded runs (3 splits, 10 and 30 labels), no variant differs from "auto" by more than two standard errors:
+Gaussian for lognormal gains 0.4 points (0.3) and 0.016 nats (0.016). It is better on sonar and pima_diabetes, and worse
+on wine.
+
+    SKDGM_DATA=... python examples/benchmarks/likelihood_choice.py           # resumes; ten minutes on one core
     python examples/benchmarks/likelihood_choice.py --report                 # the table of the finished runs
 """
 
@@ -29,8 +33,8 @@ from skdgm import M2Classifier
 from skdgm.estimators._likelihood_choice import choose
 
 EXPERIMENT = "likelihood_choice"
-TABLES = ("wine", "ecoli", "sonar", "german_credit", "adult")
-N_LABELED, N_SPLITS = (10, 30, 100), 10
+TABLES = ("wine", "ecoli", "sonar", "german_credit", "glass", "pima_diabetes")
+N_LABELED, N_SPLITS = (10, 30), 3
 ALL_NUMBERS = ("lognormal", "zero_inflated_lognormal", "negative_binomial")
 # What is Gaussian instead.
 VARIANTS: dict[str, tuple[str, ...]] = {
