@@ -2,21 +2,10 @@
 
 import pytest
 import torch
+from rbms import an_rbm
 
 from skdgm.models.centering import CenteredParameters
 from skdgm.models.contrastive_divergence import ContrastiveDivergence
-from skdgm.models.rbm import RBMModule
-
-
-def an_rbm(likelihood="bernoulli", seed=0):
-    """An RBM of 5 columns and 3 codes with random parameters."""
-    rng = torch.Generator().manual_seed(seed)
-    rbm = RBMModule(5, 3, likelihood, rng)
-    with torch.no_grad():
-        for parameter in rbm.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=rng))
-        rbm.log_var.mul_(0.5)
-    return rbm
 
 
 def rows(n, seed):
@@ -35,11 +24,11 @@ def gradients(rbm, centered, x, sampled):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_gradient_is_autograds(likelihood):
     """Of mean F(data) - mean F(samples), where the biases of the RBM are functions of the centered parameters."""
-    rbm, x, sampled = an_rbm(likelihood), rows(8, 0), rows(6, 1)
+    rbm, x, sampled = an_rbm(likelihood=likelihood).requires_grad_(True), rows(8, 0), rows(6, 1)
     centered = CenteredParameters(rbm, torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9]))
     found = gradients(rbm, centered, x, sampled)
     leaves = {name: p.detach().clone().requires_grad_(True) for name, p in centered.named_parameters()}
-    twin = an_rbm(likelihood).requires_grad_(False)
+    twin = an_rbm(likelihood=likelihood)
     del twin.W, twin.b, twin.c, twin.log_var
     twin.W, twin.log_var = leaves["W"], leaves["log_var"]
     twin.b = leaves["b"] - centered.m_h @ twin.W
@@ -50,7 +39,7 @@ def test_gradient_is_autograds(likelihood):
 
 
 def test_gradient_of_weights_is_a_difference_of_covariances_about_the_offsets():
-    rbm, x, sampled = an_rbm(), rows(8, 0), rows(6, 1)
+    rbm, x, sampled = an_rbm().requires_grad_(True), rows(8, 0), rows(6, 1)
     centered = CenteredParameters(rbm, x.mean(0))
     found = gradients(rbm, centered, x, sampled)
 
@@ -63,8 +52,8 @@ def test_gradient_of_weights_is_a_difference_of_covariances_about_the_offsets():
 
 def test_gradient_does_not_depend_on_which_value_is_called_1():
     """With x replaced by 1 - x everywhere, the gradients of W and b change only their sign; an RBM's own do not."""
-    rbm, x, sampled = an_rbm(), rows(8, 0), rows(6, 1)
-    flipped = an_rbm()
+    rbm, x, sampled = an_rbm().requires_grad_(True), rows(8, 0), rows(6, 1)
+    flipped = an_rbm().requires_grad_(True)
     with torch.no_grad():
         flipped.W.neg_(), flipped.b.neg_(), flipped.c.add_(rbm.W.sum(1))
     torch.testing.assert_close(rbm.q_h(x).logits, flipped.q_h(1 - x).logits)
@@ -77,7 +66,7 @@ def test_gradient_does_not_depend_on_which_value_is_called_1():
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_biases_come_back_and_a_moved_offset_changes_no_rbm(likelihood):
-    rbm = an_rbm(likelihood)
+    rbm = an_rbm(likelihood=likelihood).requires_grad_(True)
     b, c = rbm.b.detach().clone(), rbm.c.detach().clone()
     centered = CenteredParameters(rbm, torch.full((5,), 0.3))
     with torch.no_grad():

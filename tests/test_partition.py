@@ -4,6 +4,7 @@ import pytest
 import scipy.special
 import torch
 import torch.nn.functional as F
+from rbms import an_rbm
 
 from skdgm.models.enumeration import all_codes
 from skdgm.models.partition import (
@@ -14,18 +15,6 @@ from skdgm.models.partition import (
     reverse_annealed_log_prob,
     unnormalized,
 )
-from skdgm.models.rbm import RBMModule
-
-
-def an_rbm(n_columns=5, n_hidden=3, likelihood="bernoulli", seed=0, sd=1.0):
-    """An RBM with random parameters, far from the initial ones."""
-    rng = torch.Generator().manual_seed(seed)
-    rbm = RBMModule(n_columns, n_hidden, likelihood, rng)
-    with torch.no_grad():
-        for parameter in rbm.parameters():
-            parameter.copy_(sd * torch.randn(parameter.shape, generator=rng))
-        rbm.log_var.mul_(0.5)
-    return rbm.requires_grad_(False)
 
 
 def brute_force_log_z(rbm):

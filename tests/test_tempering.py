@@ -4,23 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from rbms import an_rbm
 
 from skdgm.models.enumeration import all_codes
 from skdgm.models.partition import unnormalized
-from skdgm.models.rbm import RBMModule
 from skdgm.models.tempering import exchanged, inverse_temperatures, tempered_gibbs
 
 B0 = torch.tensor([0.5, -0.5, 0.0, 1.0])
-
-
-def an_rbm(likelihood="bernoulli", sd=1.0):
-    """An RBM of 4 columns and 3 codes with random parameters, far from the initial ones."""
-    rng = torch.Generator().manual_seed(0)
-    rbm = RBMModule(4, 3, likelihood, rng).requires_grad_(False)
-    for parameter in rbm.parameters():
-        parameter.copy_(sd * torch.randn(parameter.shape, generator=rng))
-    rbm.log_var.mul_(0.5)
-    return rbm
 
 
 def log_p(rbm, x, t):
@@ -41,7 +31,7 @@ def p_value(rbm, x, t):
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_exchange_of_a_pair_has_metropolis_probability(likelihood):
     """Frequencies of exchanges of fixed rows, against min(1, p_0(x') p_1(x) / (p_0(x) p_1(x')))."""
-    rbm, rng, n = an_rbm(likelihood, sd=0.7), torch.Generator().manual_seed(1), 4000
+    rbm, rng, n = an_rbm(4, 3, likelihood, sd=0.7), torch.Generator().manual_seed(1), 4000
     t = inverse_temperatures(2, torch.device("cpu"))
     seen_below_one = False
     for _ in range(6):
@@ -60,7 +50,7 @@ def test_exchange_of_a_pair_has_metropolis_probability(likelihood):
 
 @pytest.mark.parametrize("n_temperatures", [2, 3, 4])
 def test_exchanges_move_rows_and_lose_none(n_temperatures):
-    rbm, rng = an_rbm(), torch.Generator().manual_seed(0)
+    rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
     x = torch.bernoulli(torch.full((n_temperatures, 50, 4), 0.5), generator=rng)
     y, _ = exchanged(rbm, x, B0, inverse_temperatures(n_temperatures, x.device), rng)
     assert (y != x).any(-1).any(-1).all(), "no temperature is left out"
@@ -71,7 +61,7 @@ def test_exchanges_move_rows_and_lose_none(n_temperatures):
 @pytest.mark.parametrize("n_temperatures", [2, 5])
 def test_every_temperature_keeps_its_distribution(n_temperatures):
     """Chi-squared tests of rows after some steps from draws of p_t(h), against enumerated p_t(x)."""
-    rbm, rng, n = an_rbm(), torch.Generator().manual_seed(0), 20_000
+    rbm, rng, n = an_rbm(4, 3), torch.Generator().manual_seed(0), 20_000
     t = inverse_temperatures(n_temperatures, torch.device("cpu"))
     states, h = all_codes(4), []
     for s in t.flatten():
@@ -86,7 +76,7 @@ def test_every_temperature_keeps_its_distribution(n_temperatures):
 
 def test_tempered_chains_reach_a_mode_that_plain_ones_do_not():
     """Of two modes, all ones and all zeros, each with half of the mass; all chains start in one of them."""
-    rbm = an_rbm()
+    rbm = an_rbm(4, 3)
     rbm.W.fill_(6.0), rbm.c.fill_(-12.0), rbm.b.fill_(-9.0)  # p(x) is symmetric: F(x) = F(1 - x)
     torch.testing.assert_close(rbm.free_energy(torch.ones(1, 4)), rbm.free_energy(torch.zeros(1, 4)))
     rng, b0, ones = torch.Generator().manual_seed(0), torch.zeros(4), torch.ones(2000, 3)
@@ -97,7 +87,7 @@ def test_tempered_chains_reach_a_mode_that_plain_ones_do_not():
 
 
 def test_columns_are_independent_at_the_highest_temperature():
-    rbm, rng = an_rbm(), torch.Generator().manual_seed(0)
+    rbm, rng = an_rbm(4, 3), torch.Generator().manual_seed(0)
     t = inverse_temperatures(3, torch.device("cpu"))
     x = rbm.p_x_at(torch.ones(3, 20_000, 3), torch.lerp(B0, rbm.b, t), t).rsample(rng)[0]
     torch.testing.assert_close(x.mean(0), torch.sigmoid(B0), atol=0.02, rtol=0)

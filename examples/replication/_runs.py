@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -82,3 +84,13 @@ def run_once(
     value, facts = work()
     record = append(key, params, value, facts, time.perf_counter() - start, folder)
     print(json.dumps(record), flush=True)
+
+
+def requested_changes(doc: str | None, changes: Iterable[str], seeds: list[int]) -> list[tuple[int, str]]:
+    """The (seed, change) that the command line of a script asks for; none with ``--table``."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--changes", nargs="+", choices=list(changes), default=list(changes))
+    parser.add_argument("--seeds", nargs="+", type=int, default=seeds)
+    parser.add_argument("--table", action="store_true", help="print the table of the finished runs, nothing else")
+    arguments = parser.parse_args()
+    return [] if arguments.table else list(product(arguments.seeds, arguments.changes))

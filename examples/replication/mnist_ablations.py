@@ -10,11 +10,10 @@ M1 below it. The seed determines the labels and the initial weights. The script 
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, requested_changes, run_once
 from mnist_few_labels import M1, M1M2, error_percent, load, shared_m1
 from sklearn.frozen import FrozenEstimator
 
@@ -76,15 +75,10 @@ def table() -> str:
 
 def main() -> None:
     """Do the requested runs that are not in the results, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--changes", nargs="+", choices=list(CHANGES), default=list(CHANGES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1])
-    parser.add_argument("--table", action="store_true", help="print the table of the finished runs, nothing else")
-    arguments = parser.parse_args()
-    data = {} if arguments.table else load()
-    for seed in [] if arguments.table else arguments.seeds:
-        for name in arguments.changes:
-            run(name, seed, data)
+    runs = requested_changes(__doc__, CHANGES, [0, 1])
+    data = load() if runs else {}
+    for seed, name in runs:
+        run(name, seed, data)
     print(table())
 
 

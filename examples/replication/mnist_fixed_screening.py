@@ -12,11 +12,10 @@ rows are not read. The seed determines the initial weights and all noise. The sc
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, requested_changes, run_once
 from mnist_fixed_nll import DIAGONAL, FEWER_DRAWS, IMPORTANCE, load
 
 from skdgm import DLGM
@@ -86,14 +85,8 @@ def table() -> str:
 
 def main() -> None:
     """Do the requested runs that are not in the results, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--changes", nargs="+", choices=list(CHANGES), default=list(CHANGES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--table", action="store_true", help="print the table of the finished runs, nothing else")
-    arguments = parser.parse_args()
-    for seed in [] if arguments.table else arguments.seeds:
-        for name in arguments.changes:
-            run(name, seed)
+    for seed, name in requested_changes(__doc__, CHANGES, [0]):
+        run(name, seed)
     print(table())
 
 

@@ -12,11 +12,10 @@ modes that chains do not reach. The script resumes where it stopped.
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from typing import Any
 
-from _runs import finished, run_once
+from _runs import finished, requested_changes, run_once
 
 from skdgm import StackedAutoencoder
 from skdgm.datasets import load_binarized_mnist
@@ -73,16 +72,10 @@ def table() -> str:
 
 def main() -> None:
     """Do the requested runs that are not in the results, then print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--changes", nargs="+", choices=list(CHANGES), default=list(CHANGES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--table", action="store_true", help="print the table of the finished runs, nothing else")
-    arguments = parser.parse_args()
-    for seed in [] if arguments.table else arguments.seeds:
-        for name in arguments.changes:
-            params = BASE | CHANGES[name]
-            key = {"experiment": EXPERIMENT, "method": "StackedAutoencoder", "setting": {"changed": name}, "seed": seed}
-            run_once(key | {"metric": "validation_log_likelihood_nats"}, params, partial(judged, params, seed))
+    for seed, name in requested_changes(__doc__, CHANGES, [0]):
+        params = BASE | CHANGES[name]
+        key = {"experiment": EXPERIMENT, "method": "StackedAutoencoder", "setting": {"changed": name}, "seed": seed}
+        run_once(key | {"metric": "validation_log_likelihood_nats"}, params, partial(judged, params, seed))
     print(table())
 
 
