@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from _runs import finished, requested_changes, run_once
-from mnist_few_labels import M1, M1M2, error_percent, load, shared_m1
+from mnist_few_labels import LONG_M1, M1, M1M2, error_percent, load, shared_m1
 from sklearn.frozen import FrozenEstimator
 
 from skdgm import M1M2Classifier
@@ -26,6 +26,8 @@ SHORT = M1M2 | {"max_iter": M1M2["max_iter"] // 3}
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "nothing": ({}, {}),
     "M1 of 35 epochs": ({}, {"max_iter": M1["max_iter"] // 4}),
+    "M1 of 400 epochs": ({}, {"max_iter": LONG_M1["max_iter"]}),
+    "M1 with a mixture prior": ({}, {"prior": "mixture"}),
     "M1 of 10 dimensions": ({}, {"n_components": 10}),
     "all dimensions of the M1, also inactive ones": ({"active_threshold": 0.0}, {}),
     "codes not drawn again": ({"resample_codes": False}, {}),
