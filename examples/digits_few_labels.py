@@ -1,6 +1,6 @@
 """How well can I classify from five labels per class? `make demo` runs this.
 
-Semi-supervised classification of scikit-learn's digits: 50 labeled rows, about 1,200 unlabeled rows, and 30 % held out.
+Semi-supervised classification of scikit-learn's digits: 50 labeled rows, about 1,200 unlabeled rows, and 30% held out.
 All methods use the same five seeded splits. It prints a table and writes a figure, `digits_few_labels.png`, next to
 this file: accuracies, samples of each class, and analogies (the style of one digit in every class).
 

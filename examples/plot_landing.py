@@ -27,7 +27,7 @@ vae = VAE(2, max_iter=150, random_state=0).fit(X)
 m2 = M2Classifier(likelihood="gaussian", max_iter=60, random_state=0).fit(X, y_few)
 unlabeled = y_few == -1
 accuracy = m2.score(X[unlabeled], y[unlabeled])
-print(f"accuracy on the unlabeled rows: {100 * accuracy:.1f} %")
+print(f"accuracy on the unlabeled rows: {100 * accuracy:.1f}%")
 
 # %%
 # The map shows the rows where the ``VAE`` puts them; the labeled ones are colored. The other two panels are by
@@ -39,7 +39,7 @@ figure, axes = plt.subplots(1, 3, figsize=(12, 4.2), width_ratios=[1.25, 1, 1.1]
 LatentMapDisplay.from_estimator(vae, X, y_few, ax=axes[0])
 ConditionalSamplesDisplay.from_estimator(m2, n_per_class=9, limits=(0, 1), random_state=0, ax=axes[1])
 ImputationDisplay.from_estimator(m2, holes, X_true=X[chosen], n_draws=1, random_state=0, ax=axes[2])
-axes[0].set_title(f"learn from 50 labels: {100 * accuracy:.0f} % accuracy")
+axes[0].set_title(f"learn from 50 labels: {100 * accuracy:.0f}% accuracy")
 axes[1].set_title("draw rows of each class")
 axes[2].set_title("fill missing cells")
 plt.show()

@@ -57,7 +57,7 @@ scores = {
 COLORS = ["#000000", "#CC79A7", "#E69F00", "#0072B2"]  # told apart by color-blind readers
 figure, ax = plt.subplots(figsize=(7, 4.5), layout="constrained")
 for (name, test_scores), color in zip(scores.items(), COLORS, strict=True):
-    print(f"{name:38s}", *(f"{n}: {100 * mean:.1f} %" for n, mean in zip(N_LABELED, test_scores.mean(1), strict=True)))
+    print(f"{name:38s}", *(f"{n}: {100 * mean:.1f}%" for n, mean in zip(N_LABELED, test_scores.mean(1), strict=True)))
     display = LearningCurveDisplay(
         train_sizes=np.array(N_LABELED), train_scores=test_scores, test_scores=test_scores, score_name="accuracy"
     )

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from types import FrameType
 
 DESCRIPTION = """\
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit with code 2.
     """
     parsed = parser().parse_args(arguments)
+    if parsed.command is None:
+        parser().print_help()
+        return 0
     # a job in the background of a shell ignores Ctrl-C, and so does the command then
     handled = [name for name in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(name) != signal.SIG_IGN]
     before = [(name, signal.signal(name, stop)) for name in handled]
@@ -128,9 +132,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = whole.add_subparsers(
-        prog="skdgm", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS
-    )
+    whole.add_argument("--version", action="version", version=f"skdgm {version('skdgm')}")
+    commands = whole.add_subparsers(prog="skdgm", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
     label = new_command(commands, "label", "DATA --target COLUMN --out FILE", LABEL)
     label.add_argument("data", metavar="DATA", help="the table")
     label.add_argument("--target", required=True, metavar="COLUMN", help="column of labels, some of them empty")
@@ -183,7 +186,7 @@ def add_common(command: argparse.ArgumentParser) -> None:
     )
     models = command.add_argument_group("models and files")
     either = models.add_mutually_exclusive_group()
-    either.add_argument("--model", metavar="FILE", help="save the model")
+    either.add_argument("--save-model", metavar="FILE", help="save the model")
     either.add_argument("--use-model", metavar="FILE", help="use a saved model instead of training one")
     models.add_argument("--force", action="store_true", help="replace files that exist")
     models.add_argument("--seed", type=natural, default=0, metavar="N", help="same seed, same result (0)")

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, column_or_1d
 
+# What None, NaN, NaT, and pandas.NA become in an array of NumPy's strings.
+TEXTS_OF_MISSING = ("None", "nan", "NaT", "<NA>")
+
 
 def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
     """Tell which rows of `y` carry a label.
@@ -35,7 +38,8 @@ def is_labeled(y: Any, unlabeled_value: Any = -1) -> NDArray[np.bool_]:
     ------
     ValueError
         If `y` has more than one column, or if its type cannot hold the marker and `y` holds what the marker becomes in
-        that type: the string ``'-1'`` for -1, 255 in uint8 for -1, or a truncated string.
+        that type: the string ``'-1'`` for -1, 255 in uint8 for -1, a truncated string, or ``'nan'`` or ``'None'`` in an
+        array of strings.
 
     Examples
     --------
@@ -173,6 +177,7 @@ def _from_list(y: list[Any] | tuple[Any, ...]) -> NDArray[Any]:
 
 
 def _is_labeled(column: NDArray[Any], marker: Any) -> NDArray[np.bool_]:
+    _check_no_text_of_missing(column, marker)
     if marker is None:
         return np.ones(len(column), dtype=bool)
     _check_holds_marker(column, marker)
@@ -212,6 +217,18 @@ def _check_no_string_marker(column: NDArray[Any], marker: Any) -> None:
             f"y (dtype {column.dtype}) holds the string {text!r}, but unlabeled_value={marker!r} is not a string. Mark "
             f"unlabeled rows in an object array, np.array(['a', {marker!r}], dtype=object), or pass "
             f"unlabeled_value={text!r}. If {text!r} is a class, pass unlabeled_value=None or another marker."
+        )
+
+
+def _check_no_text_of_missing(column: NDArray[Any], marker: Any) -> None:
+    """Raise if y has the text that NumPy writes for a missing label into an array of strings."""
+    texts = [text for text in TEXTS_OF_MISSING if text != marker] if column.dtype.kind == "U" else []
+    found = [text for text in texts if (column == text).any()]
+    if found:
+        raise ValueError(
+            f"y (dtype {column.dtype}) holds the string {found[0]!r}, which is what NumPy makes of a missing label in "
+            "an array of strings. Put labels and None into an array of objects, np.array(['a', None], dtype=object), "
+            f"or pass unlabeled_value={found[0]!r}. If {found[0]!r} is a class, pass np.array(y, dtype=object)."
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property, reduce
 from typing import Any, Protocol
 
@@ -281,6 +282,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not spare:
         return F.linear(x.contiguous(), weight, bias)
     return F.linear(F.pad(x, (0, spare)), F.pad(weight, (0, spare)), bias)
+
+
+def float32_products(like: Tensor) -> AbstractContextManager[object]:
+    """Keep matrix products in float32 under autocast, which is meant for the linear layers of networks only."""
+    device = like.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
 
 
 def contiguous_last(x: Tensor, dim: int = 0) -> Tensor:

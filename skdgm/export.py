@@ -81,8 +81,8 @@ def prediction_module(estimator: Any, method: str) -> nn.Module:
     Notes
     -----
     A row that misses a cell in a column that was complete in ``fit`` gives NaN: the estimator fills such cells by
-    random chains, which the module cannot repeat. A row without any observed cell gives the mean of the prior, as in
-    the estimator. Unknown categories count as missing cells.
+    random chains, which the module cannot repeat. A row without any observed cell gives codes of 0, as in the
+    estimator. Unknown categories count as missing cells.
 
     Examples
     --------

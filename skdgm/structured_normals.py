@@ -9,13 +9,20 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from skdgm.distributions import LOG_2PI, Normal, WithKL, log_mean_exp, log_standard_normal, sum_of
+from skdgm.distributions import (
+    LOG_2PI,
+    Normal,
+    WithKL,
+    float32_products,
+    log_mean_exp,
+    log_standard_normal,
+    sum_of,
+)
 from skdgm.noise import Rng, standard_normal
 
 
@@ -347,11 +354,6 @@ T = TypeVar("T")
 
 
 # --- small matrices: rank one is the common case, and a library call for each row would cost more than the layers -----
-
-
-def float32_products(like: Tensor) -> AbstractContextManager[object]:
-    """Keep matrix products in float32 under autocast, which is meant for linear layers only."""
-    return torch.autocast(like.device.type, enabled=False)
 
 
 def gram(one: Tensor, other: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ OUTSIDE = {
     "distributed": "torch numpy sklearn",
     **dict.fromkeys(["_sklearn_compat", "_labels", "model_selection", "datasets", "svm"], "numpy scipy sklearn"),
     "estimators": "torch numpy scipy sklearn",
-    "display": "numpy matplotlib",
+    "display": "numpy matplotlib sklearn",
     "callbacks": "",
     "export": "torch numpy scipy sklearn",
     "onnx": "torch numpy sklearn onnx onnxscript skl2onnx",
@@ -72,6 +72,7 @@ OUTSIDE = {
 }
 # folder: file: the files of the same folder that it may import; none where it is not listed
 HELPERS = "_arrays _streams _dtypes _frames _options _shards _missing_values _tables _fingerprint _checkpoints".split()
+HELPERS += "_texts _far_cells".split()
 HELPERS += "_callbacks _interrupt _column_kinds _likelihood_choice _columns _state _input _factors _auto_alpha".split()
 HELPERS += (
     "_kernel_start _classifier _weights _unlabeled _class_prior _temperature _diagnosis _layerwise _presets".split()
@@ -108,7 +109,7 @@ INSIDE = {
         "label_sum": "bound",
         "m2": "bound holes imputation label_sum",
         "adgm": "holes m2",
-        "m1m2": "imputation m2 vae",
+        "m1m2": "gaussian_latent imputation m2 vae",
         "autoencoder": "binary_codes",
         "rbm": "binary_codes",
         "tempering": "rbm",

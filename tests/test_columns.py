@@ -14,6 +14,7 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier
 from skdgm.datasets import load_mnist
+from skdgm.estimators._columns import MAX_STANDARDIZED
 
 FAST = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0}
 CLASSIFIERS = (M2Classifier, M1M2Classifier)
@@ -363,15 +364,39 @@ def test_without_names_the_columns_number_is_given():
     assert "1" in message.replace("-9999", "").replace("1000", "")
 
 
-@pytest.mark.parametrize(("n_rows", "n_bad", "warns"), [(300, 1, True), (4000, 3, True), (1000, 5, False)])
-def test_at_most_a_thousandth_of_the_cells_is_an_error_of_entry(n_rows, n_bad, warns):
+@pytest.mark.parametrize(("n_rows", "n_bad", "is_ignored"), [(300, 1, True), (4000, 3, True), (1000, 5, False)])
+def test_at_most_a_thousandth_of_the_cells_is_an_error_of_entry(n_rows, n_bad, is_ignored):
     """At least one cell may be an error; many such cells are typical of the column."""
     X = np.random.default_rng(0).normal(size=(n_rows, 3))
-    X[:n_bad, 1] = 99999
+    X[:n_bad, 1] = 99999 + np.arange(n_bad)
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         fitted(VAE, X, max_iter=1)
-    assert any("99999" in str(warning.message) for warning in record) == warns
+    assert any("99999" in str(warning.message) for warning in record) == is_ignored
+
+
+@pytest.mark.parametrize(
+    ("code", "n_cells", "warns"),
+    [
+        (-9999.0, 2, True),
+        (-9999.0, 60, True),
+        (999.0, 60, True),
+        (-1e6, 60, True),
+        (500.0, 60, False),
+        (3.0, 60, False),
+    ],
+)
+def test_a_code_of_missing_cells_warns_however_often_it_repeats(code, n_cells, warns):
+    """200 rows; 500 scales are not enough for a number that is no usual code. The fit takes the cells for data."""
+    X = np.random.default_rng(0).normal(size=(200, 3))
+    X[:n_cells, 1] = code
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        model = fitted(VAE, X, max_iter=1)
+    messages = of_the_columns(record)
+    assert len(messages) == warns
+    assert all(f": {code:g} in column 1. They repeat; the fit takes them for data." in text for text in messages)
+    assert (model._columns.outlier_limit == MAX_STANDARDIZED).all()
 
 
 def test_cells_within_1000_scales_do_not_warn():

@@ -257,8 +257,8 @@ def test_saved_models_are_used_again(folder, capsys):
     write_csv("flowers.csv", flowers(holes=10))
     write_csv("new.csv", [row[:4] for row in flowers(seed=1)], NAMES)
     words = ["label", "flowers.csv", "--target", "species"]
-    assert run(*words, "--out", "one.csv", "--model", "flowers.skdgm") == 0
-    assert run(*words, "--out", "two.csv", "--model", "flowers.skdgm") == 1  # exists
+    assert run(*words, "--out", "one.csv", "--save-model", "flowers.skdgm") == 0
+    assert run(*words, "--out", "two.csv", "--save-model", "flowers.skdgm") == 1  # exists
     assert run(*words, "--out", "two.csv", "--use-model", "flowers.skdgm") == 0
     assert Path("one.csv").read_bytes() == Path("two.csv").read_bytes()
     assert "The model agrees with" in capsys.readouterr().out

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.exceptions import NotFittedError
 
 from skdgm.display import (
     AccuracyBarDisplay,
@@ -146,21 +147,21 @@ def test_loss_curves():
 
 
 def test_loss_curves_need_a_fit():
-    with pytest.raises(ValueError, match="object has no history_, validation_scores_. Call fit first"):
+    with pytest.raises(NotFittedError, match="object has no history_, validation_scores_. Call fit first"):
         LossCurveDisplay.from_estimator(object())
 
 
 def test_accuracy_bars():
     display = AccuracyBarDisplay.from_data(["A", "B"], [[0.5, 0.7], [0.9, 0.9]])
     assert [bar.get_width() for bar in display.ax_.patches] == pytest.approx([0.6, 0.9])
-    assert [text.get_text() for text in display.ax_.texts] == ["60.0 ± 14.1 %", "90.0 ± 0.0 %"]
+    assert [text.get_text() for text in display.ax_.texts] == ["60.0 ± 14.1%", "90.0 ± 0.0%"]
     assert sum(len(line.get_xdata()) for line in display.ax_.lines if line.get_marker() == ".") == 4
     assert display.ax_.yaxis_inverted()
 
 
 def test_accuracy_bars_of_one_split_have_no_sd():
     display = AccuracyBarDisplay.from_data(["A"], [[0.5]])
-    assert [text.get_text() for text in display.ax_.texts] == ["50.0 %"]
+    assert [text.get_text() for text in display.ax_.texts] == ["50.0%"]
 
 
 @pytest.mark.parametrize("scores", [[0.5, 0.7], [[0.5], [0.7], [0.9]], np.zeros((2, 0))])
@@ -191,7 +192,7 @@ def test_map_shows_the_two_dimensions_with_the_largest_sd():
         (FakeCodes(), pd.Series(["b", "a", pd.NaT, "a"], dtype=object), {"unlabeled": [2], "a": [1, 3], "b": [0]}),
         (FakeCodes(), np.array([3, "NaT", 3, 1], "M8[Y]"), {"unlabeled": [1], "1971": [3], "1973": [0, 2]}),
         (FakeCodes(), [1, 1, 2, 2], {"1": [0, 1], "2": [2, 3]}),
-        (FakeM2(), ["a", "?", "a", "nan"], {"unlabeled": [1], "a": [0, 2], "nan": [3]}),
+        (FakeM2(), np.array(["a", "?", "a", "nan"], object), {"unlabeled": [1], "a": [0, 2], "nan": [3]}),
     ],
 )
 def test_map_groups_rows_by_class(model, y, groups):

@@ -5,6 +5,7 @@ import types
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
@@ -33,7 +34,7 @@ def test_principal_components_are_scikit_learns():
     pca = PCA(2).fit(CODES)
     np.testing.assert_allclose(np.abs(display.codes), np.abs(pca.transform(CODES)))
     shares = [round(100 * share) for share in pca.explained_variance_ratio_]
-    assert display.names == tuple(f"PC {k + 1} ({share} % of the variance)" for k, share in enumerate(shares))
+    assert display.names == tuple(f"PC {k + 1} ({share}% of the variance)" for k, share in enumerate(shares))
 
 
 def test_a_callable_projects():
@@ -201,3 +202,15 @@ def test_panels_of_a_dlgm():
         GRID, GRID, -0.5 * (POINTS**2).sum(-1), mean=mean, covariance=covariance, ax=ax
     )
     assert display.ax_ is ax and display.divergence >= 0
+
+
+def test_numbers_color_a_map_by_their_value():
+    y = pd.Series(np.linspace(0.5, 9, 40), name="length")
+    y[3] = np.nan
+    display = LatentMapDisplay.from_codes(CODES[:, :2], y)
+    unknown, known = display.ax_.collections
+    np.testing.assert_array_equal(known.get_array(), y.dropna())
+    np.testing.assert_array_equal(unknown.get_offsets(), CODES[[3], :2])
+    assert display.groups == {} and display.figure_.axes[1].get_ylabel() == "length"
+    assert LatentMapDisplay.from_codes(CODES[:, :2], np.arange(40)).values is not None
+    assert LatentMapDisplay.from_codes(CODES[:, :2], np.arange(40) % 30).values is None

@@ -63,7 +63,7 @@ def test_two_classifiers_share_axes_and_one_diagonal():
     first = ReliabilityDisplay.from_predictions(Y, PROBA, name="one")
     second = ReliabilityDisplay.from_predictions(Y, np.full((300, 3), 1 / 3), name="other", ax=first.ax_)
     labels = [text.get_text().split("\n")[0] for text in second.ax_.get_legend().get_texts()]
-    assert labels == ["as right as certain", "one", "other"]
+    assert labels == ["perfectly calibrated", "one", "other"]
     colors = {container[0].get_color() for container in first.ax_.containers}
     assert len(colors) == 2
     low, high = first.ax_.get_xlim()

@@ -235,5 +235,5 @@ def test_a_fit_uses_the_layers_above():
     assert np.isfinite(model.impute(holes[:20], method="chain", n_draws=2, random_state=0)).all()
     mean, covariance = model.posterior_moments(X)
     assert np.array_equal(mean, model.transform(X)) and not covariance[:, :4, 4:].any()
-    with pytest.raises(ValueError, match="top_down changed since"):
+    with pytest.raises(ValueError, match="inference changed since: DLGM had top_down=True, now top_down=False"):
         model.set_params(warm_start=True, inference="bottom_up").fit(X)

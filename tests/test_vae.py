@@ -47,7 +47,7 @@ def a_third_exact(share):
         (-binary(), "categorical"),
         (binary().astype(bool), "bernoulli"),
     ],
-    ids=["binary", "gray", "34 % exact", "32 % exact", "beyond 1", "below 0", "bool"],
+    ids=["binary", "gray", "34% exact", "32 % exact", "beyond 1", "below 0", "bool"],
 )
 def test_auto_is_bernoulli_iff_in_the_unit_interval_and_a_third_exactly_0_or_1(X, expected):
     """This is the documented rule; an explicit likelihood is obeyed."""

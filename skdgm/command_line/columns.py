@@ -135,6 +135,12 @@ class Column:
             is_identifier = self.is_integer and n_distinct == len(observed) and NAME_OF_IDENTIFIER.search(self.name)
             return "an identifier: every number is different" if is_identifier else ""
         if n_distinct > MAX_DISTINCT_SHARE * len(observed):
+            if self.hint:
+                text, count = self.others.most_common(1)[0]
+                return (
+                    f"{count} of its {self.n_observed} cells read {text!r}, and the others are numbers. If that marks "
+                    f"a missing cell, add --missing {text!r}"
+                )
             return "names, identifiers or free text: most cells are different"
         return f"more than {MAX_CATEGORIES:,} different texts" if n_distinct > MAX_CATEGORIES else ""
 

@@ -87,7 +87,7 @@ def filled(
 def tell(n_filled: Counter[str], columns: dict[str, Column]) -> None:
     """Print how many cells of each column have been filled, and which columns keep empty cells."""
     rows = [
-        [name, f"{count:,}", f"{100 * count / columns[name].n_rows:.1f} %"] for name, count in n_filled.most_common()
+        [name, f"{count:,}", f"{100 * count / columns[name].n_rows:.1f}%"] for name, count in n_filled.most_common()
     ]
     print(f"Filled {counted(sum(n_filled.values()), 'cell')}:")
     print(aligned([["column", "cells", "share"], *(row for row in rows if row[1] != "0")]))

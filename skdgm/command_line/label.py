@@ -58,7 +58,7 @@ def reused(arguments: Namespace, table: TableFile) -> tuple[Any, pa.Schema]:
     if not hasattr(model, "predict_proba"):
         raise CommandError(
             f"{arguments.use_model} holds a {type(model).__name__}, which knows no classes. Train a model with label "
-            "--model."
+            "--save-model."
         )
     return model, schema
 

@@ -54,22 +54,22 @@ def training(title: str, n_fits: int = 1) -> Iterator[Any]:
 def check_model_file(arguments: Namespace) -> None:
     """Check that the model can be saved, or that the saved one exists, before the work begins."""
     if arguments.use_model and not Path(arguments.use_model).is_file():
-        raise CommandError(f"there is no file {arguments.use_model}. Save a model with --model, then use it.")
-    if arguments.model:
-        check_output(arguments.model, force=arguments.force)
+        raise CommandError(f"there is no file {arguments.use_model}. Save a model with --save-model, then use it.")
+    if arguments.save_model:
+        check_output(arguments.save_model, force=arguments.force)
 
 
 def save(model: Any, arguments: Namespace) -> None:
     """Save a model if the user wants it."""
-    if not arguments.model:
+    if not arguments.save_model:
         return
     import skdgm
 
     if hasattr(model, "set_callbacks"):
         model.set_callbacks()
-    with complete_file(Path(arguments.model)) as temporary:
+    with complete_file(Path(arguments.save_model)) as temporary:
         skdgm.save(model, temporary)
-    print(f"Wrote {arguments.model}: the model.")
+    print(f"Wrote {arguments.save_model}: the model.")
 
 
 def opened(path: str, table: TableFile | None = None) -> tuple[Any, pa.Schema]:

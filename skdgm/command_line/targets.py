@@ -50,7 +50,7 @@ def check_labels(found: Scan, target: str) -> None:
         note(f"{str(marks[0])!r} is read as a class of {target!r}.{way_out}")
     single = [str(label) for label, count in labels.items() if count == 1]
     if single:
-        note(f"only one row is labeled {listed(single)}. Such a row cannot be predicted when its label is tested.")
+        note(f"of {listed(single)}, only one row is labeled. It cannot be predicted when its label is tested.")
 
 
 def labels_of(cells: pa.ChunkedArray, labels: Counter[Any]) -> np.ndarray:
@@ -88,7 +88,7 @@ def tell_accuracy(y: np.ndarray, predicted: list[Any], n_folds: int) -> None:
     wrong = Counter(pair for pair in zip(given, predicted, strict=True) if pair[0] != pair[1])
     n_right, (largest, n_largest) = len(given) - sum(wrong.values()), Counter(given).most_common(1)[0]
     print(
-        f"Accuracy: {n_right:,} of {len(given):,} labels predicted right ({100 * n_right / len(given):.0f} %) by "
+        f"Accuracy: {n_right:,} of {len(given):,} labels predicted right ({100 * n_right / len(given):.0f}%) by "
         f"models that did not see them ({n_folds}-fold cross-validation)."
     )
     print(f"          Always guessing {largest!r} would be right {n_largest:,} times.")

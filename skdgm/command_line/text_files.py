@@ -78,10 +78,13 @@ class TextTable:
 
     def _checked(self, cells: list[str], row: int) -> list[str]:
         if len(cells) != len(self.names):
+            mark = DELIMITERS[self.delimiter]
+            way_out = f"Put a cell with a {mark} in it into double quotes"
+            if len(cells) < len(self.names):
+                way_out = f"Put a {mark} for each empty cell"
             raise CommandError(
                 f"{self.path}: row {row} below the header has {len(cells)} cells, but the header has {len(self.names)} "
-                f"({DELIMITERS[self.delimiter]}-separated). Put a cell with a {DELIMITERS[self.delimiter]} in it into "
-                "double quotes."
+                f"({mark}-separated). {way_out}."
             )
         return cells
 

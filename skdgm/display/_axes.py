@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from sklearn.exceptions import NotFittedError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
@@ -47,14 +49,14 @@ class Display:
         lacking = [name for name in names if not hasattr(estimator, name)]
         if not lacking:
             return
-        encoder = getattr(estimator, "encoder_", None)
+        encoder, error = getattr(estimator, "encoder_", None), ValueError
         if all(hasattr(encoder, name) for name in names):
             way_out = "Pass its encoder_."
         elif all(name.endswith("_") for name in lacking):
-            way_out = "Call fit first."
+            way_out, error = "Call fit first.", NotFittedError
         else:
             way_out = "Pass a fitted estimator that has them."
-        raise ValueError(
+        raise error(
             f"{cls.__name__} needs {', '.join(names)}, but {type(estimator).__name__} has no {', '.join(lacking)}. "
             f"{way_out}"
         )

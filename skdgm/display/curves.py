@@ -280,7 +280,7 @@ class AccuracyBarDisplay(Display):
     >>> from skdgm.display import AccuracyBarDisplay
     >>> display = AccuracyBarDisplay.from_data(["SVC", "M2"], [[0.82, 0.84, 0.83], [0.90, 0.91, 0.92]])
     >>> [text.get_text() for text in display.ax_.texts]
-    ['83.0 ± 1.0 %', '91.0 ± 1.0 %']
+    ['83.0 ± 1.0%', '91.0 ± 1.0%']
     """
 
     def __init__(self, names: Sequence[str], scores: NDArray[np.float64]) -> None:
@@ -341,7 +341,7 @@ class AccuracyBarDisplay(Display):
         ax.plot(self.scores, rows, ".", color=COLORS[0])
         for row in rows:
             spread = "" if sd is None else f" ± {100 * sd[row]:.1f}"
-            ax.text(1.02, row, f"{100 * mean[row]:.1f}{spread} %", va="center", transform=ax.get_yaxis_transform())
+            ax.text(1.02, row, f"{100 * mean[row]:.1f}{spread}%", va="center", transform=ax.get_yaxis_transform())
         ax.set_yticks(rows, labels=list(self.names))
         ax.invert_yaxis()
         ax.set(xlim=(0.0, 1.0), xlabel="accuracy")

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 UNLABELED = "unlabeled"  # the name of the group of rows without a label
+MAX_CLASSES = 30  # more different numbers are no classes
 MANY_CLASSES = 7  # from here on, classes share colors, so their names stand on the map as well
 BOX = {"boxstyle": "round,pad=0.15", "facecolor": "white", "alpha": 0.8, "linewidth": 0}
 
 
 class LatentMapDisplay(Display):
-    """A map of the codes in two dimensions, one color per class.
+    """A map of the codes in two dimensions, one color per class, or colored by a number.
 
     Parameters
     ----------
@@ -32,6 +33,10 @@ class LatentMapDisplay(Display):
     groups : mapping from str to ndarray of int
         For each class the rows of ``codes`` that belong to it, drawn in this order. The group named ``"unlabeled"``
         is drawn gray.
+    values : ndarray of shape (n_samples,) or None, default=None
+        A number for each row, shown by a color bar in place of the groups; rows without one, NaN, are drawn gray.
+    values_name : str, default=""
+        Name of the numbers.
 
     Attributes
     ----------
@@ -52,10 +57,20 @@ class LatentMapDisplay(Display):
     (('pca0', 'pca1'), ['unlabeled', '0'])
     """
 
-    def __init__(self, codes: NDArray[Any], *, names: tuple[str, str], groups: Mapping[str, NDArray[np.intp]]) -> None:
+    def __init__(
+        self,
+        codes: NDArray[Any],
+        *,
+        names: tuple[str, str],
+        groups: Mapping[str, NDArray[np.intp]],
+        values: NDArray[Any] | None = None,
+        values_name: str = "",
+    ) -> None:
         self.codes = codes
         self.names = names
         self.groups = groups
+        self.values = values
+        self.values_name = values_name
 
     @classmethod
     def from_estimator(
@@ -76,8 +91,9 @@ class LatentMapDisplay(Display):
         X : array-like of shape (n_samples, n_features)
             The rows to place on the map.
         y : array-like of shape (n_samples,), default=None
-            Their classes. Unlabeled rows are drawn gray: those with the estimator's ``unlabeled_value`` (-1 if it has
-            no such parameter), None, NaN, NaT or pandas.NA. Without y, all rows look alike.
+            Their classes, or a number for each of them, such as a column of X. Unlabeled rows are drawn gray: those
+            with the estimator's ``unlabeled_value`` (-1 if it has no such parameter), None, NaN, NaT or pandas.NA.
+            Without y, all rows look alike.
         projection : {"largest_sd", "pca", "umap"}, callable or None, default="largest_sd"
             How to draw more than two dimensions; see ``from_codes``.
         ax : matplotlib Axes, default=None
@@ -120,7 +136,8 @@ class LatentMapDisplay(Display):
         codes : array-like of shape (n_samples, n_dimensions)
             The codes of the rows, of at least two dimensions.
         y : array-like of shape (n_samples,), default=None
-            Classes of the rows; unlabeled rows are drawn gray. Without y, all rows look alike.
+            Classes of the rows; unlabeled rows are drawn gray. Fractions, and more than 30 different numbers, are
+            colored by their value. Without y, all rows look alike.
         names : sequence of str, default=None
             Names of the dimensions. None numbers them.
         projection : {"largest_sd", "pca", "umap"}, callable or None, default="largest_sd"
@@ -153,8 +170,10 @@ class LatentMapDisplay(Display):
             raise ValueError(f"A map needs two latent dimensions, got {n_dimensions}. Fit with n_components=2 or more.")
         names = [f"code {k}" for k in range(codes.shape[1])] if names is None else names
         positions, (first, second) = _projected(codes, names, projection)
-        groups = _groups(y, len(codes), unlabeled_value)
-        return cls(positions, names=(first, second), groups=groups).plot(ax)
+        groups, values = _groups(y, len(codes), unlabeled_value)
+        values_name = str(getattr(y, "name", None) or "")
+        display = cls(positions, names=(first, second), groups=groups, values=values, values_name=values_name)
+        return display.plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the map.
@@ -170,6 +189,22 @@ class LatentMapDisplay(Display):
             The display itself, with ``ax_`` and ``figure_`` set.
         """
         ax = self._draw_open(ax, figsize=(6.0, 5.0))
+        ax.set(xlabel=self.names[0], ylabel=self.names[1])
+        if self.values is None:
+            self._draw_groups(ax)
+        else:
+            self._draw_values(ax, self.values)
+        return self
+
+    def _draw_values(self, ax: Axes, values: NDArray[Any]) -> None:
+        """Color the rows by their numbers."""
+        known = ~np.isnan(values)
+        ax.scatter(*self.codes[~known].T, s=10, color=GRAY, marker=".", lw=0, alpha=0.8, zorder=1)
+        points = ax.scatter(*self.codes[known].T, s=16, c=values[known], lw=0, alpha=0.8, zorder=2)
+        ax.figure.colorbar(points, ax=ax, label=self.values_name)
+
+    def _draw_groups(self, ax: Axes) -> None:
+        """Give each class a color, or a color and a marker."""
         classes = [name for name in self.groups if name != UNLABELED]
         for name, rows in self.groups.items():
             color, marker = (GRAY, ".") if name == UNLABELED else color_and_marker(classes.index(name))
@@ -186,10 +221,8 @@ class LatentMapDisplay(Display):
                     weight="bold",
                     bbox=BOX,
                 )
-        ax.set(xlabel=self.names[0], ylabel=self.names[1])
         if len(self.groups) > 1:
             legend_outside(ax, markerscale=1.8)
-        return self
 
 
 class LatentKLDisplay(Display):
@@ -372,7 +405,7 @@ def _principal_components(codes: NDArray[Any]) -> tuple[NDArray[Any], tuple[str,
     centered = codes - codes.mean(axis=0)
     left, singular_values, _ = np.linalg.svd(centered, full_matrices=False)
     share = 100 * singular_values**2 / max((singular_values**2).sum(), np.finfo(float).tiny)
-    first, second = (f"PC {k + 1} ({share[k]:.0f} % of the variance)" for k in (0, 1))
+    first, second = (f"PC {k + 1} ({share[k]:.0f}% of the variance)" for k in (0, 1))
     return left[:, :2] * singular_values[:2], (first, second)
 
 
@@ -386,16 +419,22 @@ def _umap(codes: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(umap.UMAP(random_state=0, n_jobs=1).fit_transform(codes))
 
 
-def _groups(y: ArrayLike | None, n_samples: int, unlabeled_value: Any) -> dict[str, NDArray[np.intp]]:
-    """Return the rows of each class by the name of the class, unlabeled rows first."""
+def _groups(
+    y: ArrayLike | None, n_samples: int, unlabeled_value: Any
+) -> tuple[dict[str, NDArray[np.intp]], NDArray[Any] | None]:
+    """Return the rows of each class by the name of the class, unlabeled rows first; or none, and y as numbers."""
     if y is None:
-        return {"all rows": np.arange(n_samples)}
+        return {"all rows": np.arange(n_samples)}, None
     labeled, labels = labels_of(y, unlabeled_value)
     if len(labeled) != n_samples:
         raise ValueError(f"y must have a label, or the marker, for each of the {n_samples} rows, got {len(labeled)}.")
-    rows = np.flatnonzero(labeled)
+    rows, distinct = np.flatnonzero(labeled), np.unique(labels)
+    if labels.dtype.kind in "iuf" and (len(distinct) > MAX_CLASSES or (distinct != np.rint(distinct)).any()):
+        values = np.full(n_samples, np.nan)
+        values[rows] = labels
+        return {}, values
     unlabeled = {} if labeled.all() else {UNLABELED: np.flatnonzero(~labeled)}
-    return unlabeled | {str(label): rows[labels == label] for label in np.unique(labels)}
+    return unlabeled | {str(label): rows[labels == label] for label in distinct}, None
 
 
 def _moments_of_rows(mean: NDArray[Any], covariance: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

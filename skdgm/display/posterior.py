@@ -18,7 +18,7 @@ LEVELS = (0.99, 0.9, 0.5)  # shares of the probability that the contours enclose
 class PosteriorDisplay(Display):
     """Exact posterior of a row's two-dimensional code, and the encoder's normal that approximates it.
 
-    The contours of both enclose 50, 90 and 99 % of the probability.
+    The contours of both enclose 50, 90 and 99% of the probability.
 
     Parameters
     ----------

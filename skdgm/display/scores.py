@@ -14,7 +14,7 @@ from skdgm.display._axes import COLORS, GRAY, Display, color_and_marker, legend_
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Z_95 = 1.96  # the normal distribution's quantile of 95 % intervals
+Z_95 = 1.96  # the normal distribution's quantile of 95% intervals
 
 
 class ReliabilityDisplay(Display):
@@ -171,7 +171,7 @@ class ReliabilityDisplay(Display):
         return cls(means[0], means[1], counts, name=name).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
-        """Draw a point per bin, with the 95 % interval of its accuracy (Wilson's), and the diagonal.
+        """Draw a point per bin, with the 95% interval of its accuracy (Wilson's), and the diagonal.
 
         Parameters
         ----------
@@ -185,7 +185,7 @@ class ReliabilityDisplay(Display):
         """
         ax = self._draw_open(ax, figsize=(7.0, 4.2))
         if not ax.containers:
-            ax.plot([0, 1], [0, 1], "--", color=GRAY, label="as right as certain")
+            ax.plot([0, 1], [0, 1], "--", color=GRAY, label="perfectly calibrated")
         color, marker = color_and_marker(len(ax.containers))
         below, above = _wilson(self.accuracy, self.counts)
         ax.errorbar(
@@ -195,7 +195,7 @@ class ReliabilityDisplay(Display):
             color=color,
             marker=marker,
             capsize=2,
-            label=f"{self.name}\n(calibration error {100 * self.expected_error:.1f} %)".strip(),
+            label=f"{self.name}\n(calibration error {100 * self.expected_error:.1f}%)".strip(),
         )
         low = min([*self.confidence, *ax.get_xlim()]) if len(ax.containers) > 1 else self.confidence.min() - 0.05
         ax.set(xlim=(max(0.0, low), 1.02), ylim=(0.0, 1.02))
@@ -231,14 +231,14 @@ class DensityHistogramDisplay(Display):
         self.scores = scores
 
     @classmethod
-    def from_estimator(cls, estimator: Any, groups: Mapping[str, Any], *, ax: Axes | None = None) -> Self:
+    def from_estimator(cls, estimator: Any, groups: Mapping[str, Any] | ArrayLike, *, ax: Axes | None = None) -> Self:
         """Score the rows of several tables.
 
         Parameters
         ----------
         estimator : fitted density
             With ``score_samples(X)``, such as VAE, DLGM or GaussianMixture.
-        groups : mapping from str to array-like of shape (n_samples, n_features)
+        groups : mapping from str to array-like of shape (n_samples, n_features), or one such table
             Tables to score, by name.
         ax : matplotlib Axes, default=None
             Axes to draw into. None makes a figure.
@@ -254,10 +254,11 @@ class DensityHistogramDisplay(Display):
             If the estimator has no ``score_samples``.
         """
         cls._check_has(estimator, "score_samples")
-        return cls({name: np.asarray(estimator.score_samples(X)) for name, X in groups.items()}).plot(ax)
+        tables = groups if isinstance(groups, Mapping) else {"rows": groups}
+        return cls({name: np.asarray(estimator.score_samples(X)) for name, X in tables.items()}).plot(ax)
 
     def plot(self, ax: Axes | None = None, *, n_bins: int = 40) -> Self:
-        """Draw a histogram per group, each with a total of 100 %.
+        """Draw a histogram per group, each with a total of 100%.
 
         Parameters
         ----------
@@ -300,7 +301,7 @@ def _bins(confidence: NDArray[Any], n_bins: int, strategy: str) -> NDArray[np.in
 
 
 def _wilson(share: NDArray[Any], n: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return Wilson's 95 % interval of a share of n."""
+    """Return Wilson's 95% interval of a share of n."""
     center = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
     half = Z_95 / (1 + Z_95**2 / n) * np.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
     return np.minimum(center - half, share), np.maximum(center + half, share)

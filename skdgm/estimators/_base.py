@@ -270,10 +270,14 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     def _warn_if_still_rising(self, title: str, n_epochs: int, rise: float) -> None:
         """Warn if training ended at its limit while the bound still rose by ``rise`` nats per row."""
         if rise:
+            way_out = (
+                f"Set max_iter={2 * n_epochs}."
+                if self.max_iter is None
+                else f"Raise max_iter above {n_epochs} (None chooses a number that usually suffices)."
+            )
             warn(
                 f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within "
-                f"a fifth of the epochs at full learning rate. Raise max_iter above {n_epochs} (None chooses a number "
-                "that mostly suffices).",
+                f"a fifth of the epochs at full learning rate. {way_out}",
                 ConvergenceWarning,
                 stacklevel=6,
             )

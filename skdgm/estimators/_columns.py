@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from warnings import warn
 
 import numpy as np
 import torch
 
 from skdgm.estimators._column_kinds import KINDS, ROUNDING, Kind, unchanged
+from skdgm.estimators._far_cells import far_cells, warn_of_far_cells
 from skdgm.estimators._likelihood_choice import ROWS_FOR_QUANTILES, LikelihoodChoice, choose
 from skdgm.estimators._tables import report_unknown
 from skdgm.likelihoods import LIKELIHOODS
@@ -30,10 +30,6 @@ MIN_SHARE_OF_SD = 0.05
 ROBUST_SCALES = 5.0
 LOG_2PI_E = math.log(2 * math.pi * math.e)
 VARIANCE_FLOOR = 0.05
-# Cells this many scales from the median, and this much further away than any other, are taken for mistakes.
-OUTLIER_SCALES = 1000.0
-OUTLIER_GAP = 10.0
-MAX_OUTLIER_FRACTION = 0.001
 GAUSSIANS = ("gaussian", "gaussian_heteroscedastic")
 
 
@@ -349,32 +345,12 @@ class ColumnTransform:
         limit = np.full(X.shape[1], MAX_STANDARDIZED)
         found = []
         for j in [*np.flatnonzero(self.is_standardized).tolist(), *self._columns_scaled_by("divide")]:
-            column = X[:, j]
-            distance = np.abs(column - self.center[j]) / self.scale[j]
-            is_far = distance > OUTLIER_SCALES  # False for missing cells
-            n_allowed = max(1.0, MAX_OUTLIER_FRACTION * len(column))
-            if not 0 < is_far.sum() <= n_allowed:
-                continue
-            following = np.nanmax(np.where(is_far, np.nan, distance))
-            if distance[is_far].min() > OUTLIER_GAP * following:
-                limit[j] = following
-                found.append((self._name(j), column[is_far][0]))
-        if found:
-            warn_of_outliers(found)
+            cells = far_cells(X[:, j], self.center[j], self.scale[j])
+            if cells is not None:
+                limit[j] = MAX_STANDARDIZED if cells.limit is None else cells.limit
+                found.append((self._name(j), cells))
+        warn_of_far_cells(found)
         return limit
-
-
-def warn_of_outliers(found: Sequence[tuple[Any, float]]) -> None:
-    """Warn of values that are extremely far from all others, with their columns."""
-    listed = ", ".join(f"{value:.6g} in column {column!r}" for column, value in found[:3])
-    more = f" and {len(found) - 3} more columns" if len(found) > 3 else ""
-    warn(
-        f"X has cells more than {OUTLIER_SCALES:.0f} scales from their column's median and from all others: {listed}"
-        f"{more}. The fit ignores these values. If they mark missing cells, replace them by NaN or drop the "
-        "rows.",
-        UserWarning,
-        stacklevel=2,
-    )
 
 
 def check_types(kinds: Sequence[str], types: Sequence[str], names: Sequence[str] | None) -> None:

@@ -32,6 +32,7 @@ from skdgm.estimators._streams import (
     rows_of,
 )
 from skdgm.estimators._tables import TableFormat
+from skdgm.estimators._texts import warn_of_texts
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.readers import Rows
 from skdgm.sparse import SparseReader
@@ -125,7 +126,9 @@ class BaseReader(VersionedState):
             return self._for_training(rows, learns=learns) if reset else rows
         validate_data(self, X, reset=reset, skip_check_array=True)
         if learns:
-            self._format = TableFormat.of_shards(exchanged(TableFormat.with_categories(X, owner=owner)))
+            table, declared = TableFormat.with_categories(X, owner=owner)
+            warn_of_texts(table, declared, len(X))
+            self._format = TableFormat.of_shards(exchanged((table, declared)))
         rows = self._format.read(X, handle_unknown=self._handle_unknown, owner=owner)
         return training_rows(rows) if reset else rows
 

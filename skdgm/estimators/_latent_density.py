@@ -432,7 +432,9 @@ class BaseLatentDensity(
 
     @tensor_in_tensor_out
     def elbo_samples(self, X):
-        """Evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the exact KL, in nats per row.
+        """Evidence lower bound E_q[log p(x | z)] - KL(q(z | x) || p(z)), in nats per row.
+
+        The KL has a closed form under ``prior="normal"``. Under a mixture, it is estimated from the same draws of z.
 
         Parameters
         ----------

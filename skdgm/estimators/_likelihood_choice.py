@@ -106,7 +106,7 @@ def choose_automatically(
     if is_number.all() and is_gray_image(X, is_black_or_white, only_binary):
         return ["bernoulli"] * n_columns, ["gray image"] * n_columns, True
     if not may_mix:
-        return ["gaussian"] * n_columns, ["other values than 0 and 1 in some column"] * n_columns, False
+        return ["gaussian"] * n_columns, ["some column has other values than 0 and 1"] * n_columns, False
     is_image = is_number.all() and is_unscaled_image(X)
     chosen = [
         ("bernoulli", "only 0 and 1")
@@ -154,10 +154,10 @@ def of_column(column: np.ndarray, column_type: str) -> tuple[str, str]:
     if values.min() == 0 and len(levels) > 2 and values.max() <= MAX_COUNT and is_count(values).all():
         return "negative_binomial", "counts"
     if values.min() == 0 and spike >= MIN_SPIKE and (values > 0).sum() > MAX_LEVELS:
-        return "zero_inflated_lognormal", f"{100 * spike:.0f} % zeros, other values positive"
+        return "zero_inflated_lognormal", f"{100 * spike:.0f}% zeros, other values positive"
     if values.min() > 0 and gain_of_logarithm(values) > MIN_GAIN:
         return "lognormal", "positive and skewed"
-    return "gaussian", "other values than 0 and 1"
+    return "gaussian", "numbers that suit no other likelihood"
 
 
 def are_categories(values: np.ndarray, levels: np.ndarray) -> bool:

@@ -24,6 +24,10 @@ NETWORK_PARAMETERS: dict[str, list[Any]] = {
     "image_shape": [tuple, list, np.ndarray, None],
 }
 
+# Parameters behind the arguments of modules that have other names.
+PARAMETERS = {"n_latent": "n_components", "n_latents": "n_components", "hidden": "hidden_layer_sizes"}
+PARAMETERS |= {"top_down": "inference", "n_prior_components": "prior or n_prior_components"}
+
 
 def generator(random: np.random.RandomState, device: str | torch.device) -> Generator:
     """Make a generator on a device, seeded by the next number of ``random``."""
@@ -111,9 +115,11 @@ def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str)
     """Raise an error if the architecture differs from that of the previous fit."""
     changed = [key for key in new if old.get(key) != new[key] and key != "missing_indicator"]  # its weights start at 0
     if changed:
+        names = ", ".join(PARAMETERS.get(key, key) for key in changed)
+        had, has = (", ".join(f"{key}={of.get(key)!r}" for key in changed) for of in (old, new))
         raise ValueError(
-            f"warm_start=True continues from the last fit, but {', '.join(changed)} changed since: {name} had "
-            f"{[old.get(key) for key in changed]}, now {[new[key] for key in changed]}. Use warm_start=False."
+            f"warm_start=True continues from the last fit, but {names} changed since: {name} had {had}, now {has}. Use "
+            "warm_start=False."
         )
 
 

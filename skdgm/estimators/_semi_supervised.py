@@ -155,9 +155,9 @@ class BaseSemiSupervised(
         Warns
         -----
         UserWarning
-            If cells are extremely far from all others in their column; if numbers given as ``class_prior`` contradict
-            the unlabeled rows; if more than 5 % of the unlabeled rows are unlike all of at least 20 labeled rows; or if
-            Ctrl-C ended the training after a complete epoch, and the estimator is fitted.
+            If cells are extremely far from all others in their column; if only one class has labels; if numbers given
+            as ``class_prior`` contradict the unlabeled rows; if more than 5% of the unlabeled rows are unlike all of at
+            least 20 labeled rows; or if Ctrl-C ended the training after a complete epoch, and the estimator is fitted.
         ConvergenceWarning
             If the fit ended at a bound clearly below that of independent columns, or while it still rose.
         """
@@ -165,6 +165,7 @@ class BaseSemiSupervised(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         given = weighted_rows(X, y, sample_weight, type(self).__name__)
         table, targets = self._read_labeled(given.X, given.y)
+        self._warn_if_one_class()
         weights = self._row_weights(targets, given.relative)
         prior = initial_prior(self.class_prior, self.classes_, targets, weights.sample)
         random, is_warm_start = self._start(), self._is_warm_start
@@ -213,6 +214,16 @@ class BaseSemiSupervised(
         )
         return terms, validation, choice.penalties
 
+    def _warn_if_one_class(self) -> None:
+        """Warn if there is nothing to classify."""
+        if len(self.classes_) == 1:
+            warn(
+                f"y has labels of one class only, {self.classes_.tolist()[0]!r}, which every row will be assigned. "
+                "Label rows of another class, or name the other classes in class_prior={label: share, ...}.",
+                UserWarning,
+                stacklevel=5,
+            )
+
     def _warn_if_unlike_labeled(self, source: Source, targets: np.ndarray) -> None:
         """Warn if many unlabeled rows are far from all labeled ones, unless ``class_prior`` names a class for them."""
         if len(np.unique(targets[targets >= 0])) < len(self.classes_):
@@ -223,7 +234,7 @@ class BaseSemiSupervised(
         share = share_unlike(labeled, unlabeled)
         if share > MAX_SHARE_UNLIKE:
             warn(
-                f"{100 * share:.0f} % of the unlabeled rows are far from all labeled rows, {FACTOR_OF_DISTANCE:g} "
+                f"{100 * share:.0f}% of the unlabeled rows are far from all labeled rows, {FACTOR_OF_DISTANCE:g} "
                 "times farther than any labeled row is from its nearest one. Their class may have no labels, and their "
                 "predictions mean little. Label some of them, or leave them out.",
                 UserWarning,

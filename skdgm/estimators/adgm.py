@@ -75,12 +75,12 @@ class ADGMClassifier(BaseRowClassifier):
     likelihood : str or list of (str, columns), default="auto"
         Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
         "bernoulli" for booleans and for 0 and 1, "categorical" for text, for categories, and for numbers with at most
-        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts up to 100,
-        "zero_inflated_lognormal" for positive numbers with at least 10 % zeros, "lognormal" for skewed positive
-        numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In tables of gray
-        images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in
-        [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct values. Where
-        "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
+        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts from 0 to at most 100,
+        "zero_inflated_lognormal" for numbers of which at least 10% are 0 and the others positive, "lognormal" for
+        skewed positive numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In
+        tables of gray images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken
+        together, lie in [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct
+        values. Where "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
         A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
         make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
@@ -332,10 +332,11 @@ class ADGMClassifier(BaseRowClassifier):
     in the units of X.
 
     ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
-    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
-    times as far from it as the next cell. The fit leaves them out. ``fit`` also gives a UserWarning if numbers given as
-    ``class_prior`` contradict the unlabeled rows. Under ``alpha="auto"``, it gives a ConvergenceWarning if it ran for
-    at least 30 epochs and ended at a bound clearly below that of independent columns.
+    value. These are at most 0.1% of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. If more cells hold the same far value, the fit
+    warns, but takes it for data. ``fit`` also gives a UserWarning if numbers given as ``class_prior`` contradict the
+    unlabeled rows. Under ``alpha="auto"``, it gives a ConvergenceWarning if it ran for at least 30 epochs and ended at
+    a bound clearly below that of independent columns.
 
     References
     ----------

@@ -114,7 +114,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
     """
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
-        "estimator": [BaseLatentDensity, FrozenEstimator, None],
+        "estimator": "no_validation",  # its message would name the private base class
         "missing_values": [MissingValues()],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
@@ -210,9 +210,14 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         """Return a frozen model as it is, otherwise a clone of the model fitted to the table."""
         if isinstance(self.estimator, FrozenEstimator):
             return frozen_model(self.estimator.estimator, table)
-        model = self._nested_defaults()["estimator"] if self.estimator is None else clone(self.estimator)
+        model = self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
+        if not isinstance(model, BaseLatentDensity):
+            raise TypeError(
+                f"estimator must be a skdgm.DLGM, a skdgm.VAE, a FrozenEstimator of one, or None, got {model!r}. Pass "
+                "an instance, such as VAE()."
+            )
         fitted: BaseLatentDensity = fitted_part(
-            model, table, check_random_state(self.random_state), self, context, "fit-estimator"
+            clone(model), table, check_random_state(self.random_state), self, context, "fit-estimator"
         )
         return fitted
 

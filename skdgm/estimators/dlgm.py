@@ -27,7 +27,8 @@ class DLGM(BaseLatentDensity):
     The encoder is :math:`q(\xi | x) = \prod_l N(\xi_l; \mu_l(x), C_l(x))`; under ``inference="top_down"``, the layers
     below the top one depend on those above, too. Fitting maximizes the evidence lower bound
     :math:`E_q[\log p(x | \xi)] - \sum_l KL(q(\xi_l | x) \,\|\, N(0, I)) \le \log p(x)`, or the tighter
-    importance-weighted bound. With one layer and a diagonal posterior, the model is the ``VAE``.
+    importance-weighted bound. Under ``prior="mixture"``, a mixture of normals takes the place of :math:`N(0, I)` in the
+    top layer. With one layer and a diagonal posterior, the model is the ``VAE``.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class DLGM(BaseLatentDensity):
 
     posterior : {"diagonal", "low_rank", "full"}, default="low_rank"
         Shape of the covariances :math:`C_l`. "low_rank" is the paper's: a precision :math:`D + U U^T`, where U has
-        ``rank`` columns; at rank 1 it is about 15 % slower than "diagonal". "full" is any covariance, by its Cholesky
+        ``rank`` columns; at rank 1 it is about 15% slower than "diagonal". "full" is any covariance, by its Cholesky
         factor: for d dimensions, its network has d (d + 1) / 2 outputs besides the mean.
 
     rank : int, default=1
@@ -76,7 +77,7 @@ class DLGM(BaseLatentDensity):
         What the encoders below the top layer read. "bottom_up" is the paper's: each encoder reads the row only, and the
         layers are independent given the row. With "top_down", the encoder of :math:`\xi_l` also reads
         :math:`T_l(h_{l+1})`, what the layers above predict for its layer, as in the ladder VAE. The posterior is then
-        closer to the exact one, in which a lower layer depends on those above, and a step takes up to 40 % longer.
+        closer to the exact one, in which a lower layer depends on those above, and a step takes up to 40% longer.
 
         Codes and moments of a lower layer are then those given the means of the layers above. With one layer, which has
         none above it, the two values are the same.
@@ -87,12 +88,12 @@ class DLGM(BaseLatentDensity):
     likelihood : str or list of (str, columns), default="auto"
         Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
         "bernoulli" for booleans and for 0 and 1, "categorical" for text, for categories, and for numbers with at most
-        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts up to 100,
-        "zero_inflated_lognormal" for positive numbers with at least 10 % zeros, "lognormal" for skewed positive
-        numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In tables of gray
-        images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken together, lie in
-        [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct values. Where
-        "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
+        10 distinct values, "ordinal" for ordered categories, "negative_binomial" for counts from 0 to at most 100,
+        "zero_inflated_lognormal" for numbers of which at least 10% are 0 and the others positive, "lognormal" for
+        skewed positive numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In
+        tables of gray images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken
+        together, lie in [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct
+        values. Where "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
 
         A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
         make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
@@ -135,9 +136,9 @@ class DLGM(BaseLatentDensity):
         second regularizer, and smooths the decoder. Larger values smooth it more, until the codes say too little.
 
     n_importance_samples_train : int, default=1
-        Number of draws per row in the bound that training maximizes. With 1 it is the evidence lower bound with the
-        exact KL. With more it is the importance-weighted bound, which is tighter and lets the posterior fit less
-        closely; time grows in proportion.
+        Number of draws per row in the bound that training maximizes. With 1 it is the evidence lower bound. With
+        more it is the importance-weighted bound, which is tighter and lets the posterior fit less closely; time grows
+        in proportion.
 
     prior : {"mixture", "normal"}, default="mixture"
         Prior p(z) of the latent code, of the top layer's if there are several. "mixture" is a mixture of normals,
@@ -301,9 +302,10 @@ class DLGM(BaseLatentDensity):
     the unclipped row.
 
     ``fit`` gives a UserWarning if cells are extremely far from all others in their column, such as -9999 for a missing
-    value. These are at most 0.1 % of the column's cells (or one cell), more than 1,000 scales from its median, and ten
-    times as far from it as the next cell. The fit leaves them out. ``fit`` gives a ConvergenceWarning if it ran for at
-    least 30 epochs and ended at a bound clearly below that of independent columns.
+    value. These are at most 0.1% of the column's cells (or one cell), more than 1,000 scales from its median, and ten
+    times as far from it as the next cell. The fit leaves them out. If more cells hold the same far value, the fit
+    warns, but takes it for data. ``fit`` gives a ConvergenceWarning if it ran for at least 30 epochs and ended at a
+    bound clearly below that of independent columns.
 
     References
     ----------

@@ -123,7 +123,7 @@ class StackedAutoencoder(
 
     n_chains : int or None, default=None
         Number of persistent Gibbs chains of each RBM, at least 1. More chains make steps less noisy and represent more
-        modes of the RBM, and take proportionally longer. None is ``batch_size``.
+        modes of the RBM, and take proportionally longer. None is one per row of a step.
 
         Only for ``persistent=True``.
 

@@ -146,7 +146,7 @@ class ADGMModule(M2Module):
     ) -> tuple[Tensor, Tensor]:
         """What the decoder reads at draws of a and z, and log q(a | x) - log p(a | .).
 
-        For a row without observed cells, a is drawn from p(a | .): the posterior is the prior.
+        For a row without observed cells, q(a | x) is N(0, I), and its draw becomes one of p(a | .), the posterior.
         """
         a, log_q_a = at_rows(read.a, rows), at_rows(read.log_q_a, rows)
         p_a = self.p_a(y, z, read.x, observed, rows)
@@ -154,7 +154,7 @@ class ADGMModule(M2Module):
         if observed is not None:
             is_seen = at_rows(observed.any(-1), rows)
             log_ratio = torch.where(is_seen, log_ratio, 0.0)
-            a = torch.where(is_seen[..., None], a, p_a.rsample(rng)) if self.skip else a
+            a = torch.where(is_seen[..., None], a, p_a.mean + p_a.sd * a) if self.skip else a
         return self.with_auxiliary(z, a), log_ratio
 
     def with_auxiliary(self, z: Tensor, a: Tensor) -> Tensor:

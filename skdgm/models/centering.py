@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from skdgm.distributions import float32_products
 from skdgm.models.rbm import RBMModule
 
 
@@ -40,14 +41,16 @@ class CenteredParameters(nn.Module):
     @torch.no_grad()
     def write_biases(self, rbm: RBMModule) -> None:
         """Set the biases of the RBM to those that these parameters mean."""
-        rbm.b.copy_(self.b - self.m_h @ self.W)
-        rbm.c.copy_(self.c - self.W @ rbm.scaled(self.m_x))
+        with float32_products(self.W):  # a bias is a difference of large numbers
+            rbm.b.copy_(self.b - self.m_h @ self.W)
+            rbm.c.copy_(self.c - self.W @ rbm.scaled(self.m_x))
 
     @torch.no_grad()
     def move_offset(self) -> None:
         """Set m_h to q(h | m_x) at the present parameters; the RBM stays the same."""
         m_h = torch.sigmoid(self.c)
-        self.b.add_((m_h - self.m_h) @ self.W)
+        with float32_products(self.W):
+            self.b.add_((m_h - self.m_h) @ self.W)
         self.m_h.copy_(m_h)
 
     @torch.no_grad()
@@ -57,5 +60,6 @@ class CenteredParameters(nn.Module):
         assert rbm.W.grad is not None and of_b is not None and of_c is not None, "the gradients of the RBM come first"
         rbm.W.grad.addr_(self.m_h, of_b, alpha=-1).addr_(of_c, m_x, alpha=-1)
         if rbm.log_var.grad is not None:
-            rbm.log_var.grad += (of_c @ self.W) * m_x
+            with float32_products(self.W):
+                rbm.log_var.grad += (of_c @ self.W) * m_x
         self.b.grad, self.c.grad = of_b, of_c

@@ -53,7 +53,7 @@ class GaussianLatentModule(nn.Module):
         ``code_noise`` is added to the draw. Both regularize the model.
         """
         z, kl = self.p_z.draw_and_kl(self.q_z(*(encoder_input or (x, observed))), rng)
-        return Bound(self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x), kl)
+        return Bound(self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x), of_observed(kl, observed))
 
     def importance_bound(
         self,
@@ -67,7 +67,7 @@ class GaussianLatentModule(nn.Module):
         """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
         z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).rsample_and_log_prob(rng)
         reconstruction = self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x)
-        return ImportanceBound(reconstruction, log_q_z - self.p_z.log_prob(z))
+        return ImportanceBound(reconstruction, of_observed(log_q_z - self.p_z.log_prob(z), observed))
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
@@ -115,13 +115,22 @@ class GaussianLatentModule(nn.Module):
 
         This is the mean of a number and the most probable category.
         """
-        log_w, z = self.weighted_draws(x, rng, n_draws, observed)
+        log_w, z = self.posterior_draws(x, rng, n_draws, observed)
         return mixture_center(log_w, self.p_x(z))
 
     def resampled(self, x: Tensor, rng: Generator | None, n_draws: int, observed: Tensor) -> Tensor:
         """Draw from p(x | x_observed), with z resampled from ``n_draws`` draws by weight; (n, n_columns)."""
-        log_w, z = self.weighted_draws(x, rng, n_draws, observed)
+        log_w, z = self.posterior_draws(x, rng, n_draws, observed)
         return self.p_x(chosen_rows(z, resampled_draws(log_w, rng))).rsample(rng)
+
+    def posterior_draws(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> tuple[Tensor, Tensor]:
+        """``weighted_draws``, but draws of p(z), with equal weights, for rows without observed cells."""
+        log_w, z = self.weighted_draws(x, rng, n_draws, observed)
+        has_cells = observed.any(-1)
+        if has_cells.all():
+            return log_w, z
+        of_prior = self.p_z.sample(tuple(z.shape), rng, like=z)
+        return of_observed(log_w, observed), torch.where(has_cells[:, None], z, of_prior)
 
     def chain_step(self, x: Tensor, rng: Generator | None, observed: Tensor) -> Tensor:
         """One step of the Markov chain over missing cells: z ~ q(z | x), x' ~ p(x | z), observed cells kept.
@@ -131,9 +140,12 @@ class GaussianLatentModule(nn.Module):
         return torch.where(observed, x, self.p_x(self.q_z(x).rsample(rng)).rsample(rng))
 
 
-def of_observed(log_density: Tensor, observed: Tensor | None) -> Tensor:
-    """The log-density of each row, which is 0 for a row without observed cells; (n,)."""
-    return log_density if observed is None else torch.where(observed.any(-1), log_density, 0.0)
+def of_observed(term: Tensor, observed: Tensor | None) -> Tensor:
+    """A log-density or a KL of each row, which is 0 for a row without observed cells: its posterior is p(z); (..., n).
+
+    What an encoder says of such a row, N(0, I), is not p(z) if that is a mixture.
+    """
+    return term if observed is None else torch.where(observed.any(-1), term, 0.0)
 
 
 def add_code_noise(z: Tensor, sd: float, rng: Rng) -> Tensor:

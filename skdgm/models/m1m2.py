@@ -6,6 +6,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp
+from skdgm.models.gaussian_latent import of_observed
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.m2 import M2Module
 from skdgm.models.vae import VAEModule
@@ -45,8 +46,8 @@ class M1M2Module(nn.Module):
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
-        q_y = self.upper.q_y(self.with_side(self.q_z1(x, observed).mean, x, observed))
-        return self.upper.or_prior(q_y, observed)
+        q_y_labeled = self.upper.q_y_labeled(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        return self.upper.reweighted(q_y_labeled.log_probs, observed)
 
     def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
         """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""
@@ -86,7 +87,10 @@ class M1M2Module(nn.Module):
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class, with one z2 per draw of z1; (n, n_classes)."""
         log_w, _ = self.weighted_draws(x, self.upper.every_class, rng, n_draws, observed)
-        return log_mean_exp(log_w).T.contiguous()
+        log_joint = log_mean_exp(log_w).T.contiguous()
+        if observed is None:
+            return log_joint
+        return torch.where(observed.any(-1, keepdim=True), log_joint, self.upper.log_p_y)
 
     def weighted_draws(
         self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
@@ -106,7 +110,8 @@ class M1M2Module(nn.Module):
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z1) - log q(z1 | x) - U(z1)] from ``n_draws`` draws; (n,)."""
-        return contiguous_last(torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)])).mean(-1)
+        draws = torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)])
+        return of_observed(contiguous_last(draws).mean(-1), observed)
 
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """The bound on log p(x) from one draw; (n,)."""

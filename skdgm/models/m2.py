@@ -128,15 +128,12 @@ class M2Module(nn.Module):
         return self.reweighted(self.q_y_labeled(x, observed).log_probs, observed)
 
     def reweighted(self, log_q_labeled: Tensor, observed: Tensor | None) -> Categorical:
-        """q(y | x) from log q_labeled(y | x); (..., n, n_classes)."""
+        """q(y | x) from log q_labeled(y | x), but p(y) for rows without observed cells; (..., n, n_classes)."""
         log_ratio = torch.where(self.log_p_labeled.isfinite(), self.log_p_y - self.log_p_labeled, 0.0)
-        return self.or_prior(Categorical(log_q_labeled + log_ratio), observed)
-
-    def or_prior(self, q_y: Categorical, observed: Tensor | None) -> Categorical:
-        """q(y | x), but p(y) for rows without observed cells."""
-        if observed is None:
-            return q_y
-        return Categorical(torch.where(observed.any(-1, keepdim=True), q_y.log_probs, self.log_p_y))
+        logits = log_q_labeled + log_ratio
+        if observed is not None:
+            logits = torch.where(observed.any(-1, keepdim=True), logits, self.log_p_y)
+        return Categorical(logits)
 
     def q_z(self, x: Tensor, y: Tensor, observed: Tensor | None = None, rows: Tensor | None = None) -> Normal:
         """q(z | x, y), (..., n, n_latent); with ``rows``, indices of shape (m,), q(z | x_rows, y), (m, n_latent)."""

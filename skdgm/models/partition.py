@@ -108,7 +108,7 @@ def reverse_annealed_log_partition(
     The difference between -F(x) and ``reverse_annealed_log_prob``, averaged over the rows.
     """
     log_z = -rbm.free_energy(x).double() - reverse_annealed_log_prob(rbm, x, b0, n_steps, rng)
-    return float(log_z.mean()), float(log_z.std() / math.sqrt(len(x)))
+    return float(log_z.mean()), float(log_z.std() / math.sqrt(len(x))) if len(x) > 1 else math.inf
 
 
 def reverse_annealed_log_prob(rbm: RBMModule, x: Tensor, b0: Tensor, n_steps: int, rng: Generator | None) -> Tensor:

@@ -12,9 +12,8 @@ import math
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import LOG_2PI, linear, log_standard_normal
+from skdgm.distributions import LOG_2PI, float32_products, linear, log_standard_normal
 from skdgm.likelihoods import bounded
-from skdgm.networks.kernel_features import float32_only
 from skdgm.noise import Rng, standard_normal, uniform
 from skdgm.structured_normals import AnyNormal
 
@@ -78,7 +77,7 @@ class MixturePrior(nn.Module):
     def log_density(self, z: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
         """log sum_k pi_k N(z; m_k, diag v_k), by matrix products; (..., n)."""
         precision = torch.exp(-log_var)
-        with float32_only(z.device.type):  # a distance is a difference of large numbers
+        with float32_products(z):  # a distance is a difference of large numbers
             squares = linear(z * z, precision) - 2 * linear(z, mean * precision)
         constants = (mean**2 * precision + log_var + LOG_2PI).sum(-1)
         return torch.logsumexp(torch.log_softmax(self.logits, 0) - 0.5 * (squares + constants), -1)

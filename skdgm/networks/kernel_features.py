@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-
 import torch
 from torch import Tensor, nn
 
-from skdgm.distributions import linear
-
-
-def float32_only(device: str) -> AbstractContextManager[object]:
-    """Suspend autocasting to bfloat16."""
-    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+from skdgm.distributions import float32_products, linear
 
 
 class KernelFeatures(nn.Module):
@@ -40,6 +33,6 @@ class KernelFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The features of rows, (n, n_centers)."""
-        with float32_only(x.device.type):  # a distance is a difference of large numbers
+        with float32_products(x):  # a distance is a difference of large numbers
             squared = (x * x).sum(-1, keepdim=True) + (self.centers**2).sum(-1) - 2 * linear(x, self.centers)
             return linear(torch.exp(-self.gamma * squared.clamp(min=0)), self.whitening.T)
