@@ -2,7 +2,7 @@
 Can I trust the probabilities?
 ==============================
 
-A classifier that says 90 % should be right in nine of ten cases. ``ReliabilityDisplay`` checks this for any number of
+A classifier that says 90% should be right in nine of ten cases. ``ReliabilityDisplay`` checks this for any number of
 classes: it compares the probability of the predicted class with the accuracy. Here are three classifiers of
 scikit-learn's digits with 100 labels.
 """
@@ -35,7 +35,7 @@ models = {
 }
 
 # %%
-# Each point is a sixth of the held-out rows, with the 95 % interval of its accuracy. Points below the diagonal are too
+# Each point is a sixth of the held-out rows, with the 95% interval of its accuracy. Points below the diagonal are too
 # certain, points above it too timid. The calibration error is the mean distance from the diagonal. If a
 # ``M2Classifier`` is too certain, which happens with even fewer labels, ``calibration_cv`` corrects it.
 figure, ax = plt.subplots(figsize=(7, 4.4), layout="constrained")

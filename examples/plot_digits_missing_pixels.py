@@ -2,7 +2,7 @@
 How do I fill missing cells?
 ============================
 
-Scikit-learn's digits with 60 % of the pixels missing at random, in the training rows as well. ``DLGM`` learns from the
+Scikit-learn's digits with 60% of the pixels missing at random, in the training rows as well. ``DLGM`` learns from the
 observed pixels and fills the missing pixels of rows that it has not seen. Several draws show its uncertainty. The
 example prints the root mean squared error of ``DLGM`` and of scikit-learn's imputers. It takes half a minute.
 """
