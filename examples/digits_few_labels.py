@@ -4,7 +4,7 @@ Semi-supervised classification of scikit-learn's digits: 50 labeled rows, about 
 All methods use the same five seeded splits. It prints a table and writes a figure, `digits_few_labels.png`, next to
 this file: accuracies, samples of each class, and analogies (the style of one digit in every class).
 
-It is no example of the gallery, whose examples take less than a minute.
+Not part of the gallery, whose examples take less than a minute.
 """
 
 # The methods: three from scikit-learn with settings that suit this data, and three from skdgm with their defaults.

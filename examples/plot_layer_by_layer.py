@@ -3,7 +3,7 @@ Which lower layer should a deep model have?
 ===========================================
 
 Scikit-learn's digits as black and white pixels. ``StackedAutoencoder`` can train its lower layer on its own. Before any
-upper layer exists, a bound of that layer tells what log-likelihood the whole stack can reach. This example checks the
+upper layer exists, a bound of that layer shows what log-likelihood the whole stack can reach. This example checks the
 bound for lower layers of several sizes, trained for few or many epochs. An RBM is trained on top of each, and the exact
 log-likelihood of held-out rows is drawn beside the bounds. The example takes half a minute.
 """

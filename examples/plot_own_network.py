@@ -2,7 +2,7 @@
 A network of one's own
 ======================
 
-Which network suits images of 8 x 8 pixels? Four variational auto-encoders of scikit-learn's digits differ in the layers
+Which network suits images of 8 x 8 pixels? Four variational autoencoders of scikit-learn's digits differ in the layers
 next to the pixels: affine, convolutional, residual, and one that is built here. The picture shows the log-density of
 held-out digits, and digits that each model draws.
 """
