@@ -198,9 +198,9 @@ class LatentMapDisplay(Display):
 
     def _draw_values(self, ax: Axes, values: NDArray[Any]) -> None:
         """Color the rows by their numbers."""
-        known = ~np.isnan(values)
-        ax.scatter(*self.codes[~known].T, s=10, color=GRAY, marker=".", lw=0, alpha=0.8, zorder=1)
-        points = ax.scatter(*self.codes[known].T, s=16, c=values[known], lw=0, alpha=0.8, zorder=2)
+        known, (x, y) = ~np.isnan(values), self.codes.T
+        ax.scatter(x[~known], y[~known], s=10, color=GRAY, marker=".", lw=0, alpha=0.8, zorder=1)
+        points = ax.scatter(x[known], y[known], s=16, c=values[known], lw=0, alpha=0.8, zorder=2)
         ax.figure.colorbar(points, ax=ax, label=self.values_name)
 
     def _draw_groups(self, ax: Axes) -> None:

@@ -113,7 +113,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
     array([[ 1.,  2., -1.]])
     """
 
-    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+    _parameter_constraints: ClassVar[dict[str, list[Any] | str]] = {
         "estimator": "no_validation",  # its message would name the private base class
         "missing_values": [MissingValues()],
         "sample_posterior": ["boolean"],
