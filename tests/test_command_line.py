@@ -385,8 +385,16 @@ def test_mistakes_are_explained(folder, capsys, mistake):
     assert sorted(folder.iterdir()) == before
 
 
+def test_help_without_a_command_and_the_version(capsys):
+    assert main([]) == 0
+    assert "fill the empty labels of a column" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as exit_:
+        main(["--version"])
+    assert exit_.value.code == 0 and capsys.readouterr().out == f"skdgm {skdgm.__version__}\n"
+
+
 def test_wrong_arguments_exit_with_2(capsys):
-    for words in [[], ["paint"], ["label", "in.csv"]]:
+    for words in [["paint"], ["label", "in.csv"]]:
         with pytest.raises(SystemExit) as exit_:
             main(words)
         assert exit_.value.code == 2

@@ -369,7 +369,8 @@ def test_in_pipelines_and_searches():
     ("estimator", "match"),
     [
         (FrozenEstimator(StackedAutoencoder()), "estimator must freeze a fitted skdgm.DLGM or skdgm.VAE"),
-        (LogisticRegression(), "'estimator' parameter of DeepImputer"),
+        (LogisticRegression(), r"must be a skdgm.DLGM, a skdgm.VAE, .* got LogisticRegression\(\)"),
+        ("DLGM", r"got 'DLGM'. Pass an instance, such as VAE\(\)"),
     ],
 )
 def test_wrong_models_are_named(estimator, match):

@@ -212,7 +212,7 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
             return frozen_model(self.estimator.estimator, table)
         model = self._nested_defaults()["estimator"] if self.estimator is None else self.estimator
         if not isinstance(model, BaseLatentDensity):
-            raise TypeError(
+            raise ValueError(
                 f"estimator must be a skdgm.DLGM, a skdgm.VAE, a FrozenEstimator of one, or None, got {model!r}. Pass "
                 "an instance, such as VAE()."
             )
