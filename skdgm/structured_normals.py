@@ -301,8 +301,9 @@ class TopDownNormal:
         for layer in self.below:
             center = layer.t(h)
             xi, value = visit(layer.q(center))
-            h = center + layer.g(xi)
             visited.append((xi, value))
+            if layer is not self.below[-1]:  # no normal is given h_1
+                h = center + layer.g(xi)
         codes, values = zip(*reversed(visited), strict=True)
         return torch.cat(codes, -1), list(values)
 

@@ -405,7 +405,8 @@ def test_a_number_for_alpha_has_no_kernel():
 def test_labels_of_one_class_start_without_a_kernel(name):
     """There is nothing to regress on: the features are 0, and the only class is predicted."""
     X, y = data(3)
-    model = MAKERS[name]().fit(X, np.where(y == 1, 1, -1))
+    with pytest.warns(UserWarning, match="y has labels of one class only, 1, which every row will be assigned"):
+        model = MAKERS[name]().fit(X, np.where(y == 1, 1, -1))
     assert model.predict_proba(X).tolist() == [[1.0]] * 150
     assert not model.module_.classifier.features.whitening.any()
 

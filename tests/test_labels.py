@@ -134,6 +134,17 @@ def test_numpy_making_strings_of_nan_is_noticed():
         is_labeled(np.array(["a", NAN]), NAN)
 
 
+@pytest.mark.parametrize("missing", [np.nan, "None", "NaT", "<NA>"])
+@pytest.mark.parametrize("marker", [-1, None, "?"])
+def test_the_text_of_a_missing_label_in_an_array_of_strings_is_refused(missing, marker):
+    y = np.array(["a", "b", missing])
+    assert y.dtype.kind == "U"
+    with pytest.raises(ValueError, match=f"holds the string '{missing}', which is what NumPy makes of a missing label"):
+        encode_labels(y, marker, owner="M2Classifier")
+    assert is_labeled(y, str(missing)).tolist() == [True, True, False], "the way out of the message"
+    assert is_labeled(y.astype(object)).all(), "the other way out"
+
+
 def test_string_dtype_of_pandas_holding_the_marker_is_refused():
     pd = pytest.importorskip("pandas")
     with pytest.raises(ValueError, match="holds the string '-1'"):
