@@ -67,7 +67,7 @@ def test_m2_warns_of_a_class_without_labels_only(missing):
         model.fit(X, y)
         return
     y[truth == 2] = -1
-    with pytest.warns(UserWarning, match=r"^4\d % of the unlabeled rows are far from all labeled rows"):
+    with pytest.warns(UserWarning, match=r"^4\d% of the unlabeled rows are far from all labeled rows"):
         model.fit(X, y)
 
 

@@ -53,10 +53,10 @@ def is_repeated_code(column: np.ndarray, value: float) -> bool:
     n_cells = int((column == value).sum())
     if not 1 < n_cells < len(others):
         return False
-    center, spread = np.median(others), others.std()
-    distance = np.abs(value - center)
-    is_far = value in CODES or distance > FAR * spread
-    return bool(is_far and spread > 0 and distance > GAP * np.abs(others - center).max())
+    center = np.median(others)
+    shares = np.abs(others - center) / np.abs(value - center)  # of this distance, whose square may overflow
+    spread = np.sqrt((shares**2).mean())
+    return bool((value in CODES or FAR * spread < 1) and spread > 0 and GAP * shares.max() < 1)
 
 
 def warn_of_far_cells(found: Sequence[tuple[Any, FarCells]]) -> None:
