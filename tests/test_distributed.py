@@ -277,7 +277,8 @@ def test_a_pause_loses_nothing_and_a_death_ends_or_restarts_all(tmp_path):
     """
     pid = tmp_path / "pid"
     path = os.pathsep.join([str(Path(__file__).parent), environment()["PYTHONPATH"]])
-    torchrun = [*TORCHRUN, "--max-restarts=1", "--no-python"]
+    # torchrun looks every three seconds: it must not end the other process before that has raised its error
+    torchrun = [*TORCHRUN, "--max-restarts=1", "--monitor-interval=3", "--no-python"]
     command = [*torchrun, sys.executable, "-W", "ignore", "-c", KILLED, str(pid), str(tmp_path / "checkpoint")]
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment() | {"PYTHONPATH": path}, **options)
