@@ -11,8 +11,9 @@ import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import version
 from types import FrameType
+
+from skdgm._version import __version__
 
 DESCRIPTION = """\
 Work on tables (.csv, .tsv, .parquet) with deep generative models.
@@ -132,7 +133,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole.add_argument("--version", action="version", version=f"skdgm {version('skdgm')}")
+    whole.add_argument("--version", action="version", version=f"skdgm {__version__}")
     commands = whole.add_subparsers(prog="skdgm", dest="command", metavar="COMMAND", help=argparse.SUPPRESS)
     label = new_command(commands, "label", "DATA --target COLUMN --out FILE", LABEL)
     label.add_argument("data", metavar="DATA", help="the table")

@@ -46,7 +46,7 @@ MODULES = {
     "io": "_version checkpoints estimators files likelihoods svm",
     "__init__": "_version checkpoints estimators io",
     "command_line": "__init__ estimators io model_selection",
-    "__main__": "command_line",
+    "__main__": "_version command_line",
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {

@@ -64,6 +64,16 @@ def test_gradient_does_not_depend_on_which_value_is_called_1():
     torch.testing.assert_close(one["c"], other["c"])
 
 
+def test_biases_are_float32_whatever_the_precision_of_the_layers():
+    rbm = an_rbm(sd=10.0)
+    centered = CenteredParameters(rbm, torch.full((5,), 0.3))
+    b, c = rbm.b.clone(), rbm.c.clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        centered.move_offset()
+        centered.write_biases(rbm)
+    torch.testing.assert_close((rbm.b, rbm.c), (b, c))
+
+
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 def test_biases_come_back_and_a_moved_offset_changes_no_rbm(likelihood):
     rbm = an_rbm(likelihood=likelihood).requires_grad_(True)

@@ -148,6 +148,16 @@ def test_whole_numbers_are_integer_labels():
     assert of(True, None) == [True, None]
 
 
+def test_a_column_of_numbers_with_a_mark_is_left_out_for_the_mark():
+    """Most of its texts are different, but they are no names."""
+    cells = pa.array(["?" if i % 9 == 0 else f"{i}.5" for i in range(90)])
+    column = Column("alcohol", pa.string(), reads_numbers=True)
+    column.update(cells)
+    assert column.reason_to_leave_out(cells) == (
+        "10 of its 90 cells read '?' and the others are numbers. If that marks a missing cell, add --missing '?'"
+    )
+
+
 def test_marks_of_missing_cells(folder, capsys):
     """A mark counts as a class until the user says otherwise; marks in a column of numbers are pointed out."""
     rows = [["NA" if i % 5 == 0 else row[0], *row[1:4], row[4] or "?"] for i, row in enumerate(flowers())]

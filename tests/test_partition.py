@@ -1,5 +1,7 @@
 """Tests of the partition function of RBMs, exact and by annealed importance sampling, against brute force."""
 
+import math
+
 import pytest
 import scipy.special
 import torch
@@ -117,3 +119,9 @@ def test_reverse_annealing_approaches_log_z_from_above(likelihood):
         assert above > exact - 4 * error
         gaps.append(above - exact)
     assert gaps[0] > gaps[1] > gaps[2] - 0.01 and gaps[2] < 0.05
+
+
+def test_the_error_of_a_single_row_is_not_known():
+    x = torch.zeros(1, 5)
+    log_z, error = reverse_annealed_log_partition(an_rbm(), x, torch.zeros(5), 3, torch.Generator().manual_seed(0))
+    assert math.isfinite(log_z) and error == math.inf

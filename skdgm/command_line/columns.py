@@ -135,24 +135,18 @@ class Column:
             is_identifier = self.is_integer and n_distinct == len(observed) and NAME_OF_IDENTIFIER.search(self.name)
             return "an identifier: every number is different" if is_identifier else ""
         if n_distinct > MAX_DISTINCT_SHARE * len(observed):
-            if self.hint:
-                text, count = self.others.most_common(1)[0]
-                return (
-                    f"{count} of its {self.n_observed} cells read {text!r}, and the others are numbers. If that marks "
-                    f"a missing cell, add --missing {text!r}"
-                )
-            return "names, identifiers or free text: most cells are different"
+            return self.mark or "names, identifiers or free text: most cells are different"
         return f"more than {MAX_CATEGORIES:,} different texts" if n_distinct > MAX_CATEGORIES else ""
 
     @property
-    def hint(self) -> str:
-        """What to say about numbers with a text among them that may mark missing cells; "" if there is none."""
+    def mark(self) -> str:
+        """What to say about a text among numbers that may mark missing cells; "" if there is none."""
         if self.is_number or len(self.others) > MAX_MARKS or self.n_numbers < MOSTLY_NUMBERS * max(1, self.n_observed):
             return ""
         text, count = self.others.most_common(1)[0]
         return (
-            f"{self.name!r} is read as text, because {count} of its {self.n_observed} cells read {text!r} and the "
-            f"others are numbers. If that marks a missing cell, add --missing {text!r}."
+            f"{count} of its {self.n_observed} cells read {text!r} and the others are numbers. If that marks a missing "
+            f"cell, add --missing {text!r}"
         )
 
     # --- convert ------------------------------------------------------------------------------------------------

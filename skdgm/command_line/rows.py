@@ -158,8 +158,8 @@ def usable_columns(found: Scan, ignore: Sequence[str], keep: Sequence[str]) -> l
     for name, reason in reasons.items():
         if reason:
             note(f"{name!r} is left out: {reason}.")
-        elif found.columns[name].hint:
-            note(found.columns[name].hint)
+        elif found.columns[name].mark:
+            note(f"{name!r} is read as text, because {found.columns[name].mark}.")
     names = [name for name, reason in reasons.items() if not reason]
     if not names:
         raise CommandError(f"{found.table.path} has no column that a model could read. Choose some with --keep.")
