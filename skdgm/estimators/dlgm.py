@@ -138,7 +138,7 @@ class DLGM(BaseLatentDensity):
     n_importance_samples_train : int, default=1
         Number of draws per row in the bound that training maximizes. With 1 it is the evidence lower bound. With
         more it is the importance-weighted bound, which is tighter and lets the posterior fit less closely; time grows
-        in proportion.
+        in proportion. Its gradient is doubly reparametrized (Tucker et al. 2019, arXiv 1810.04152).
 
     prior : {"mixture", "normal"}, default="mixture"
         Prior p(z) of the latent code, of the top layer's if there are several. "mixture" is a mixture of normals,

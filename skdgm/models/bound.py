@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from skdgm.distributions import log_mean_exp
@@ -48,20 +50,37 @@ class LabelBound(NamedTuple):
         return self.reconstruction - kl_weight * self.kl + self.label
 
 
-class ImportanceBound(NamedTuple):
+class ImportanceBound:
     """The importance-weighted bound, log mean exp of the draws' weights: Burda et al. 2016, arXiv 1509.00519, eq. (8).
 
-    Attributes
+    The gradient reaches the encoder only through the draws, where it is scaled (doubly reparametrized: Tucker et al.
+    2019, arXiv 1810.04152). It has the same mean as the gradient of the bound as it stands, and less variance: at the
+    exact posterior it is 0.
+
+    Parameters
     ----------
     reconstruction : Tensor of shape (n_draws, n)
         log p(x | z) at each draw.
     kl : Tensor of shape (n_draws, n)
         log q(z | x) - log p(z) at each draw; its mean is the KL.
+    paths : sequence of Tensor
+        Of shape (n_draws, n, ...): all through which the gradient reaches the encoder.
     """
 
-    reconstruction: Tensor
-    kl: Tensor
+    def __init__(self, reconstruction: Tensor, kl: Tensor, paths: Sequence[Tensor] = ()) -> None:
+        self.reconstruction, self.kl, self.paths = reconstruction, kl, paths
+
+    def _asdict(self) -> dict[str, Tensor]:
+        return {"reconstruction": self.reconstruction, "kl": self.kl}
 
     def total(self, kl_weight: float | Tensor = 1.0) -> Tensor:
         """The bound, of shape (n,), with log q - log p weighted by ``kl_weight`` in [0, 1]."""
-        return log_mean_exp(self.reconstruction - kl_weight * self.kl)
+        log_w = self.reconstruction - kl_weight * self.kl
+        # With w_k the share of draw k in the sum of weights and b the weight of the KL, the gradient by the encoder is
+        # E[sum_k w_k dlog w_k/dz_k dz_k] - b E[sum_k w_k dlog q(z_k)], the latter at given z_k. Reparametrized as well,
+        # it is b E[sum_k w_k (1 - w_k) dlog w_k/dz_k dz_k]. Autograd contributes the common factor w_k.
+        scale = 1 - kl_weight * (1 - torch.softmax(log_w.detach(), 0))
+        for path in self.paths:
+            if path.requires_grad:
+                path.register_hook(lambda grad: grad * scale.reshape(scale.shape + (1,) * (grad.ndim - scale.ndim)))
+        return log_mean_exp(log_w)

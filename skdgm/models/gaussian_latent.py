@@ -65,9 +65,11 @@ class GaussianLatentModule(nn.Module):
         code_noise: float = 0.0,
     ) -> ImportanceBound:
         """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
-        z, log_q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws).rsample_and_log_prob(rng)
+        q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws)
+        z, log_q_z = draw_with_path_gradient(q_z, rng)
         reconstruction = self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x)
-        return ImportanceBound(reconstruction, of_observed(log_q_z - self.p_z.log_prob(z), observed))
+        kl = of_observed(log_q_z - self.p_z.log_prob(z), observed)
+        return ImportanceBound(reconstruction, kl, paths=[z, log_q_z])
 
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
@@ -146,6 +148,13 @@ def of_observed(term: Tensor, observed: Tensor | None) -> Tensor:
     What an encoder says of such a row, N(0, I), is not p(z) if that is a mixture.
     """
     return term if observed is None else torch.where(observed.any(-1), term, 0.0)
+
+
+def draw_with_path_gradient(q_z: AnyNormal, rng: Rng) -> tuple[Tensor, Tensor]:
+    """A draw of z ~ q(z | x) and log q(z | x), whose gradient is only that through z, not that at a given z."""
+    z, log_q_z = q_z.rsample_and_log_prob(rng)
+    at_given_z = q_z.log_prob(z.detach())
+    return z, log_q_z - (at_given_z - at_given_z.detach())
 
 
 def add_code_noise(z: Tensor, sd: float, rng: Rng) -> Tensor:
