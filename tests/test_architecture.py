@@ -12,14 +12,14 @@ ROOT = Path(__file__).parent.parent / "skdgm"
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 
 # module (a file or a folder): the modules that it may import
-TORCH = "noise distributions structured_normals likelihoods networks models"  # upward
+TORCH = "noise distributions structured_normals likelihoods networks optimizer models"  # upward
 MODULES = {
     "noise": "",
     "distributions": "noise",
     "structured_normals": "noise distributions",
     "likelihoods": "noise distributions structured_normals",
     "networks": "noise distributions structured_normals likelihoods",
-    "models": "noise distributions structured_normals likelihoods networks",
+    "models": "noise distributions structured_normals likelihoods networks optimizer",
     "readers": "",
     "sparse": "readers sources",
     "sources": "noise readers",
@@ -50,7 +50,7 @@ MODULES = {
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
-    **dict.fromkeys([*TORCH.split(), "optimizer", "averaging", "training", "training_state"], "torch"),
+    **dict.fromkeys([*TORCH.split(), "averaging", "training", "training_state"], "torch"),
     "files": "numpy",
     "checkpoints": "numpy torch",
     "_version": "",
@@ -103,7 +103,8 @@ INSIDE = {
         "_worker": "_rows",
     },
     "models": {
-        "gaussian_latent": "bound holes imputation priors",
+        "refinement": "bound",
+        "gaussian_latent": "bound holes imputation priors refinement",
         "vae": "gaussian_latent holes priors",
         "dlgm": "gaussian_latent holes priors",
         "label_sum": "bound",

@@ -41,6 +41,8 @@ from skdgm.estimators._weights import drawn_by_weight, relative, weighted_rows, 
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.factor_analysis import Factors, init_from_factors
 from skdgm.models.holes import N_FILLS
+from skdgm.models.refinement import DRAWS_IN_MEMORY
+from skdgm.noise import Rng
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import Objective, Term
 
@@ -81,6 +83,7 @@ class BaseLatentDensity(
         "input_noise_level": [Interval(Real, 0, None, closed="neither"), None],
         "prior": [StrOptions({"mixture", "normal"})],
         "n_prior_components": [Interval(Integral, 1, None, closed="left")],
+        "n_refinement_steps": [Interval(Integral, 0, None, closed="left")],
     }
     _max_components: ClassVar[int]  # maximum for n_components="auto"
 
@@ -413,6 +416,8 @@ class BaseLatentDensity(
     def score_samples(self, X):
         """Estimate log p(x) by an importance-weighted bound, a lower bound in expectation, in nats per row.
 
+        ``n_importance_samples`` and ``n_refinement_steps`` tighten it.
+
         Parameters
         ----------
         X : array-like or torch.Tensor of shape (n_samples, n_features)
@@ -427,8 +432,12 @@ class BaseLatentDensity(
             scored as the nearest value in range, minus 10 nats.
         """
         self._check_fitted()
-        draws = self._n_draws
-        return self._densities(X, lambda x, rng, observed: self.module_.log_likelihood(x, rng, draws, observed), draws)
+        draws, n_steps = self._n_draws, int(self.n_refinement_steps)
+
+        def log_likelihood(x: Tensor, rng: Rng, observed: Tensor | None) -> Tensor:
+            return self.module_.log_likelihood(x, rng, draws, observed, n_steps)
+
+        return self._densities(X, log_likelihood, max(draws, DRAWS_IN_MEMORY) if n_steps else draws)
 
     @tensor_in_tensor_out
     def elbo_samples(self, X):

@@ -6,6 +6,7 @@ A model defines q(z | x) and p(x | z); z may concatenate the codes of several la
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 
 import torch
 from torch import Generator, Tensor, nn
@@ -15,6 +16,7 @@ from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.models.holes import EncoderInput, fills, has_new_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.priors import Prior
+from skdgm.models.refinement import Moved, refined
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal, EqualMixture
 
@@ -65,8 +67,20 @@ class GaussianLatentModule(nn.Module):
         code_noise: float = 0.0,
     ) -> ImportanceBound:
         """Importance-weighted bound from ``n_draws`` draws, for training; arguments as in ``bound``."""
-        q_z = self.q_z(*(encoder_input or (x, observed))).expand(n_draws)
-        z, log_q_z = draw_with_path_gradient(q_z, rng)
+        q_z = self.q_z(*(encoder_input or (x, observed)))
+        return self.importance_bound_by(x, rng, q_z, n_draws, observed, code_noise)
+
+    def importance_bound_by(
+        self,
+        x: Tensor,
+        rng: Rng,
+        q_z: AnyNormal | Moved,
+        n_draws: int,
+        observed: Tensor | None = None,
+        code_noise: float = 0.0,
+    ) -> ImportanceBound:
+        """Importance-weighted bound from draws of ``q_z``, which may be any distribution of the codes of each row."""
+        z, log_q_z = draw_with_path_gradient(q_z.expand(n_draws), rng)
         reconstruction = self.p_x(add_code_noise(z, code_noise, rng), observed).log_prob(x)
         kl = of_observed(log_q_z - self.p_z.log_prob(z), observed)
         return ImportanceBound(reconstruction, kl, paths=[z, log_q_z])
@@ -80,20 +94,27 @@ class GaussianLatentModule(nn.Module):
             draws = self.p_x(z, observed).log_prob(x) - kl
         return of_observed(contiguous_last(draws).mean(-1), observed)
 
-    def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
-        """log p(x, z) - log q(z | x) at ``n_draws`` draws of z; (n_draws, n)."""
-        return self.weighted_draws(x, rng, n_draws, observed)[0]
+    def log_weights(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None, n_refinement_steps: int = 0
+    ) -> Tensor:
+        """log p(x, z) - log q(z | x) at ``n_draws`` draws of z, with q refined in so many steps; (n_draws, n)."""
+        return self.weighted_draws(x, rng, n_draws, observed, n_refinement_steps)[0]
 
     def weighted_draws(
-        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None, n_refinement_steps: int = 0
     ) -> tuple[Tensor, Tensor]:
         """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
-        z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+        proposal, bound = self.proposal(x, rng, observed), partial(self.importance_bound_by, x, rng, observed=observed)
+        q_z = refined(proposal, bound, rng, n_refinement_steps) if n_refinement_steps else proposal
+        z, log_q_z = q_z.expand(n_draws).rsample_and_log_prob(rng)
         return self.p_x(z, observed).log_prob(x) + self.p_z.log_prob(z) - log_q_z, z
 
-    def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
+    def log_likelihood(
+        self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None, n_refinement_steps: int = 0
+    ) -> Tensor:
         """Importance-weighted bound on log p(x); (n,)."""
-        return of_observed(log_mean_exp(self.log_weights(x, rng, n_draws, observed)), observed)
+        log_w = self.log_weights(x, rng, n_draws, observed, n_refinement_steps)
+        return of_observed(log_mean_exp(log_w), observed)
 
     def sample(self, n: int, rng: Generator | None) -> Tensor:
         """Rows drawn from p(x)."""
@@ -150,7 +171,7 @@ def of_observed(term: Tensor, observed: Tensor | None) -> Tensor:
     return term if observed is None else torch.where(observed.any(-1), term, 0.0)
 
 
-def draw_with_path_gradient(q_z: AnyNormal, rng: Rng) -> tuple[Tensor, Tensor]:
+def draw_with_path_gradient(q_z: AnyNormal | Moved, rng: Rng) -> tuple[Tensor, Tensor]:
     """A draw of z ~ q(z | x) and log q(z | x), whose gradient is only that through z, not that at a given z."""
     z, log_q_z = q_z.rsample_and_log_prob(rng)
     at_given_z = q_z.log_prob(z.detach())
