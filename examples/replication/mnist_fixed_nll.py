@@ -1,11 +1,12 @@
 """Fixed binarized MNIST: test -log p(x) of DLGM, by the protocol of Rezende et al. 2014 (arXiv 1401.4082).
 
 The data are the file of Larochelle and Murray: 50,000 training, 10,000 validation, and 10,000 test rows of 0 and 1,
-drawn once. The scores are the importance-weighted bound on log p(x) with 5,000 draws per row and the evidence lower
-bound, both over all test rows. The models are trained by the importance-weighted bound from the start, first with 5
-draws and then with 20, or by the evidence lower bound alone ("..._elbo"), with a few bits of the encoder's input
-flipped. Hyper-parameters were chosen on the validation rows. The table also has factor analysis (a linear DLGM with
-Bernoulli columns) and a mixture of Bernoullis. You can stop the script at any time; it resumes where it stopped.
+drawn once. The scores are the importance-weighted bound on log p(x) with 5,000 draws per row, that with 500 draws after
+100 steps that refine the posterior of each row, and the evidence lower bound, all over all test rows. The models are
+trained by the importance-weighted bound from the start, first with 5 draws and then with 20, or by the evidence lower
+bound alone ("..._elbo"), with a few bits of the encoder's input flipped. Hyper-parameters were chosen on the validation
+rows. The table also has factor analysis (a linear DLGM with Bernoulli columns) and a mixture of Bernoullis. You can
+stop the script at any time; it resumes where it stopped.
 
     SKDGM_DATA=... python examples/replication/mnist_fixed_nll.py                    # everything, hours on 2 cores
     SKDGM_DATA=... python examples/replication/mnist_fixed_nll.py --runs rank_one diagonal
@@ -35,6 +36,7 @@ DIFFERENCE = "mnist_fixed_nll_difference"
 N_DRAWS = 5000  # of test rows; validation rows get FEWER_DRAWS
 FEWER_DRAWS = 500
 ROWS_AT_ONCE = 20
+N_REFINEMENT_STEPS, ROWS_AT_ONCE_REFINED = 100, 100
 
 COMMON: dict[str, Any] = {
     "prior": "normal",
@@ -72,6 +74,14 @@ MORE_DRAWS: dict[str, Any] = {
 SLOWER: dict[str, Any] = {"learning_rate_init": 5e-4, "max_iter": 90}
 DIAGONAL: dict[str, Any] = {"posterior": "diagonal"}
 RANK_ONE: dict[str, Any] = {"posterior": "low_rank", "rank": 1}
+# Against overfitting; fewer dimensions, since most of 200 become inactive.
+REGULARIZED: dict[str, Any] = DIAGONAL | {
+    "n_components": 50,
+    "max_iter": 200,
+    "weight_prior": 1.0,
+    "input_noise_level": 0.03,
+}
+SHORTER: dict[str, Any] = MORE_DRAWS | {"learning_rate_init": 5e-4, "max_iter": 30}
 STAGES: dict[str, list[dict[str, Any]]] = {
     "diagonal": [IMPORTANCE | DIAGONAL, MORE_DRAWS, SLOWER],
     "rank_one": [IMPORTANCE | RANK_ONE, MORE_DRAWS, SLOWER],
@@ -83,6 +93,11 @@ STAGES: dict[str, list[dict[str, Any]]] = {
         IMPORTANCE | DIAGONAL | {"n_components": (200, 100), "prior": "mixture", "max_iter": 200},
         MORE_DRAWS | {"learning_rate_init": 5e-4, "max_iter": 60},
     ],
+    "diagonal_regularized": [IMPORTANCE | REGULARIZED, SHORTER],
+    "two_layers_mixture_regularized": [
+        IMPORTANCE | REGULARIZED | {"n_components": (50, 50), "prior": "mixture", "n_prior_components": 100},
+        SHORTER,
+    ],
     "diagonal_elbo": [COMMON | DIAGONAL],
     "rank_one_elbo": [COMMON | RANK_ONE],
     "factor_analysis": [
@@ -93,7 +108,7 @@ STAGES: dict[str, list[dict[str, Any]]] = {
 }
 MIXTURE = {"n_components": 500, "n_iterations": 100}
 PAPER = {"diagonal": 87.30, "rank_one": 86.60, "factor_analysis": 106.00, "mixture": 137.64}
-PAPER |= {"diagonal_elbo": 87.30, "rank_one_elbo": 86.60}
+PAPER |= {"diagonal_regularized": 87.30, "diagonal_elbo": 87.30, "rank_one_elbo": 86.60}
 
 
 def load(subset: str) -> np.ndarray:
@@ -144,6 +159,15 @@ def tested(stages: list[dict[str, Any]], seed: int) -> tuple[np.ndarray, np.ndar
     return joblib.load(path)
 
 
+@torch.no_grad()
+def refined(model: DLGM, X: np.ndarray) -> float:
+    """Mean log p(x) from FEWER_DRAWS draws of a posterior that is refined for each row."""
+    rng = torch.Generator().manual_seed(0)
+    parts = torch.from_numpy(X).split(ROWS_AT_ONCE_REFINED)
+    found = [model.module_.log_likelihood(x, rng, FEWER_DRAWS, None, N_REFINEMENT_STEPS) for x in parts]
+    return float(torch.cat(found).double().mean())
+
+
 def run_dlgm(name: str, seed: int) -> None:
     """Fit and score a model, unless it is in the results."""
     stages = STAGES[name]
@@ -155,6 +179,8 @@ def run_dlgm(name: str, seed: int) -> None:
         setting["prior"] = params["prior"]
     if not params["hidden_layer_sizes"]:
         setting["hidden_layer_sizes"] = []
+    if name.endswith("_regularized"):
+        setting["recipe"] = "regularized"
     experiment = EVIDENCE_BOUND if name.endswith("_elbo") else EXPERIMENT
     key = {"experiment": experiment, "method": "DLGM", "setting": setting, "seed": seed, "metric": "nll_nats"}
     run_once(key, {"stages": stages}, partial(judged, name, stages, seed))
@@ -166,9 +192,11 @@ def judged(name: str, stages: list[dict[str, Any]], seed: int) -> tuple[float, d
     log_p, variance, looser, elbo = tested(stages, seed)
     valid, *_ = estimated(model, load("valid"), FEWER_DRAWS)
     facts = {"run": name, "n_draws": N_DRAWS, "nll_500_draws": round(-float(looser.mean()), 3)}
-    facts |= {"test_elbo": round(elbo, 3)}
-    facts["monte_carlo_sd"] = round(float(np.sqrt(variance.sum())) / len(variance), 4)
-    facts |= {"valid_nll_500_draws": round(-float(valid.mean()), 3), "active_units": model.active_units_.tolist()}
+    facts |= {"nll_refined": round(-refined(model, load("test")), 3), "test_elbo": round(elbo, 3)}
+    facts |= {"monte_carlo_sd": round(float(np.sqrt(variance.sum())) / len(variance), 4)}
+    facts |= {"valid_nll_500_draws": round(-float(valid.mean()), 3)}
+    facts |= {"valid_nll_refined": round(-refined(model, load("valid")), 3)}
+    facts |= {"active_units": model.active_units_.tolist()}
     facts |= {"last_training_bound": round(model.history_["bound"][-1], 3)}
     facts |= {"training_seconds": round(model.training_seconds)}
     return round(-float(log_p.mean()), 3), facts | {"epochs": sum(stage["max_iter"] for stage in stages)}
@@ -228,14 +256,17 @@ RUNS = {name: partial(run_dlgm, name) for name in STAGES} | {"mixture": run_mixt
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    heads = "model, -log p (nats), draws, with 500 draws, Monte-Carlo sd, -ELBO, paper, seed, epochs, training seconds"
-    rows = ["| " + heads.replace(", ", " | ") + " |", "|---" * 10 + "|"]
+    heads = "model, -log p (nats), draws, with 500 draws, with 500 draws refined, Monte-Carlo sd, -ELBO, paper, seed"
+    heads += ", epochs, training seconds"
+    rows = ["| " + heads.replace(", ", " | ") + " |", "|---" * 11 + "|"]
     for run in [*finished(EXPERIMENT), *finished(EVIDENCE_BOUND)]:
         facts = run["facts"]
         elbo = f"{-facts['test_elbo']:.2f}" if "test_elbo" in facts else ""
         looser = facts.get("nll_500_draws", run["value"] if elbo else None)
         cells = [f"{run['method']} {facts['run']}", f"{run['value']:.2f}", facts.get("n_draws", "exact")]
-        cells += [f"{looser:.2f}" if looser else "", facts.get("monte_carlo_sd", ""), elbo, PAPER.get(facts["run"], "")]
+        tighter = f"{facts['nll_refined']:.2f}" if "nll_refined" in facts else ""
+        cells += [f"{looser:.2f}" if looser else "", tighter, facts.get("monte_carlo_sd", "")]
+        cells += [elbo, PAPER.get(facts["run"], "")]
         cells += [run["seed"], facts.get("epochs", ""), f"{facts.get('training_seconds', run['seconds']):.0f}"]
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(rows)
