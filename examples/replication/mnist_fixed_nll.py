@@ -96,6 +96,7 @@ STAGES: dict[str, list[dict[str, Any]]] = {
         IMPORTANCE | DIAGONAL | {"n_components": (200, 100), "prior": "mixture", "max_iter": 200},
         MORE_DRAWS | {"learning_rate_init": 5e-4, "max_iter": 60},
     ],
+    "two_layers_mixture_preset": [IMPORTANCE | NOISIER],
     "two_layers_mixture_noisier": [IMPORTANCE | NOISIER, SHORTER],
     "top_down_mixture_noisier": [IMPORTANCE | NOISIER | {"inference": "top_down"}, SHORTER],
     "diagonal_elbo": [COMMON | DIAGONAL],
@@ -180,6 +181,8 @@ def run_dlgm(name: str, seed: int) -> None:
     if not params["hidden_layer_sizes"]:
         setting["hidden_layer_sizes"] = []
     setting |= {key: params[key] for key in ("n_prior_components", "inference") if key in params}
+    if name.endswith("_preset"):
+        setting["preset"] = "binary_images"
     experiment = EVIDENCE_BOUND if name.endswith("_elbo") else EXPERIMENT
     key = {"experiment": experiment, "method": "DLGM", "setting": setting, "seed": seed, "metric": "nll_nats"}
     run_once(key, {"stages": stages}, partial(judged, name, stages, seed))

@@ -40,6 +40,28 @@ IMAGES_M1M2 = {
     "n_iter_no_change": 10,
     "early_stopping": False,
 }
+# Images of 0 and 1; examples/replication/mnist_fixed_nll.py measures them.
+BINARY_IMAGES_DLGM = {
+    "n_components": (50, 50),
+    "hidden_layer_sizes": (200, 200),
+    "posterior": "diagonal",
+    "inference": "bottom_up",
+    "likelihood": "bernoulli",
+    "input_noise": "flip",
+    "input_noise_level": 0.03,
+    "n_importance_samples_train": 5,
+    "prior": "mixture",
+    "n_prior_components": 100,
+    "weight_prior": 1.0,
+    "kl_warmup": 30,
+    "learning_rate_init": 1.5e-3,
+    "batch_size": 200,
+    "max_iter": 200,
+    "n_iter_no_change": 10,
+    "early_stopping": False,
+    "n_importance_samples": 500,
+    "n_refinement_steps": 100,
+}
 IMAGES_TSVM = {"class_ratio": "labeled", "C": 10.0, "C_unlabeled": 1.0}
 
 

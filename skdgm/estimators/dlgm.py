@@ -11,13 +11,14 @@ from torch import Generator
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._options import layer_sizes, network_args
+from skdgm.estimators._presets import BINARY_IMAGES_DLGM, HasPresets, Presets
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.dlgm import DLGMModule
 from skdgm.networks import COVARIANCES
 from skdgm.training import Objective
 
 
-class DLGM(BaseLatentDensity):
+class DLGM(HasPresets, BaseLatentDensity):
     r"""Deep latent Gaussian model: a density model with several layers of latent codes and structured posteriors.
 
     From the top layer down to the row, each layer transforms the layer above and adds Gaussian noise:
@@ -348,6 +349,7 @@ class DLGM(BaseLatentDensity):
     }
 
     _max_components = 50
+    _presets: ClassVar[Presets] = {"binary_images": lambda: dict(BINARY_IMAGES_DLGM)}
 
     def __init__(
         self,
