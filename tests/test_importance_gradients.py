@@ -9,6 +9,8 @@ from test_identities import generator
 from test_top_down import a_module, make_posterior_exact, some_rows
 
 from skdgm.distributions import log_mean_exp
+from skdgm.sources import ResidentSource
+from skdgm.training import Means, Settings, Term, step
 
 N_DRAWS = 2
 
@@ -80,3 +82,34 @@ def test_at_the_exact_posterior_it_has_no_noise(layers, n_draws):
 
     plain = log_mean_exp(module.log_weights(x, generator(), n_draws))
     assert gradients(module, plain, 1.0)["encoders"].abs().max() > 0.1
+
+
+@pytest.mark.parametrize("kl_weight", [0.3, 1.0])
+def test_training_takes_this_gradient(kl_weight):
+    """A step of training, which also computes the bound of the history, has the mean gradient of the bound itself."""
+    module, x = a_module((2,), (6,), top_down=False, sd=0.5), some_rows(4)
+    x, n_draws = x.repeat(5000, 1), 4
+
+    def objective(batch, rng):
+        return module.importance_bound(batch.x, rng, n_draws)
+
+    term = Term("", ResidentSource(x), objective, 1.0, len(x))
+    settings, batch = Settings(max_iter=1, learning_rate_init=0.1), term.source.rows(torch.arange(len(x)), None)
+    loss = step([term], [batch], settings, generator(2), kl_weight, Means())
+    module.zero_grad()
+    loss.backward()
+    found = torch.cat([p.grad.ravel() for p in module.encoders.parameters()])
+    z, log_q = module.q_z(x).expand(n_draws).rsample_and_log_prob(generator(3))
+    plain = log_mean_exp(module.p_x(z).log_prob(x) - kl_weight * (log_q - module.p_z.log_prob(z)))
+    expected = gradients(module, plain, -1 / len(x))["encoders"][1:]
+    assert torch.linalg.vector_norm(found - expected) < 0.1 * torch.linalg.vector_norm(expected)
+
+
+def test_a_bound_has_a_gradient_once():
+    module, x = a_module((2,)), some_rows()
+    bound = module.importance_bound(x, generator(), 3)
+    with torch.no_grad():
+        value = bound.total()
+    torch.testing.assert_close(bound.total().detach(), value)
+    with pytest.raises(RuntimeError, match="twice with gradients enabled"):
+        bound.total()
