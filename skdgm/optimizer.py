@@ -146,14 +146,21 @@ class Adam:
 
 
 def adam_step(
-    value: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, t: Tensor, rate: float, penalty: float
+    value: Tensor,
+    gradient: Tensor,
+    mean: Tensor,
+    square: Tensor,
+    t: Tensor,
+    rate: float,
+    penalty: float = 0.0,
+    epsilon: float = EPSILON,
 ) -> None:
     """Algorithm 1 of the paper, in place; ``penalty`` adds 0.5 penalty ||value||^2 to the loss."""
     g = gradient + penalty * value
     mean.lerp_(g, 1 - BETA_1)
     square.lerp_(g**2, 1 - BETA_2)
     mean_hat, square_hat = mean / one_minus_power(BETA_1, t), square / one_minus_power(BETA_2, t)
-    value.sub_(rate * mean_hat / (square_hat.sqrt() + EPSILON))
+    value.sub_(rate * mean_hat / (square_hat.sqrt() + epsilon))
 
 
 def one_minus_power(beta: float, t: Tensor) -> Tensor:

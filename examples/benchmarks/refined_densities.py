@@ -1,6 +1,6 @@
 """How tight is score_samples? More draws per row against a few steps that refine the posterior of each row.
 
-Digits, breast_cancer, and wine, in their own units; 30 % of the rows held out, 3 splits. VAE and DLGM have their
+Digits, breast_cancer, and wine, in their own units; 30% of the rows held out, 3 splits. VAE and DLGM have their
 defaults. The values are lower bounds on the mean log p(x) of the held-out rows, from one model per split: the higher,
 the closer to it.
 

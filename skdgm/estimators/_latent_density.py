@@ -416,7 +416,7 @@ class BaseLatentDensity(
     def score_samples(self, X):
         """Estimate log p(x) by an importance-weighted bound, a lower bound in expectation, in nats per row.
 
-        ``n_importance_samples`` and ``n_refinement_steps`` tighten it.
+        More ``n_importance_samples`` and ``n_refinement_steps`` tighten it.
 
         Parameters
         ----------
@@ -437,7 +437,10 @@ class BaseLatentDensity(
         def log_likelihood(x: Tensor, rng: Rng, observed: Tensor | None) -> Tensor:
             return self.module_.log_likelihood(x, rng, draws, observed, n_steps)
 
-        return self._densities(X, log_likelihood, max(draws, DRAWS_IN_MEMORY) if n_steps else draws)
+        if not n_steps:
+            return self._densities(X, log_likelihood, draws)
+        with torch.inference_mode(False):  # refinement takes gradients
+            return self._densities(X, log_likelihood, max(draws, DRAWS_IN_MEMORY))
 
     @tensor_in_tensor_out
     def elbo_samples(self, X):

@@ -88,8 +88,8 @@ class ImportanceBound:
         """Scale the gradients of ``paths``, given the shares of the draws in the sum of weights.
 
         With w_k the share of draw k and b the weight of the KL, the gradient by the encoder is
-        E[sum_k w_k dlog w_k/dz_k dz_k] - b E[sum_k w_k dlog q(z_k)], the latter at given z_k. Reparametrized as well, it
-        is b E[sum_k w_k (1 - w_k) dlog w_k/dz_k dz_k]. Autograd contributes the common factor w_k.
+        E[sum_k w_k dlog w_k/dz_k dz_k] - b E[sum_k w_k dlog q(z_k)], the latter at given z_k. Reparametrized as well,
+        it is b E[sum_k w_k (1 - w_k) dlog w_k/dz_k dz_k]. Autograd contributes the common factor w_k.
         """
         if self.scales_gradient:
             raise RuntimeError("total() was called twice with gradients enabled. Make another bound, or use no_grad.")

@@ -16,7 +16,7 @@ from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.models.holes import EncoderInput, fills, has_new_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.priors import Prior
-from skdgm.models.refinement import Moved, refined
+from skdgm.models.refinement import LocationScale, refined
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import AnyNormal, EqualMixture
 
@@ -74,7 +74,7 @@ class GaussianLatentModule(nn.Module):
         self,
         x: Tensor,
         rng: Rng,
-        q_z: AnyNormal | Moved,
+        q_z: AnyNormal | LocationScale,
         n_draws: int,
         observed: Tensor | None = None,
         code_noise: float = 0.0,
@@ -171,7 +171,7 @@ def of_observed(term: Tensor, observed: Tensor | None) -> Tensor:
     return term if observed is None else torch.where(observed.any(-1), term, 0.0)
 
 
-def draw_with_path_gradient(q_z: AnyNormal | Moved, rng: Rng) -> tuple[Tensor, Tensor]:
+def draw_with_path_gradient(q_z: AnyNormal | LocationScale, rng: Rng) -> tuple[Tensor, Tensor]:
     """A draw of z ~ q(z | x) and log q(z | x), whose gradient is only that through z, not that at a given z."""
     z, log_q_z = q_z.rsample_and_log_prob(rng)
     at_given_z = q_z.log_prob(z.detach())
