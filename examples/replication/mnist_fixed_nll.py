@@ -24,6 +24,7 @@ import joblib
 import numpy as np
 import torch
 from _runs import CACHE, finished, run_once
+from joblib import Parallel, delayed
 from scipy.special import logsumexp
 
 from skdgm import DLGM
@@ -36,6 +37,7 @@ DIFFERENCE = "mnist_fixed_nll_difference"
 N_DRAWS = 5000  # of test rows; validation rows get FEWER_DRAWS
 FEWER_DRAWS = 500
 ROWS_AT_ONCE = 20
+ROWS_PER_BLOCK = 500  # of test rows, whose scores are computed side by side and kept
 N_REFINEMENT_STEPS, ROWS_AT_ONCE_REFINED = 100, 100
 
 COMMON: dict[str, Any] = {
@@ -132,9 +134,11 @@ def fitted(stages: list[dict[str, Any]], seed: int) -> DLGM:
 
 
 @torch.no_grad()
-def estimated(model: DLGM, X: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+def estimated(
+    model: DLGM, X: np.ndarray, n_draws: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """log p(x) of each row, its Monte-Carlo variance, log p(x) from FEWER_DRAWS, and the mean ELBO."""
-    rng = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(seed)
     log_p, variance, looser, elbo = [], [], [], []
     for x in torch.from_numpy(X).split(ROWS_AT_ONCE):
         parts = [model.module_.log_weights(x, rng, FEWER_DRAWS).double() for _ in range(n_draws // FEWER_DRAWS)]
@@ -153,10 +157,22 @@ def estimated(model: DLGM, X: np.ndarray, n_draws: int) -> tuple[np.ndarray, np.
 
 
 def tested(stages: list[dict[str, Any]], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """``estimated`` of the test rows, kept in the cache."""
-    path = CACHE / f"dlgm_test_{joblib.hash([*stages, seed, N_DRAWS])}.joblib"
+    """``estimated`` of the test rows, kept in the cache by blocks of rows."""
+    blocks = range(len(load("test")) // ROWS_PER_BLOCK)
+    parts = Parallel(n_jobs=-1)(delayed(tested_block)(stages, seed, block) for block in blocks)
+    *of_rows, elbo = zip(*parts, strict=True)
+    log_p, variance, looser = map(np.concatenate, of_rows)
+    return log_p, variance, looser, float(np.mean(elbo))
+
+
+def tested_block(
+    stages: list[dict[str, Any]], seed: int, block: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """``estimated`` of a block of the test rows."""
+    path = CACHE / f"dlgm_test_{joblib.hash([*stages, seed, N_DRAWS, block])}.joblib"
     if not path.exists():
-        joblib.dump(estimated(fitted(stages, seed), load("test"), N_DRAWS), path)
+        rows = load("test")[block * ROWS_PER_BLOCK : (block + 1) * ROWS_PER_BLOCK]
+        joblib.dump(estimated(fitted(stages, seed), rows, N_DRAWS, block), path)
     return joblib.load(path)
 
 
