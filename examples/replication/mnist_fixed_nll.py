@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -36,9 +36,9 @@ EVIDENCE_BOUND = "mnist_fixed_nll_evidence_bound"  # the ablation
 DIFFERENCE = "mnist_fixed_nll_difference"
 N_DRAWS = 5000  # of test rows; validation rows get FEWER_DRAWS
 FEWER_DRAWS = 500
-ROWS_AT_ONCE = 20
+ROWS_AT_ONCE = 50
 ROWS_PER_BLOCK = 500  # of test rows, whose scores are computed side by side and kept
-N_REFINEMENT_STEPS, ROWS_AT_ONCE_REFINED = 100, 100
+N_REFINEMENT_STEPS = 100
 
 COMMON: dict[str, Any] = {
     "prior": "normal",
@@ -133,56 +133,53 @@ def fitted(stages: list[dict[str, Any]], seed: int) -> DLGM:
     return joblib.load(path)
 
 
+class Scores(NamedTuple):
+    """Of each row: log p(x) from all draws, its Monte-Carlo variance, log p(x) from FEWER_DRAWS, the ELBO, and log p(x)
+    from FEWER_DRAWS of a posterior that is refined for this row.
+    """
+
+    log_p: np.ndarray
+    variance: np.ndarray
+    looser: np.ndarray
+    elbo: np.ndarray
+    refined: np.ndarray
+
+    @property
+    def monte_carlo_sd(self) -> float:
+        """Standard deviation of the mean log p(x) over other draws."""
+        return float(np.sqrt(self.variance.sum())) / len(self.variance)
+
+
 @torch.no_grad()
-def estimated(
-    model: DLGM, X: np.ndarray, n_draws: int, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """log p(x) of each row, its Monte-Carlo variance, log p(x) from FEWER_DRAWS, and the mean ELBO."""
-    rng = torch.Generator().manual_seed(seed)
-    log_p, variance, looser, elbo = [], [], [], []
-    for x in torch.from_numpy(X).split(ROWS_AT_ONCE):
-        parts = [model.module_.log_weights(x, rng, FEWER_DRAWS).double() for _ in range(n_draws // FEWER_DRAWS)]
-        log_w = torch.cat(parts)
-        log_mean = log_mean_exp(log_w)
-        log_p.append(log_mean)
-        variance.append((torch.exp(log_mean_exp(2 * log_w) - 2 * log_mean) - 1) / n_draws)
-        looser.append(log_mean_exp(parts[0]))
-        elbo.append(model.module_.elbo(x, rng, 10))
-    return (
-        torch.cat(log_p).numpy(),
-        torch.cat(variance).numpy(),
-        torch.cat(looser).numpy(),
-        float(torch.cat(elbo).mean()),
+def estimated(module: Any, x: torch.Tensor, n_draws: int, rng: torch.Generator) -> torch.Tensor:
+    """The scores of a few rows, (5, n)."""
+    parts = [module.log_weights(x, rng, FEWER_DRAWS).double() for _ in range(n_draws // FEWER_DRAWS)]
+    log_w = torch.cat(parts)
+    log_p = log_mean_exp(log_w)
+    variance = (torch.exp(log_mean_exp(2 * log_w) - 2 * log_p) - 1) / n_draws
+    elbo = module.elbo(x, rng, 10)
+    refined = module.log_likelihood(x, rng, FEWER_DRAWS, None, N_REFINEMENT_STEPS)
+    return torch.stack([log_p, variance, log_mean_exp(parts[0]), elbo, refined])
+
+
+def scores(stages: list[dict[str, Any]], seed: int, subset: str, n_draws: int) -> Scores:
+    """Scores of all rows, of blocks of rows side by side; finished blocks are kept in the cache."""
+    n_blocks = len(load(subset)) // ROWS_PER_BLOCK
+    blocks = Parallel(n_jobs=-1)(
+        delayed(scores_of_block)(stages, seed, subset, n_draws, block) for block in range(n_blocks)
     )
+    return Scores(*np.concatenate(blocks, 1))
 
 
-def tested(stages: list[dict[str, Any]], seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """``estimated`` of the test rows, kept in the cache by blocks of rows."""
-    blocks = range(len(load("test")) // ROWS_PER_BLOCK)
-    parts = Parallel(n_jobs=-1)(delayed(tested_block)(stages, seed, block) for block in blocks)
-    *of_rows, elbo = zip(*parts, strict=True)
-    log_p, variance, looser = map(np.concatenate, of_rows)
-    return log_p, variance, looser, float(np.mean(elbo))
-
-
-def tested_block(
-    stages: list[dict[str, Any]], seed: int, block: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """``estimated`` of a block of the test rows."""
-    path = CACHE / f"dlgm_test_{joblib.hash([*stages, seed, N_DRAWS, block])}.joblib"
+def scores_of_block(stages: list[dict[str, Any]], seed: int, subset: str, n_draws: int, block: int) -> np.ndarray:
+    """Scores of the rows of a block, (5, n)."""
+    path = CACHE / f"dlgm_scores_{joblib.hash([*stages, seed, subset, n_draws, block])}.joblib"
     if not path.exists():
-        rows = load("test")[block * ROWS_PER_BLOCK : (block + 1) * ROWS_PER_BLOCK]
-        joblib.dump(estimated(fitted(stages, seed), rows, N_DRAWS, block), path)
+        rows = torch.from_numpy(load(subset)[block * ROWS_PER_BLOCK : (block + 1) * ROWS_PER_BLOCK])
+        module, rng = fitted(stages, seed).module_, torch.Generator().manual_seed(block)
+        found = [estimated(module, x, n_draws, rng) for x in rows.split(ROWS_AT_ONCE)]
+        joblib.dump(torch.cat(found, 1).numpy(), path)
     return joblib.load(path)
-
-
-@torch.no_grad()
-def refined(model: DLGM, X: np.ndarray) -> float:
-    """Mean log p(x) from FEWER_DRAWS draws of a posterior that is refined for each row."""
-    rng = torch.Generator().manual_seed(0)
-    parts = torch.from_numpy(X).split(ROWS_AT_ONCE_REFINED)
-    found = [model.module_.log_likelihood(x, rng, FEWER_DRAWS, None, N_REFINEMENT_STEPS) for x in parts]
-    return float(torch.cat(found).double().mean())
 
 
 def run_dlgm(name: str, seed: int) -> None:
@@ -207,24 +204,27 @@ def run_dlgm(name: str, seed: int) -> None:
 def judged(name: str, stages: list[dict[str, Any]], seed: int) -> tuple[float, dict[str, Any]]:
     """Test -log p(x), and facts to keep."""
     model = fitted(stages, seed)
-    log_p, variance, looser, elbo = tested(stages, seed)
-    valid, *_ = estimated(model, load("valid"), FEWER_DRAWS)
-    facts = {"run": name, "n_draws": N_DRAWS, "nll_500_draws": round(-float(looser.mean()), 3)}
-    facts |= {"nll_refined": round(-refined(model, load("test")), 3), "test_elbo": round(elbo, 3)}
-    facts |= {"monte_carlo_sd": round(float(np.sqrt(variance.sum())) / len(variance), 4)}
-    facts |= {"valid_nll_500_draws": round(-float(valid.mean()), 3)}
-    facts |= {"valid_nll_refined": round(-refined(model, load("valid")), 3)}
-    facts |= {"active_units": model.active_units_.tolist()}
+    test, valid = scores(stages, seed, "test", N_DRAWS), scores(stages, seed, "valid", FEWER_DRAWS)
+    facts: dict[str, Any] = {"run": name, "n_draws": N_DRAWS, "nll_500_draws": mean_nll(test.looser)}
+    facts |= {"nll_refined": mean_nll(test.refined), "test_elbo": -mean_nll(test.elbo)}
+    facts |= {"monte_carlo_sd": round(test.monte_carlo_sd, 4), "valid_nll_500_draws": mean_nll(valid.looser)}
+    facts |= {"valid_nll_refined": mean_nll(valid.refined), "active_units": model.active_units_.tolist()}
     facts |= {"last_training_bound": round(model.history_["bound"][-1], 3)}
     facts |= {"training_seconds": round(model.training_seconds)}
-    return round(-float(log_p.mean()), 3), facts | {"epochs": sum(stage["max_iter"] for stage in stages)}
+    return mean_nll(test.log_p), facts | {"epochs": sum(stage["max_iter"] for stage in stages)}
+
+
+def mean_nll(log_p: np.ndarray) -> float:
+    """Mean -log p(x), in nats."""
+    return round(-float(log_p.mean()), 3)
 
 
 def run_difference(seed: int) -> None:
     """Record the gain of rank one over diagonal: mean over the same test rows, with its standard error over rows."""
 
     def work() -> tuple[float, dict[str, Any]]:
-        gain = tested(STAGES["rank_one"], seed)[0] - tested(STAGES["diagonal"], seed)[0]
+        rank_one, diagonal = (scores(STAGES[name], seed, "test", N_DRAWS).log_p for name in ("rank_one", "diagonal"))
+        gain = rank_one - diagonal
         return round(float(gain.mean()), 3), {"standard_error_over_rows": round(gain.std() / len(gain) ** 0.5, 4)}
 
     setting = {"posterior": "low_rank", "rank": 1, "n_layers": 1, "against": "diagonal"}
