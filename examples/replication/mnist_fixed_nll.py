@@ -182,7 +182,7 @@ def scores_of_block(stages: list[dict[str, Any]], seed: int, subset: str, n_draw
     return joblib.load(path)
 
 
-def run_dlgm(name: str, seed: int) -> None:
+def run_dlgm(name: str, seed: int, n_draws: int) -> None:
     """Fit and score a model, unless it is in the results."""
     stages = STAGES[name]
     params = {key: value for stage in stages for key, value in stage.items()}
@@ -198,14 +198,14 @@ def run_dlgm(name: str, seed: int) -> None:
         setting["preset"] = "binary_images"
     experiment = EVIDENCE_BOUND if name.endswith("_elbo") else EXPERIMENT
     key = {"experiment": experiment, "method": "DLGM", "setting": setting, "seed": seed, "metric": "nll_nats"}
-    run_once(key, {"stages": stages}, partial(judged, name, stages, seed))
+    run_once(key, {"stages": stages}, partial(judged, name, stages, seed, n_draws))
 
 
-def judged(name: str, stages: list[dict[str, Any]], seed: int) -> tuple[float, dict[str, Any]]:
+def judged(name: str, stages: list[dict[str, Any]], seed: int, n_draws: int) -> tuple[float, dict[str, Any]]:
     """Test -log p(x), and facts to keep."""
     model = fitted(stages, seed)
-    test, valid = scores(stages, seed, "test", N_DRAWS), scores(stages, seed, "valid", FEWER_DRAWS)
-    facts: dict[str, Any] = {"run": name, "n_draws": N_DRAWS, "nll_500_draws": mean_nll(test.looser)}
+    test, valid = scores(stages, seed, "test", n_draws), scores(stages, seed, "valid", FEWER_DRAWS)
+    facts: dict[str, Any] = {"run": name, "n_draws": n_draws, "nll_500_draws": mean_nll(test.looser)}
     facts |= {"nll_refined": mean_nll(test.refined), "test_elbo": -mean_nll(test.elbo)}
     facts |= {"monte_carlo_sd": round(test.monte_carlo_sd, 4), "valid_nll_500_draws": mean_nll(valid.looser)}
     facts |= {"valid_nll_refined": mean_nll(valid.refined), "active_units": model.active_units_.tolist()}
@@ -219,11 +219,11 @@ def mean_nll(log_p: np.ndarray) -> float:
     return round(-float(log_p.mean()), 3)
 
 
-def run_difference(seed: int) -> None:
+def run_difference(seed: int, n_draws: int) -> None:
     """Record the gain of rank one over diagonal: mean over the same test rows, with its standard error over rows."""
 
     def work() -> tuple[float, dict[str, Any]]:
-        rank_one, diagonal = (scores(STAGES[name], seed, "test", N_DRAWS).log_p for name in ("rank_one", "diagonal"))
+        rank_one, diagonal = (scores(STAGES[name], seed, "test", n_draws).log_p for name in ("rank_one", "diagonal"))
         gain = rank_one - diagonal
         return round(float(gain.mean()), 3), {"standard_error_over_rows": round(gain.std() / len(gain) ** 0.5, 4)}
 
@@ -232,7 +232,7 @@ def run_difference(seed: int) -> None:
     run_once(key, {"stages": STAGES["rank_one"]}, work)
 
 
-def run_mixture(seed: int) -> None:
+def run_mixture(seed: int, _: int) -> None:
     """Fit a mixture of Bernoullis by EM, and score it."""
 
     def work() -> tuple[float, dict[str, Any]]:
@@ -295,12 +295,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--draws", type=int, default=N_DRAWS, help="draws per test row, a multiple of 500")
     parser.add_argument("--table", action="store_true", help="print the table only")
     arguments = parser.parse_args()
     if not arguments.table:
         for seed in arguments.seeds:
             for name in arguments.runs:
-                RUNS[name](seed)
+                RUNS[name](seed, arguments.draws)
     print(table())
     for run in finished(DIFFERENCE):
         error = run["facts"]["standard_error_over_rows"]
