@@ -45,7 +45,7 @@ def test_presets_are_what_was_measured(measured):
 def test_the_preset_of_dlgm_is_what_was_measured(measured):
     """The first stage; precision="auto" is bfloat16 at this size, and draws and refinement are those of the scores."""
     script = measured("mnist_fixed_nll")
-    (stage,) = script.STAGES["two_layers_mixture_preset"]
+    (stage,) = script.STAGES["top_down_mixture_preset"]
     ours = DLGM.from_preset("binary_images")
     scores = {"n_importance_samples": script.FEWER_DRAWS, "n_refinement_steps": script.N_REFINEMENT_STEPS}
     assert changed(ours) == changed(DLGM(**stage | scores | {"precision": "auto"}))

@@ -86,6 +86,7 @@ NOISIER: dict[str, Any] = DIAGONAL | {
     "weight_prior": 1.0,
     "input_noise_level": 0.03,
 }
+TOP_DOWN: dict[str, Any] = {"inference": "top_down"}
 SHORTER: dict[str, Any] = MORE_DRAWS | {"learning_rate_init": 5e-4, "max_iter": 30}
 STAGES: dict[str, list[dict[str, Any]]] = {
     "diagonal": [IMPORTANCE | DIAGONAL, MORE_DRAWS, SLOWER],
@@ -98,9 +99,9 @@ STAGES: dict[str, list[dict[str, Any]]] = {
         IMPORTANCE | DIAGONAL | {"n_components": (200, 100), "prior": "mixture", "max_iter": 200},
         MORE_DRAWS | {"learning_rate_init": 5e-4, "max_iter": 60},
     ],
-    "two_layers_mixture_preset": [IMPORTANCE | NOISIER],
     "two_layers_mixture_noisier": [IMPORTANCE | NOISIER, SHORTER],
-    "top_down_mixture_noisier": [IMPORTANCE | NOISIER | {"inference": "top_down"}, SHORTER],
+    "top_down_mixture_preset": [IMPORTANCE | NOISIER | TOP_DOWN],
+    "top_down_mixture_noisier": [IMPORTANCE | NOISIER | TOP_DOWN, SHORTER],
     "diagonal_elbo": [COMMON | DIAGONAL],
     "rank_one_elbo": [COMMON | RANK_ONE],
     "factor_analysis": [

@@ -46,7 +46,7 @@ BINARY_IMAGES_DLGM = {
     "hidden_layer_sizes": (200, 200),
     "activation": "relu",
     "posterior": "diagonal",
-    "inference": "bottom_up",
+    "inference": "top_down",
     "likelihood": "bernoulli",
     "input_noise": "flip",
     "input_noise_level": 0.03,
