@@ -18,7 +18,7 @@ from _runs import RESULTS, finished
 from mnist_few_labels import N_LABELED, PAPER
 
 PAGE = Path(__file__).parents[2] / "doc" / "replication.md"
-BLOCK = re.compile(r"(<!-- (\w+)(?: (\w+))? -->\n).*?(\n<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 NAMES = {"KNeighborsClassifier": "1-NN on pixels", "SVC": "SVM on pixels", "TransductiveSVC": "TSVM on pixels"}
 NAMES |= {"M2Classifier": "M2", "M1M2Classifier": "M1+M2"}
 NAMES_OF_M1 = {"SVC": "M1+SVM", "TransductiveSVC": "M1+TSVM"}
@@ -26,7 +26,7 @@ NAMES_OF_M1 = {"SVC": "M1+SVM", "TransductiveSVC": "M1+TSVM"}
 
 def page(text: str) -> str:
     """The page with the tables of the present results."""
-    return BLOCK.sub(lambda block: f"{block[1]}\n{table(block[2], block[3])}\n{block[4]}", text)
+    return BLOCK.sub(lambda block: f"{block[1]}\n{table(block[2], block[3])}\n\n{block[4]}", text)
 
 
 def table(script: str, argument: str | None) -> str:
