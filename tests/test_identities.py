@@ -23,6 +23,7 @@ from skdgm.structured_normals import FullNormal
 
 N_COLUMNS = 5
 PRIOR = (0.2, 0.5, 0.3)
+CODE_CENTER, CODE_SCALE = torch.tensor([0.3, -0.2]), torch.tensor([0.8, 0.6])  # of the two active codes of M1+M2
 LIKELIHOODS = ["bernoulli", "gaussian", "gaussian_heteroscedastic"]
 
 
@@ -52,7 +53,7 @@ def m1m2(likelihood="bernoulli", n_lower=3, active=(0, 2), n_columns=N_COLUMNS, 
         vae(likelihood, n_lower, n_columns=n_columns, **rough),
         m2("gaussian_heteroscedastic", 2, n_columns=2),
     )
-    return M1M2Module(lower, upper, torch.tensor(active))
+    return M1M2Module(lower, upper, torch.tensor(active), CODE_CENTER, CODE_SCALE)
 
 
 def all_binary_rows(n_columns=N_COLUMNS):
@@ -202,15 +203,18 @@ def test_m2_labeled_bound_is_the_joint_in_mean_if_the_posterior_is_exact():
 
 
 def linear_m1m2():
-    """Both posteriors exact: p(z1 | y) = N(0, I) for every class, z1 of 2 active dimensions and an inactive one."""
+    """Both posteriors exact: p(z1 | y) = N(0, I) for every class, z1 of 2 active dimensions and an inactive one.
+
+    The upper layer models the standardized codes, u = (z1 - center) / scale.
+    """
     lower, upper = linear_vae(n_latent=3), linear_m2(n_columns=2, n_latent=1)
     with torch.no_grad():
-        upper.decoder.mlp.layers[0].weight.copy_(torch.tensor([[0.6], [0.0]]))
-        upper.decoder.mlp.layers[0].bias.zero_()
-        upper.decoder.shared.copy_(torch.log(torch.tensor([1 - 0.36, 1.0])))
+        upper.decoder.mlp.layers[0].weight.copy_(torch.tensor([[0.6], [0.0]]) / CODE_SCALE[:, None])
+        upper.decoder.mlp.layers[0].bias.copy_(-CODE_CENTER / CODE_SCALE)
+        upper.decoder.shared.copy_(torch.log(torch.tensor([1 - 0.36, 1.0]) / CODE_SCALE**2))
         upper.decoder.mlp.class_embedding.weight.zero_()
     make_posterior_exact(upper.encoder, upper.decoder)
-    return M1M2Module(lower, upper, torch.tensor([0, 2]))
+    return M1M2Module(lower, upper, torch.tensor([0, 2]), CODE_CENTER, CODE_SCALE)
 
 
 def test_m1m2_joint_is_exact_if_both_posteriors_are():
@@ -234,13 +238,14 @@ def test_m1m2_joint_is_the_sum_of_its_parts():
 
     q1 = lower.q_z(x)
     z1 = q1.mean
-    codes = z1[:, [0, 2]]
+    codes = (z1[:, [0, 2]] - CODE_CENTER) / CODE_SCALE
     below = log_normal(lower.p_x(z1), x) - log_normal(q1, z1) + norm.logpdf(z1[:, 1].detach().numpy())
     expected = np.empty((4, 3))
     for label, probability in enumerate(PRIOR):
         y = torch.full((4,), label)
         q2 = upper.q_z(codes, y)
         above = log_normal(upper.p_x(y, q2.mean), codes) + norm.logpdf(q2.mean.detach().numpy()).sum(-1)
+        above -= np.log(CODE_SCALE.numpy()).sum()
         expected[:, label] = below + above - log_normal(q2, q2.mean) + np.log(probability)
     np.testing.assert_allclose(module.log_joint(x, at_means, 2).detach().numpy(), expected, atol=1e-4)
     entropy = module.log_likelihood(x, at_means, 1).detach().numpy()

@@ -57,7 +57,7 @@ def on_codes(scale=0.7, share=0.7):
     weight = np.r_[0.9 * scale * np.eye(4), np.zeros((6, 4))]
     set_linear(lower.encoder.mlp, weight, np.r_[np.zeros(5), np.full(4, np.log(0.1)), 0.0])
     lower.encoder.mlp.missing_weight[5:9] = np.log(10) * torch.eye(4)  # q(z1 | x) of a missing cell is N(0, 1)
-    return M1M2Module(lower, two_classes(scale, share), torch.arange(4))
+    return M1M2Module(lower, two_classes(scale, share), torch.arange(4), torch.zeros(4), torch.ones(4))
 
 
 MODULES = {"M2": two_classes, "M1M2": on_codes}

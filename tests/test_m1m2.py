@@ -1,5 +1,6 @@
 """Tests of M1M2Classifier: its options for undocumented steps of the paper, and both layers in every method."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -67,6 +68,34 @@ def standardized(vae, X):
     return columns.astype(np.float32)
 
 
+def moments_of_codes(vae, X):
+    """Mean and sd over rows and draws of the two active dimensions of q(z | x)."""
+    mean, sd = (part[:, :2].astype(float) for part in vae._posterior(X))
+    return mean.mean(0), np.sqrt(mean.var(0) + (sd**2).mean(0))
+
+
+def standardized_codes(vae, X):
+    """Mean and sd of q(z | x) as the upper layer reads them."""
+    (mean, sd), (center, scale) = (part[:, :2] for part in vae._posterior(X)), moments_of_codes(vae, X)
+    return ((mean - center) / scale).astype(np.float32), (sd / scale).astype(np.float32)
+
+
+def stretched(vae, scale, shift):
+    """The same VAE with codes scale z + shift."""
+    vae, n_codes = copy.deepcopy(vae), len(scale)
+    scale, shift = torch.tensor(scale), torch.tensor(shift)
+    encoder, decoder = vae.module_.encoder.mlp, vae.module_.decoder.mlp
+    for layer in (encoder.layers[-1], encoder.skip.layers[0]):
+        layer.weight[:n_codes] *= scale[:, None]
+        layer.bias[:n_codes] *= scale
+    encoder.layers[-1].bias[:n_codes] += shift
+    encoder.layers[-1].bias[n_codes:] += 2 * torch.log(scale)
+    for layer in (decoder.layers[0], decoder.skip.layers[0]):
+        layer.weight /= scale
+        layer.bias -= layer.weight @ shift
+    return vae
+
+
 def test_it_learns_the_clusters(model, data):
     """A quarter of the labels is enough, through the codes."""
     X, _, truth = data
@@ -90,7 +119,7 @@ def test_codes_are_drawn_again_at_each_visit(passthrough, data, vae, monkeypatch
     With passthrough, each row's columns follow its code unchanged.
     """
     X, y, _ = data
-    mean, sd = (part[:, :2] for part in vae._posterior(X))
+    mean, sd = standardized_codes(vae, X)
     original = M2Module.joint_bounds
     for resample in (True, False):
         seen = []
@@ -108,7 +137,8 @@ def test_codes_are_drawn_again_at_each_visit(passthrough, data, vae, monkeypatch
             order = np.argsort(columns[:, 0])
             rows_in_order = [rows[rows[:, 2].argsort()] for rows in passes]
             assert all(np.array_equal(rows[:, 2:], columns[order]) for rows in rows_in_order)
-            z_score = (torch.stack(rows_in_order)[..., :2].mean(0).numpy() - mean[30:][order]) / (sd[30:][order] + 1e-9)
+            found = torch.stack(rows_in_order)[..., :2].mean(0).numpy()
+            z_score = (found - mean[30:][order]) / (sd[30:][order] + 1e-9)
             assert np.abs(z_score).max() < (5 / np.sqrt(30) if resample else 1e-4)  # codes of the same rows
         passes = [rows[:, :2] for rows in passes]
         together = torch.stack([rows.sort(0).values for rows in passes])
@@ -128,7 +158,7 @@ def test_prediction_reads_posterior_means(passthrough, data, vae):
     """q(y | E[z1 | x]) and E[z2 | E[z1 | x]]: the upper layer at the mean code, and the columns if it reads them."""
     X = data[0]
     model = m1m2(vae, passthrough=passthrough).fit(X, data[1])
-    parts = [vae.transform(X)[:, :2], standardized(vae, X)]
+    parts = [standardized_codes(vae, X)[0], standardized(vae, X)]
     Z = torch.from_numpy(np.hstack(parts) if passthrough else parts[0]).float()
     assert model.module_.n_side == 6 * passthrough
     np.testing.assert_allclose(model.predict_proba(X), model.module_.q_y(Z).probs.numpy(), atol=1e-5)
@@ -139,10 +169,10 @@ def test_prediction_reads_posterior_means(passthrough, data, vae):
 def test_decoding_goes_down_to_X_with_the_prior_mean_for_inactive_dimensions(model, data, vae):
     """inverse_transform(Z, y) decodes the upper mean, with the mean of p(z1) in the dropped dimension, by the VAE."""
     X, _, _ = data
-    Z = model.transform(X)
+    Z, (center, scale) = model.transform(X), moments_of_codes(vae, X)
     for label in range(3):
         z1 = model.module_.decode(torch.from_numpy(Z).float(), torch.full((N,), label)).numpy()
-        full = np.column_stack([z1, np.full(N, vae.module_.p_z.expectation[-1].item())])
+        full = np.column_stack([center + scale * z1, np.full(N, vae.module_.p_z.expectation[-1].item())])
         np.testing.assert_allclose(model.inverse_transform(Z, label), vae.inverse_transform(full), atol=1e-4)
     average = sum(share * model.inverse_transform(Z, label) for label, share in enumerate(model.class_prior_))
     np.testing.assert_allclose(model.inverse_transform(Z), average, atol=1e-4)
@@ -178,6 +208,21 @@ def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
     assert np.abs(through - still).std() > 0
     noise = vae.module_.p_x(torch.zeros(1, 3)).sd.numpy()[0] * vae._columns.scale
     np.testing.assert_allclose(rows.var(0), through.var(0) + noise**2, rtol=0.35)
+
+
+@pytest.mark.parametrize("passthrough", [True, False])
+def test_scale_and_shift_of_the_codes_do_not_matter(passthrough, data, vae):
+    """Codes 4 z + 1 give the classifier of z, its probabilities, and its densities."""
+    X, y, _ = data
+    models = [
+        m1m2(encoder, passthrough=passthrough, active_threshold=0.4).fit(X, y)
+        for encoder in (vae, stretched(vae, [4.0, 0.5, 1.0], [1.0, -2.0, 0.0]))
+    ]
+    np.testing.assert_array_equal(models[0].active_, models[1].active_)
+    np.testing.assert_allclose(models[0].predict_proba(X), models[1].predict_proba(X), atol=2e-3)
+    np.testing.assert_allclose(models[0].score_samples(X), models[1].score_samples(X), atol=0.05)
+    rows = [model.sample(50, y=1, random_state=0)[0] for model in models]
+    np.testing.assert_allclose(*rows, atol=0.05)
 
 
 def test_density_is_comparable_with_its_encoders(model, data, vae):

@@ -128,9 +128,13 @@ def test_all_parameters_of_the_classifier_learn_from_side_columns(rows):
 # --- M1+M2 ------------------------------------------------------------------------------------------------------------
 
 
+CODE_SCALES = torch.tensor([0.1, -0.2]), torch.tensor([1.3, 0.8])  # center and scale of the active codes
+
+
 def m1m2(n_side=N_COLUMNS, sd=0.4, **options):
     lower = roughened(VAEModule(N_COLUMNS, 3, (6,), "tanh", "gaussian", generator(), clip_inputs=True), sd, seed=3)
-    return M1M2Module(lower, m2(n_side, 2, "gaussian_heteroscedastic", sd=sd, **options), torch.tensor([0, 2]))
+    upper = m2(n_side, 2, "gaussian_heteroscedastic", sd=sd, **options)
+    return M1M2Module(lower, upper, torch.tensor([0, 2]), *CODE_SCALES)
 
 
 def test_the_elbo_of_the_stack_is_below_its_likelihood():
@@ -158,18 +162,19 @@ def test_the_density_of_the_stack_does_not_depend_on_its_classifier():
 
 
 def test_the_classifier_of_the_stack_reads_the_code_and_the_row_as_the_encoder_does():
-    """The mean code of the active dimensions, then the row through the smooth clip, with 0 in missing cells."""
+    """The standardized mean code, then the row through the smooth clip, with 0 in missing cells."""
     module, x = m1m2(), noise(12, N_COLUMNS)
     x[0, 0] = 40.0
     clipped = x.clone()
     clipped[0, 0] = 5 + 35 * 5 / 40  # x up to 5, then 5 + e 5 / (5 + e)
-    expected = module.upper.q_y(torch.cat([module.lower.q_z(x).mean[:, [0, 2]], clipped], 1))
+    codes = (module.lower.q_z(x).mean[:, [0, 2]] - CODE_SCALES[0]) / CODE_SCALES[1]
+    expected = module.upper.q_y(torch.cat([codes, clipped], 1))
     torch.testing.assert_close(module.q_y(x).probs, expected.probs)
     observed, garbage = torch.rand(12, N_COLUMNS, generator=generator()) < 0.7, x.clone()
     garbage[~observed] = 1e3
     zeros = torch.where(observed, clipped, 0.0)
     for z in (x, garbage):
-        code = module.lower.q_z(z, observed).mean[:, [0, 2]]
+        code = (module.lower.q_z(z, observed).mean[:, [0, 2]] - CODE_SCALES[0]) / CODE_SCALES[1]
         torch.testing.assert_close(module.q_y(z, observed).probs, module.upper.q_y(torch.cat([code, zeros], 1)).probs)
     assert torch.equal(module.q_y(garbage, observed).probs, module.q_y(x, observed).probs)
     assert torch.equal(module.elbo(garbage, generator(), 2, observed), module.elbo(x, generator(), 2, observed))

@@ -59,6 +59,13 @@ def check_encoder(owner: Any) -> None:
         )
 
 
+def check_code_scales(owner: Any) -> None:
+    """Raise a StateError unless the codes that the classifier reads have a center and a positive scale each."""
+    center, scale, n_active = owner._code_center, owner._code_scale, len(owner.active_)
+    if not center.shape == scale.shape == (n_active,) or not np.isfinite(center).all() or not (scale > 0).all():
+        raise StateError(owner, f"center and scale of {n_active} codes are {center} and {scale}")
+
+
 def fitted_encoder(
     encoder: Any,
     X: Any,
@@ -173,3 +180,9 @@ def active_dimensions(mean: np.ndarray, threshold: float) -> np.ndarray:
     """Return the indices of dimensions whose means have an sd above ``threshold``, or of all if none has."""
     active = np.flatnonzero(mean.std(0).astype(np.float64) > threshold)  # a large threshold is none in float32
     return active if len(active) else np.arange(mean.shape[1])
+
+
+def code_scales(mean: np.ndarray, sd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of codes drawn from the q(z | x) of all rows, 0 and 1 if they fit p(z) = N(0, I)."""
+    total = np.sqrt(mean.var(0, dtype=np.float64) + np.square(sd, dtype=np.float64).mean(0))
+    return mean.mean(0, dtype=np.float64).astype(np.float32), total.astype(np.float32)

@@ -18,8 +18,10 @@ from skdgm.estimators._columns import VARIANCE_FLOOR
 from skdgm.estimators._encoder import (
     NestedDefaults,
     active_dimensions,
+    check_code_scales,
     check_encoder,
     check_frozen_names,
+    code_scales,
     fitted_encoder,
     updated_encoder,
 )
@@ -40,8 +42,8 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
     The model is :math:`p(x, y, z_1, z_2) = p(y)\, N(z_2; 0, I)\, p(z_1 | y, z_2)\, p(x | z_1)`. A VAE learns
     :math:`p(x | z_1)` and :math:`q(z_1 | x)` from all rows. An M2 is then trained on its latent codes instead of on
     rows. Two steps that only the paper's code shows are parameters: only active latent dimensions are modeled, and new
-    codes are drawn from :math:`q(z_1 | x)` at each visit. Prediction uses
-    the means of the codes.
+    codes are drawn from :math:`q(z_1 | x)` at each visit. Prediction uses the means of the codes. The M2 reads the
+    codes standardized, because those of a VAE with a mixture prior may spread several times as far as N(0, I).
 
     Parameters
     ----------
@@ -432,10 +434,17 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
         self.random_state = random_state
         self.n_importance_samples = n_importance_samples
 
-    _needed_when_fitted = (*BaseIncrementalClassifier._needed_when_fitted, "encoder_", "active_")
+    _needed_when_fitted = (
+        *BaseIncrementalClassifier._needed_when_fitted,
+        "encoder_",
+        "active_",
+        "_code_center",
+        "_code_scale",
+    )
 
     def _check_state(self) -> None:
         check_encoder(self)
+        check_code_scales(self)
         super()._check_state()
 
     @property
@@ -471,14 +480,17 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
         return self._data(X, y, learns=is_first)
 
     def _data(self, X: Any, y: Tensor, *, learns: bool) -> TrainingData:
-        """Encode rows; ``learns`` chooses the active dimensions."""
+        """Encode rows; ``learns`` chooses the active dimensions and their scales."""
         rows = self.encoder_._read(X)
         self._columns, self._format = self.encoder_._columns, self.encoder_._format
         self.likelihood_, self.likelihoods_ = self.encoder_.likelihood_, self.encoder_.likelihoods_
         mean, sd = self.encoder_._posterior(rows)
         if learns:
-            self.active_ = active_dimensions(in_memory(training_rows(mean)), self.active_threshold)
-        mean, sd = mean[:, self.active_], sd[:, self.active_] * self.resample_codes
+            means, sds = (in_memory(training_rows(part)) for part in (mean, sd))
+            self.active_ = active_dimensions(means, self.active_threshold)
+            self._code_center, self._code_scale = code_scales(means[:, self.active_], sds[:, self.active_])
+        mean = (mean[:, self.active_] - self._code_center) / self._code_scale
+        sd = sd[:, self.active_] / self._code_scale * self.resample_codes
         side = self._side_source(rows) if self.passthrough else None
         self._n_side = 0 if side is None else self._side(rows[:1]).shape[1]
         codes = self._tensor(mean), self._tensor(sd)
@@ -510,6 +522,7 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
     def _independent_log_density(self, X: np.ndarray) -> float:
         mean, sd = self.encoder_._posterior(X)
         variance = mean[:, self.active_].var(0) + (sd[:, self.active_] ** 2).mean(0) * self.resample_codes
+        variance /= self._code_scale**2
         return float(-0.5 * (1 + np.log(2 * np.pi * (variance + VARIANCE_FLOOR))).sum())
 
     @property
@@ -518,7 +531,7 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
 
     @property
     def _clips_inputs(self) -> bool:
-        return False  # latent codes are not standardized
+        return False  # the encoder has clipped the columns that it read
 
     def _params_of_folds(self, prior: np.ndarray, random: np.random.RandomState) -> dict[str, Any]:
         return super()._params_of_folds(prior, random) | {"encoder": FrozenEstimator(self.encoder_)}
@@ -536,4 +549,5 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
         encoder = self.encoder_.module_
         if self.encoder_.device_ != self.device_:  # a frozen VAE stays where it is
             encoder = copy.deepcopy(encoder).to(self.device_)
-        return M1M2Module(encoder, self.module_, self._tensor(self.active_))
+        scales = self._tensor(self._code_center), self._tensor(self._code_scale)
+        return M1M2Module(encoder, self.module_, self._tensor(self.active_), *scales)

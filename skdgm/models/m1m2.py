@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor, nn
 
-from skdgm.distributions import Categorical, Distribution, Normal, contiguous_last, log_mean_exp
+from skdgm.distributions import Categorical, Distribution, contiguous_last, log_mean_exp
 from skdgm.models.gaussian_latent import of_observed
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.m2 import M2Module
@@ -16,37 +16,50 @@ from skdgm.noise import Rng
 class M1M2Module(nn.Module):
     """p(x, y, z1, z2) = p(y) p(z2) p(z1 | y, z2) p(x | z1), for prediction: both layers are already trained.
 
-    The upper layer models the ``active`` dimensions of z1; the others stay at their prior p(z1).
+    The upper layer models the ``active`` dimensions of z1, standardized; the others stay at their prior p(z1).
 
     Parameters
     ----------
     lower : VAEModule
     upper : M2Module
-        An M2 whose columns are the active dimensions.
+        An M2 whose columns are the active dimensions, standardized.
     active : Tensor of int of shape (n_active,)
         Indices of the active dimensions in z1.
+    center, scale : Tensor of shape (n_active,)
+        What standardizes them.
     """
 
     active: Tensor
+    center: Tensor
+    scale: Tensor
 
-    def __init__(self, lower: VAEModule, upper: M2Module, active: Tensor) -> None:
+    def __init__(self, lower: VAEModule, upper: M2Module, active: Tensor, center: Tensor, scale: Tensor) -> None:
         super().__init__()
         self.lower, self.upper = lower, upper
         self.register_buffer("active", active)
+        self.register_buffer("center", center)
+        self.register_buffer("scale", scale)
 
     @property
     def p_y(self) -> Categorical:
         """p(y), the class prior."""
         return self.upper.p_y
 
-    def q_z1(self, x: Tensor, observed: Tensor | None = None) -> Normal:
-        """q(z1 | x) of the active dimensions; (n, n_active)."""
-        q_z = self.lower.q_z(x, observed)
-        return Normal(q_z.mean[..., self.active], q_z.log_var[..., self.active])
+    def code_mean(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """E_q[z1 | x] of the active dimensions, standardized; (n, n_active)."""
+        return self.standardized(self.lower.q_z(x, observed).mean)
+
+    def standardized(self, z1: Tensor) -> Tensor:
+        """The active dimensions of z1 as the upper layer reads them; (..., n_active)."""
+        return (z1[..., self.active] - self.center) / self.scale
+
+    def log_p_active(self, log_p: Tensor) -> Tensor:
+        """log p of the active dimensions of z1 from that of the standardized ones."""
+        return log_p - self.scale.log().sum()
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
-        q_y_labeled = self.upper.q_y_labeled(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        q_y_labeled = self.upper.q_y_labeled(self.with_side(self.code_mean(x, observed), x, observed))
         return self.upper.reweighted(q_y_labeled.log_probs, observed)
 
     def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
@@ -61,7 +74,7 @@ class M1M2Module(nn.Module):
 
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z2 | E_q[z1 | x]]; (n, n_latent)."""
-        return self.upper.code(self.with_side(self.q_z1(x, observed).mean, x, observed))
+        return self.upper.code(self.with_side(self.code_mean(x, observed), x, observed))
 
     def with_side(self, z1: Tensor, x: Tensor, observed: Tensor | None) -> Tensor:
         """The code, followed by the row as the encoder reads it if the upper classifier has side columns."""
@@ -80,9 +93,9 @@ class M1M2Module(nn.Module):
         expected = z1.new_zeros(*z1.shape[:-1], self.lower.n_latent) + self.lower.p_z.expectation
         return self.lower.p_x(self.with_active(expected, z1))
 
-    def with_active(self, z1: Tensor, active: Tensor) -> Tensor:
-        """Set the active dimensions of z1 to these values; (n, n_latent)."""
-        return z1.index_copy(-1, self.active, active)
+    def with_active(self, z1: Tensor, standardized: Tensor) -> Tensor:
+        """Set the active dimensions of z1, given standardized; (n, n_latent)."""
+        return z1.index_copy(-1, self.active, self.center + self.scale * standardized)
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class, with one z2 per draw of z1; (n, n_classes)."""
@@ -101,8 +114,8 @@ class M1M2Module(nn.Module):
         """
         z, log_q_z = self.lower.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
         below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - log_q_z
-        above = self.upper.weighted_draws(z[:, None, :, self.active], y, rng, 1)[0][0]
-        return below[:, None] + above + self.upper.log_p_y[y], z
+        above = self.upper.weighted_draws(self.standardized(z)[:, None], y, rng, 1)[0][0]
+        return below[:, None] + self.log_p_active(above) + self.upper.log_p_y[y], z
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x); (n,)."""
@@ -116,8 +129,8 @@ class M1M2Module(nn.Module):
     def elbo_draw(self, x: Tensor, rng: Rng, observed: Tensor | None = None) -> Tensor:
         """The bound on log p(x) from one draw; (n,)."""
         z, log_q_z = self.draw_z1(x, rng, observed)
-        z1 = self.with_side(z[..., self.active], x, observed)
-        above = self.upper.elbo_draw(z1, rng) + self.log_p_inactive(z)
+        above = self.upper.elbo_draw(self.with_side(self.standardized(z), x, observed), rng)
+        above = self.log_p_active(above) + self.log_p_inactive(z)
         return self.lower.p_x(z, observed).log_prob(x) + above - log_q_z
 
     def draw_z1(self, x: Tensor, rng: Rng, observed: Tensor | None) -> tuple[Tensor, Tensor]:
