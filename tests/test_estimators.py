@@ -1179,6 +1179,18 @@ def test_true_counts_as_one_importance_sample(name, data):
     assert np.array_equal(of_true, of_one)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_parameter_of_prediction_that_was_set_after_fit_is_checked(name, data):
+    """A number of draws is neither truncated nor divided by, and the estimator works again with a valid one."""
+    X = data[0][:5]
+    model = fitted(name)
+    before = model.score_samples(X)
+    for value in (0, 2.5, "5"):
+        with pytest.raises(ValueError, match=f"n_importance_samples.*Got {value!r}"):
+            model.set_params(n_importance_samples=value).score_samples(X)
+    assert np.array_equal(model.set_params(n_importance_samples=5).score_samples(X), before)
+
+
 def test_probabilities_come_through_calibration(data):
     """This is the documented way to get probabilities from M1 with an SVC."""
     X, y, _ = data

@@ -400,3 +400,14 @@ def test_methods_that_the_inner_estimator_lacks_are_missing(data, vae):
         for model in (m1(inner, vae), m1(inner, vae).fit(X, y)):
             assert {m for m in ("decision_function", "predict_proba") if hasattr(model, m)} == has
     assert not hasattr(M1Classifier(), "predict_proba") and hasattr(M1Classifier(), "decision_function")
+
+
+def test_labels_of_one_class_are_an_error_before_the_encoder_is_trained(data, monkeypatch):
+    """An SVC needs two classes; an inner estimator that does not is free to take one."""
+    X, y, _ = data
+    one = np.where(y == 10, 10, -1)
+    monkeypatch.setattr(VAE, "fit", lambda *args, **options: pytest.fail("the encoder was trained"))
+    with pytest.raises(ValueError, match="at least two classes for its SVC, got one class, 10. Label"):
+        M1Classifier().fit(X, one)
+    monkeypatch.undo()
+    assert set(M1Classifier(Recorder(), encoder=VAE(2, **FAST)).fit(X, one).predict(X)) == {10}

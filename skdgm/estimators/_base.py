@@ -379,6 +379,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     @property
     def _n_draws(self) -> int:
         """Draws per row; True counts as 1 among parameters, but not among sizes of tensors."""
+        self._validate_params()  # prediction reads it, and it may have been set after fit
         return int(self.n_importance_samples)
 
     def _apply(

@@ -254,8 +254,8 @@ class M1Classifier(
         ------
         ValueError
             As for the ``fit`` of the encoder; also if y has no label or a type that cannot hold the marker, if the
-            columns of X have other names than those of a frozen encoder, or if an inner estimator would read -1 as a
-            class. The estimator is then left unchanged.
+            columns of X have other names than those of a frozen encoder, if an inner estimator would read -1 as a
+            class, or if only one class has labels under ``estimator=None``. The estimator is then left unchanged.
         KeyboardInterrupt
             If Ctrl-C is pressed. The estimator is then left unchanged.
 
@@ -368,6 +368,11 @@ class M1Classifier(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         check_frozen_names(self.encoder, X)
         table, targets = read_labels(self, given.X, given.y)
+        if self.estimator is None and len(self.classes_) < 2:
+            raise ValueError(
+                f"M1Classifier needs labels of at least two classes for its SVC, got one class, "
+                f"{self.classes_.tolist()[0]!r}. Label at least one row of another class."
+            )
         random = same_random(check_random_state(self.random_state))
         default = self._nested_defaults()["encoder"]
         self.encoder_ = fitted_encoder(self.encoder, table, given.weight, random, self, context, default)
