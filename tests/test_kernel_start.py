@@ -321,12 +321,16 @@ def data(n_classes):
 
 
 def inputs(name, model, X):
-    """What q(y | x) reads of rows, of which none has outlying cells: standardized columns, codes, or both."""
+    """What q(y | x) reads of the training rows, of which none has outlying cells.
+
+    It is standardized columns, codes, or both.
+    """
     columns = (X - model._columns.center) / model._columns.scale
     assert np.abs(columns).max() < 5
     if name in ("M2", "ADGM"):
         return columns
-    codes = vae().transform(X)[:, model.active_]
+    mean, sd = (part[:, model.active_].astype(float) for part in vae()._posterior(X))
+    codes = (mean - mean.mean(0)) / np.sqrt(mean.var(0) + (sd**2).mean(0))
     return codes if name == "M1M2 on codes" else np.hstack([codes, columns])
 
 

@@ -14,8 +14,7 @@
 - Supervised estimators get the labeled rows only. Every run uses one thread. The seconds of skdgm's recorded runs were
   measured with 16 runs at a time on 16 cores; those of M1Classifier, M1M2Classifier, ADGMClassifier, and M2Classifier
   on numbers, with several runs at a time on two cores.
-- M1Classifier and M1M2Classifier on adult, with 3 splits, and M1M2Classifier on "native" columns were run when
-  prior="normal" was the default of their VAE.
+- M1Classifier on adult, with 3 splits, was run when prior="normal" was the default of its VAE.
 - The tables in the list DEVELOPMENT of few_labels.py were used while the defaults were chosen, so the report also gives
   the ranks on the other tables.
 
