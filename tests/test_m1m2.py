@@ -212,7 +212,7 @@ def test_inactive_dimensions_are_drawn_from_their_prior(model, data):
 
 @pytest.mark.parametrize("passthrough", [True, False])
 def test_scale_and_shift_of_the_codes_do_not_matter(passthrough, data, vae):
-    """Codes 4 z + 1 give the classifier of z, its probabilities, and its densities."""
+    """Stretched and shifted codes give the same probabilities, densities, and drawn rows."""
     X, y, _ = data
     models = [
         m1m2(encoder, passthrough=passthrough, active_threshold=0.4).fit(X, y)
