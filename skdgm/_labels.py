@@ -136,6 +136,15 @@ def encode_labels(
     return classes, targets
 
 
+def check_two_classes(classes: NDArray[Any], owner: str) -> None:
+    """Raise a ``ValueError`` if the labels are all of one class."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"{owner} needs labels of at least two classes, got one class, {classes.tolist()[0]!r}. "
+            "Label at least one row of another class."
+        )
+
+
 def as_column(y: Any, *, warn: bool = False) -> NDArray[Any]:
     """Return y as a 1-d array: a single column is raveled, several columns raise scikit-learn's error."""
     return column_or_1d(_as_array(y), warn=warn)

@@ -407,7 +407,7 @@ def test_labels_of_one_class_are_an_error_before_the_encoder_is_trained(data, mo
     X, y, _ = data
     one = np.where(y == 10, 10, -1)
     monkeypatch.setattr(VAE, "fit", lambda *args, **options: pytest.fail("the encoder was trained"))
-    with pytest.raises(ValueError, match="at least two classes for its SVC, got one class, 10. Label"):
+    with pytest.raises(ValueError, match="default SVC needs labels of at least two classes, got one class, 10. Label"):
         M1Classifier().fit(X, one)
     monkeypatch.undo()
     assert set(M1Classifier(Recorder(), encoder=VAE(2, **FAST)).fit(X, one).predict(X)) == {10}

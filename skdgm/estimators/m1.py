@@ -26,6 +26,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skdgm._labels import check_two_classes
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
 from skdgm.distributed._processes import alone, together
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, as_host_array, tensor_in_tensor_out
@@ -368,11 +369,8 @@ class M1Classifier(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         check_frozen_names(self.encoder, X)
         table, targets = read_labels(self, given.X, given.y)
-        if self.estimator is None and len(self.classes_) < 2:
-            raise ValueError(
-                f"M1Classifier needs labels of at least two classes for its SVC, got one class, "
-                f"{self.classes_.tolist()[0]!r}. Label at least one row of another class."
-            )
+        if self.estimator is None:
+            check_two_classes(self.classes_, "M1Classifier with its default SVC")
         random = same_random(check_random_state(self.random_state))
         default = self._nested_defaults()["encoder"]
         self.encoder_ = fitted_encoder(self.encoder, table, given.weight, random, self, context, default)

@@ -11,6 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skdgm._labels import check_two_classes
 from skdgm._sklearn_compat import Interval, StrOptions, validate_data
 from skdgm.estimators._arrays import tensor_in_tensor_out
 from skdgm.estimators._callbacks import fitting
@@ -304,11 +305,7 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         """Validate X and y, and set ``classes_``; return rows and class indices, -1 for unlabeled rows."""
         rows, labels = read_labeled(self, X, y, dtype=np.float64)
         self._check_size(rows)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"TransductiveSVC needs labels of at least two classes, got one class, {self.classes_.tolist()[0]!r}"
-                ". Label at least one row of another class."
-            )
+        check_two_classes(self.classes_, "TransductiveSVC")
         return rows, labels
 
     def _check_size(self, rows: Floats) -> None:
