@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 RESULTS = Path(__file__).parent / "results"
@@ -84,6 +85,11 @@ def run_once(
     value, facts = work()
     record = append(key, params, value, facts, time.perf_counter() - start, folder)
     print(json.dumps(record), flush=True)
+
+
+def mean_and_sd(values: list[float]) -> str:
+    """Mean ± sample standard deviation over runs."""
+    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
 def requested_changes(doc: str | None, changes: Iterable[str], seeds: list[int]) -> list[tuple[int, str]]:

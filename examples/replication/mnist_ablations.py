@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _runs import finished, requested_changes, run_once
+from _runs import finished, mean_and_sd, requested_changes, run_once
 from mnist_few_labels import LONG_M1, M1, M1M2, error_percent, load, shared_m1
 from sklearn.frozen import FrozenEstimator
 
@@ -69,8 +69,7 @@ def table() -> str:
         if not runs:
             continue
         errors = [run["value"] for run in runs]
-        spread = f" ± {np.std(errors):.2f}" if len(errors) > 1 else ""
-        cells = [name, f"{np.mean(errors):.2f}{spread}", runs[0]["facts"]["n_active"], len(runs)]
+        cells = [name, mean_and_sd(errors), runs[0]["facts"]["n_active"], len(runs)]
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

@@ -19,7 +19,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, mean_and_sd, run_once
 from mnist_few_labels import N_TRAIN, error_percent, load
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -68,11 +68,6 @@ def table() -> str:
             cells += ["" if np.isnan(losses).any() else mean_and_sd(losses), str(len(runs))]
             lines.append("| " + " | ".join([*cells, f"{np.mean([run['seconds'] for run in runs]):.0f}"]) + " |")
     return "\n".join(lines)
-
-
-def mean_and_sd(values: list[float]) -> str:
-    """Mean ± sd over the runs."""
-    return f"{np.mean(values):.2f}" + (f" ± {np.std(values):.2f}" if len(values) > 1 else "")
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from _runs import CACHE, finished, run_once
+from _runs import CACHE, finished, mean_and_sd, run_once
 from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -169,8 +169,7 @@ def table() -> str:
             setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
             runs = [run for run in finished(EXPERIMENT) if run["method"] == method and run["setting"] == setting]
             errors = [run["value"] for run in runs]
-            spread = f" ± {np.std(errors):.2f}" if len(errors) > 1 else ""
-            ours = f"{np.mean(errors):.2f}{spread}" if errors else "not run"
+            ours = mean_and_sd(errors) if errors else "not run"
             seconds = f"{np.mean([run['seconds'] for run in runs]):.0f}" if runs else ""
             name, paper = f"{method}({estimator})" if estimator else method, "" if value is None else f"{value:.2f}"
             rows.append(f"| {name} | {n_labeled} | {ours} | {len(errors)} | {seconds} | {paper} |")
