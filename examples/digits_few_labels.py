@@ -79,7 +79,7 @@ def main():
 def draw(accuracies, m2, X_test):
     """Save the figure: bars at the top, samples and analogies below."""
     figure, axes = plt.subplot_mosaic(
-        [["bars", "bars"], ["samples", "analogies"]], figsize=(11, 7.6), height_ratios=[2, 5], layout="constrained"
+        [["bars", "bars"], ["samples", "analogies"]], figsize=(11, 7.1), height_ratios=[2, 5], layout="constrained"
     )
     AccuracyBarDisplay.from_data(list(METHODS), accuracies, ax=axes["bars"])
     ConditionalSamplesDisplay.from_estimator(m2, image_shape=(8, 8), n_per_class=10, random_state=0, ax=axes["samples"])

@@ -10,7 +10,7 @@ the bounds of labeled and unlabeled rows averaged separately, the binary rows th
 number of epochs. These differ: no batch normalization, one draw of the latent variables instead of five, another
 schedule of the learning rate, and 50,000 rows instead of 60,000. A run takes about a day on one core.
 
-"short" takes less than an hour. It differs from "paper" in what trials of 6 to 40 epochs chose by the validation error
+"short" takes about half an hour. It differs from "paper" in what trials of 6 to 40 epochs chose by the validation error
 of one split, mostly of SDGM.
 
 You can stop the script at any time; it resumes where it stopped.

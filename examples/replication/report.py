@@ -45,7 +45,10 @@ def draw_errors() -> None:
             if run["method"] == method and run["setting"].get("estimator") == estimator:
                 found.setdefault(run["setting"]["n_labeled"], []).append(run["value"])
         n_labeled = sorted(found)
-        errors = [np.mean(found[n]) for n in n_labeled], [np.std(found[n], ddof=1) if len(found[n]) > 1 else 0.0 for n in n_labeled]
+        errors = (
+            [np.mean(found[n]) for n in n_labeled],
+            [np.std(found[n], ddof=1) if len(found[n]) > 1 else 0.0 for n in n_labeled],
+        )
         name = NAMES_OF_M1[estimator] if estimator else NAMES[method]
         axes.errorbar(n_labeled, errors[0], errors[1], fmt="o-", color=color, capsize=3, label=name)
         if of_paper:
