@@ -1,4 +1,4 @@
-"""MNIST with 100 labels by ADGM and SDGM: the recipe of Maaløe et al. 2016 (arXiv 1602.05473), and an hour of training.
+"""MNIST with 100 labels by ADGM and SDGM: the recipe of Maaløe et al. 2016 (arXiv 1602.05473), and a short one.
 
 The protocol is that of mnist_few_labels.py: of the 50,000 training rows, 100 keep their label, ten of each class.
 Another 10,000 rows are for validation, and the 10,000 test rows give the error. The seed of a run determines its labels

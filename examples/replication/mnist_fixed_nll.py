@@ -188,6 +188,7 @@ def of_rows(
     """What ``estimate`` computes for all rows, in blocks side by side; finished blocks are kept in the cache."""
 
     def of_block(block: int) -> np.ndarray:
+        # the name of the estimate is left out for "estimated", so that scores of earlier versions are found
         name = [*stages, seed, subset, n_draws, block] + [estimate.__name__] * (estimate is not estimated)
         path = CACHE / f"dlgm_scores_{joblib.hash(name)}.joblib"
         if not path.exists():
@@ -242,6 +243,7 @@ def run_refined(name: str, seed: int, n_draws: int) -> None:
     """Score a fitted model again with all draws from refined posteriors, unless it is in the results."""
 
     def work() -> tuple[float, dict[str, Any]]:
+        fitted(STAGES[name], seed)  # not in each of the processes that score it
         log_p = of_rows(refined, ROWS_AT_ONCE_REFINED, STAGES[name], seed, "test", n_draws)
         return mean_nll(log_p), {"n_refinement_steps": N_REFINEMENT_STEPS}
 
