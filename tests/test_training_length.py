@@ -131,6 +131,15 @@ def test_a_fit_that_stops_too_early_warns(early_stopping, correlated):
     assert bounds[6] - bounds[5] > max(0.1, 0.01 * abs(bounds[6]))
 
 
+@pytest.mark.parametrize(
+    ("n_epochs", "way_out"), [(20, r"above 20 \(None means up to 77 here\)"), (77, "=154"), (150, "=300")]
+)
+def test_the_warning_advises_more_epochs(n_epochs, way_out):
+    """And ``max_iter=None`` only if it means more."""
+    with pytest.warns(ConvergenceWarning, match="max_iter ?" + way_out):
+        M2Classifier()._warn_if_still_rising("M2Classifier", n_epochs, 77, 1.6)
+
+
 def test_m2_warns_too(correlated):
     """In a fit of a few epochs with few labels."""
     model = M2Classifier(3, hidden_layer_sizes=(16,), max_iter=12, random_state=0)

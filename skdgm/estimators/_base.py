@@ -201,7 +201,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         size = self._batch_size(n_rows) * min(sizes or layer_sizes(self.hidden_layer_sizes), default=0)
         self.precision_ = chosen_precision(self.precision, size, break_even, self.device_)
         return training.Settings(
-            max_iter=self._planned_epochs(n_rows, n_steps),
+            max_iter=self._planned_epochs(n_rows, n_steps) if self.max_iter is None else int(self.max_iter),
             learning_rate_init=self.learning_rate_init,
             learning_rate=self.learning_rate,
             weight_prior=self._weight_prior_sd,
@@ -216,9 +216,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         )
 
     def _planned_epochs(self, n_rows: int, n_steps: int) -> int:
-        """Resolve ``max_iter``: None is a number of epochs of ``n_steps`` steps, within limits on all steps."""
-        if self.max_iter is not None:
-            return int(self.max_iter)
+        """The number of epochs of ``n_steps`` steps that ``max_iter=None`` means, within limits on all steps."""
         planned = math.ceil(np.clip(self._n_epochs * n_steps, self._min_steps, self._max_steps) / n_steps)
         return planned if self._holds_out(n_rows) else min(planned, MAX_EPOCHS_WITHOUT_VALIDATION)
 
@@ -247,7 +245,8 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     ) -> None:
         """Train ``module_`` and set the attributes of its history; ``kl_warmup`` is the value of the parameter."""
         one_pass = terms[0].source.n_rows if len({id(term.source) for term in terms}) == 1 else n_rows
-        settings = self._settings(n_rows, math.ceil(one_pass / self._batch_size(one_pass)))
+        n_steps = math.ceil(one_pass / self._batch_size(one_pass))
+        settings = self._settings(n_rows, n_steps)
         settings = replace(
             settings,
             kl_warmup=kl_warmup * (1 if isinstance(kl_warmup, Integral) else settings.max_iter),
@@ -265,15 +264,19 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         self.validation_scores_ = history.validation or None
         self.n_iter_ = len(self.loss_curve_)
         interrupt.warn(epochs.title, self.n_iter_, stacklevel=5)
-        self._warn_if_still_rising(epochs.title, settings.max_iter, history.final_rise)
+        planned = self._planned_epochs(n_rows, n_steps)
+        self._warn_if_still_rising(epochs.title, settings.max_iter, planned, history.final_rise)
 
-    def _warn_if_still_rising(self, title: str, n_epochs: int, rise: float) -> None:
-        """Warn if training ended at its limit while the bound still rose by ``rise`` nats per row."""
+    def _warn_if_still_rising(self, title: str, n_epochs: int, planned: int, rise: float) -> None:
+        """Warn if training ended at its limit while the bound still rose by ``rise`` nats per row.
+
+        ``planned`` is the number of epochs that ``max_iter=None`` means.
+        """
         if rise:
             way_out = (
-                f"Set max_iter={2 * n_epochs}."
-                if self.max_iter is None
-                else f"Raise max_iter above {n_epochs} (None chooses a number that usually suffices)."
+                f"Raise max_iter above {n_epochs} (None means up to {planned} here)."
+                if planned > n_epochs
+                else f"Set max_iter={2 * n_epochs}."
             )
             warn(
                 f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within "
