@@ -90,7 +90,7 @@ INSIDE = {
         "columns": "__init__",
     },
     "networks": {
-        "mlp": "fused",
+        "mlp": "batch_norm fused",
         "convolutional": "mlp sizes",
         "residual": "mlp sizes",
         "column_layers": "convolutional mlp residual sizes",
@@ -134,7 +134,8 @@ INSIDE = {
         "dlgm": f"{FRAME} _latent_density",
         "_partial_labels": f"{FRAME} _label_terms _semi_supervised",
         "_row_classifier": f"{FRAME} _partial_labels _semi_supervised",
-        **dict.fromkeys(["m2", "adgm"], "_row_classifier"),
+        "m2": "_row_classifier",
+        "adgm": "_row_classifier _shards",
         "_stack_bounds": FRAME,
         "stacked_autoencoder": f"{FRAME} _stack_bounds",
         "transductive_svc": FRAME,

@@ -127,6 +127,9 @@ MAKERS = {
     "M2Classifier, draws": lambda **params: small_m2(likelihood="bernoulli", dynamic_binarization=True, **params),
     "M2Classifier, folds": lambda **params: small_m2(calibration_cv=2, **{"max_iter": 3, **params}),
     "ADGMClassifier": lambda **params: ADGMClassifier(2, skip=True, **{**SMALL, "random_state": 0, **params}),
+    "ADGMClassifier, batch norm": lambda **params: ADGMClassifier(
+        2, batch_norm=True, **{**SMALL, "random_state": 0, **params}
+    ),
     "M1M2Classifier": lambda **params: M1M2Classifier(
         2, encoder=VAE(3, **{**SMALL, "max_iter": 2}), **{**SMALL, "max_iter": 4}, random_state=0, **params
     ),

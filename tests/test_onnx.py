@@ -59,7 +59,7 @@ CLASSIFIERS = {
     "M2Classifier, strings": (M2Classifier(**FAST), HOLES, WORDS),
     "M2Classifier, temperature": (M2Classifier(calibration_cv=2, **FAST), IRIS.astype(np.float32), FEW),
     "M2Classifier, frame": (M2Classifier(likelihood=KINDS, **FAST), FRAME, WORDS),
-    "ADGMClassifier": (ADGMClassifier(skip=True, **FAST), HOLES, WORDS),
+    "ADGMClassifier": (ADGMClassifier(skip=True, batch_norm=True, **FAST), HOLES, WORDS),
     "M1M2Classifier": (M1M2Classifier(encoder=VAE(**FAST), **FAST), HOLES.astype(np.float32), FEW),
     "M1Classifier": (M1Classifier(encoder=VAE(**FAST)), HOLES, WORDS),
     "M1Classifier, frame, calibrated": (

@@ -44,6 +44,7 @@ CLASSIFIERS = {
     "M2Classifier": lambda: M2Classifier(4, **SMALL),
     "ADGMClassifier": lambda: ADGMClassifier(4, n_auxiliary=3, **SMALL),
     "SDGM": lambda: ADGMClassifier(4, n_auxiliary=3, skip=True, **SMALL),
+    "SDGM, batch norm": lambda: ADGMClassifier(4, n_auxiliary=3, skip=True, batch_norm=True, **SMALL),
     "M1M2Classifier": lambda: M1M2Classifier(3, **{**SMALL, **ON_CODES}),
     "TransductiveSVC": lambda: TransductiveSVC(),
     "TransductiveSVC, linear": lambda: TransductiveSVC(kernel="linear"),

@@ -42,7 +42,7 @@ ESTIMATORS = {
     "StackedAutoencoder": lambda: StackedAutoencoder((4, 3), **FAST, rbm_max_iter=2),
     "M1Classifier": lambda: M1Classifier(encoder=VAE(3, **SMALL), random_state=0),
     "M2Classifier": lambda: M2Classifier(3, **SMALL),
-    "ADGMClassifier": lambda: ADGMClassifier(3, skip=True, **SMALL),
+    "ADGMClassifier": lambda: ADGMClassifier(3, skip=True, batch_norm=True, **SMALL),
     "M1M2Classifier": lambda: M1M2Classifier(3, encoder=VAE(3, **SMALL), **SMALL),
     "TransductiveSVC": TransductiveSVC,
     "DeepImputer": lambda: DeepImputer(VAE(3, **SMALL)),
@@ -198,7 +198,17 @@ def changed(tree, path, value):
 
 
 # Entries of the architecture that change no size.
-OPTIONS = {"missing_indicator", "clip_inputs", "linear_skip", "skip", "rank", "n_side", "class_prior", "kind"}
+OPTIONS = {
+    "missing_indicator",
+    "clip_inputs",
+    "linear_skip",
+    "skip",
+    "batch_norm",
+    "rank",
+    "n_side",
+    "class_prior",
+    "kind",
+}
 HUGE = 10**14  # 400 TB of weights, if anything were allocated
 
 

@@ -10,6 +10,7 @@ from torch import Generator
 
 from skdgm._sklearn_compat import Interval, StrOptions
 from skdgm.estimators._row_classifier import BaseRowClassifier
+from skdgm.estimators._shards import is_sharded
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.adgm import ADGMModule
 
@@ -70,7 +71,16 @@ class ADGMClassifier(BaseRowClassifier):
     activation : {"softplus", "relu", "tanh", "silu"}, default="relu"
         Activation function of the hidden layers.
 
-        The paper uses "relu", too, with batch normalization, which skdgm does not have.
+        The paper uses "relu", too, with ``batch_norm=True``.
+
+    batch_norm : bool, default=False
+        Batch normalization [4]_: in training, each hidden unit is standardized over the rows of a step, before its
+        activation. In prediction it uses the moments of the last steps, so that a row's result does not depend on other
+        rows.
+
+        The bound rises in fewer epochs, and on MNIST with 100 labels, the error is about half. It takes about a third
+        longer per epoch. Steps of few rows are noisy; weights of rows do not count in the moments; and several
+        processes that train one model cannot use it.
 
     likelihood : str or list of (str, columns), default="auto"
         Distribution of each column given the latent code. "auto" chooses by the type and the values of a column:
@@ -346,6 +356,8 @@ class ADGMClassifier(BaseRowClassifier):
        probabilities: a simple procedure", Neural Computation 14(1), 2002, pp. 21-41.
     .. [3] L. Maaløe, C. K. Sønderby, S. K. Sønderby, O. Winther, "Auxiliary deep generative models", ICML 2016.
        arXiv:1602.05473
+    .. [4] S. Ioffe, C. Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate
+       shift", ICML 2015. arXiv:1502.03167
 
     Examples
     --------
@@ -362,6 +374,7 @@ class ADGMClassifier(BaseRowClassifier):
         **BaseRowClassifier._parameter_constraints,
         "n_auxiliary": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "skip": ["boolean"],
+        "batch_norm": ["boolean"],
     }
 
     def __init__(
@@ -374,6 +387,7 @@ class ADGMClassifier(BaseRowClassifier):
         network="mlp",
         image_shape=None,
         activation="relu",
+        batch_norm=False,
         likelihood="auto",
         handle_unknown="warn",
         dynamic_binarization=False,
@@ -411,6 +425,7 @@ class ADGMClassifier(BaseRowClassifier):
         self.network = network
         self.image_shape = image_shape
         self.activation = activation
+        self.batch_norm = batch_norm
         self.likelihood = likelihood
         self.handle_unknown = handle_unknown
         self.dynamic_binarization = dynamic_binarization
@@ -442,9 +457,15 @@ class ADGMClassifier(BaseRowClassifier):
         self.n_importance_samples = n_importance_samples
 
     def _architecture_args(self, targets: np.ndarray, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
+        if self.batch_norm and is_sharded():
+            raise ValueError(
+                "batch_norm=True standardizes over the rows of one process, but several processes fit together. Use "
+                "batch_norm=False, or fit within skdgm.distributed.alone()."
+            )
         of_m2 = super()._architecture_args(targets, n_columns, likelihood)
         n_auxiliary = of_m2["n_latent"] if self.n_auxiliary == "auto" else int(self.n_auxiliary)
-        return {**of_m2, "n_auxiliary": n_auxiliary, "skip": bool(self.skip)}
+        of_adgm = {"n_auxiliary": n_auxiliary, "skip": bool(self.skip), "batch_norm": bool(self.batch_norm)}
+        return {**of_m2, **of_adgm}
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> ADGMModule:
         return ADGMModule(**architecture, rng=rng)

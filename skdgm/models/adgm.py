@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 from skdgm.distributions import Categorical, Normal, contiguous_last, log_mean_exp, log_standard_normal
 from skdgm.models.holes import has_new_holes
 from skdgm.models.m2 import M2Module, at_rows
-from skdgm.networks import ColumnLayers, NormalNetwork
+from skdgm.networks import MLP, ColumnLayers, NormalNetwork
 from skdgm.noise import Rng, standard_normal
 
 # q(y | x) averages q(y | a, x) over this many values of a, pairs on both sides of its mean.
@@ -45,18 +45,31 @@ class ADGMModule(M2Module):
     n_auxiliary : int
         Dimensions of a.
     skip : bool
+    batch_norm : bool
+        Normalize the hidden units of all networks over each batch.
     architecture : dict
         Arguments of ``M2Module``. Its networks start with weights 0 for a, and hence as those of an M2.
     """
 
     points: Tensor  # values of a at which q(y | a, x) is averaged, in standard deviations; (N_POINTS, n_auxiliary)
 
-    def __init__(self, n_auxiliary: int, skip: bool, *, rng: Generator | None = None, **architecture: Any) -> None:
+    def __init__(
+        self,
+        n_auxiliary: int,
+        skip: bool,
+        batch_norm: bool = False,
+        *,
+        rng: Generator | None = None,
+        **architecture: Any,
+    ) -> None:
         super().__init__(**architecture, rng=rng)
         self.skip = skip
         self.add_auxiliary_networks(n_auxiliary, architecture, rng)
         for network in (self.classifier, self.encoder):
             network.mlp.read_extra(n_auxiliary)
+        if batch_norm:
+            for mlp in [part for part in self.modules() if isinstance(part, MLP)]:
+                mlp.normalize_hidden()
         half = standard_normal((N_POINTS // 2, n_auxiliary), rng, like=self.log_p_y)
         self.register_buffer("points", torch.cat([half, -half]))
 

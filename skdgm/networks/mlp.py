@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skdgm.distributions import linear, smooth_clip
+from skdgm.networks.batch_norm import BatchNorm
 from skdgm.networks.fused import Inputs, Layer, fused_mlp
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -101,7 +102,8 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [n_in, *hidden, n_out]
-        self.n_first = sizes[1]
+        self.hidden, self.n_first = tuple(hidden), sizes[1]
+        self.norms: nn.ModuleList | None = None
         makers: list[LayerMaker] = [lambda a, b: Affine(a, b, rng)] * (len(sizes) - 1)
         makers[0], makers[-1] = first or makers[0], last or makers[-1]
         self.layers = nn.ModuleList(make(a, b) for make, a, b in zip(makers, sizes[:-1], sizes[1:], strict=True))
@@ -119,6 +121,10 @@ class MLP(nn.Module):
         self.extra_weight = nn.Parameter(torch.zeros(self.n_first, n_extra))
         if self.skip is not None:
             self.skip.read_extra(n_extra)
+
+    def normalize_hidden(self) -> None:
+        """Normalize the hidden units over each batch, before their activation."""
+        self.norms = nn.ModuleList(BatchNorm(n) for n in self.hidden)
 
     @torch.no_grad()
     def scale_outputs(self, outputs: slice, factor: float, skip: float | None = None) -> None:
@@ -176,8 +182,8 @@ class MLP(nn.Module):
             h = h + self.class_embedding(y)
         if self.extra_weight is not None and extra is not None:
             h = h + linear(extra, self.extra_weight)
-        for layer in self.layers[1:]:
-            h = layer(self.activation(h))
+        for i, layer in enumerate(self.layers[1:]):
+            h = layer(self.activation(h if self.norms is None else self.norms[i](h)))
         return h.float() if self.skip is None else h.float() + self.skip(x, y, observed, rows, extra)
 
     def affine_layers(self) -> list[Affine]:
@@ -186,8 +192,10 @@ class MLP(nn.Module):
         return affine if len(affine) == len(self.layers) else []
 
     def is_fusible(self, x: Tensor, y: Tensor | None, extra: Tensor | None = None) -> bool:
-        """Whether ``fused`` computes this: training affine layers on a plain batch of rows."""
-        is_plain = x.ndim == 2 and (y is None or y.ndim == 1) and (extra is None or extra.ndim == 2)
+        """Whether ``fused`` computes this: training affine layers alone on a plain batch of rows."""
+        is_plain = (
+            self.norms is None and x.ndim == 2 and (y is None or y.ndim == 1) and (extra is None or extra.ndim == 2)
+        )
         if not is_plain or not torch.is_grad_enabled():
             return False
         return any(layer.weight.requires_grad for layer in self.affine_layers())
