@@ -22,6 +22,7 @@ from joblib import Parallel, delayed
 from rich.progress import track
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
@@ -83,7 +84,8 @@ def draw(accuracies):
     """Save the figure: bars at the top; below, what an M2 of all rows has learned from the same number of labels."""
     X, y = load_digits(return_X_y=True)
     m2 = M2Classifier(likelihood="gaussian", max_iter=150, random_state=0)
-    m2.fit(X / 16, mask_labels(y, N_LABELED, random_state=0))
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # a short fit is enough for a figure
+        m2.fit(X / 16, mask_labels(y, N_LABELED, random_state=0))
     figure, axes = plt.subplot_mosaic(
         [["bars", "bars"], ["samples", "analogies"]], figsize=(11, 7.1), height_ratios=[2, 5], layout="constrained"
     )
