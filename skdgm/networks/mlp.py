@@ -192,11 +192,9 @@ class MLP(nn.Module):
         return affine if len(affine) == len(self.layers) else []
 
     def is_fusible(self, x: Tensor, y: Tensor | None, extra: Tensor | None = None) -> bool:
-        """Whether ``fused`` computes this: training affine layers alone on a plain batch of rows."""
-        is_plain = (
-            self.norms is None and x.ndim == 2 and (y is None or y.ndim == 1) and (extra is None or extra.ndim == 2)
-        )
-        if not is_plain or not torch.is_grad_enabled():
+        """Whether ``fused`` computes this: training affine layers without norms on a plain batch of rows."""
+        is_plain = x.ndim == 2 and (y is None or y.ndim == 1) and (extra is None or extra.ndim == 2)
+        if not is_plain or self.norms is not None or not torch.is_grad_enabled():
             return False
         return any(layer.weight.requires_grad for layer in self.affine_layers())
 
