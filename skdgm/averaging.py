@@ -30,11 +30,15 @@ class WeightAverage:
         """Forget the past: the average is the present weights."""
         self.n_seen, self.values = 0, self.weights.clone() if self.n_steps else self.weights
 
-    def update(self) -> None:
-        """Take in the present weights."""
+    def next_share(self) -> float:
+        """Count a step, and return the share of its weights in the average."""
         self.n_seen += 1
+        return 1 / min(self.n_steps, 1 + SHARE_AVERAGED * self.n_seen) if self.n_steps else 1.0
+
+    def update(self, share: float | Tensor) -> None:
+        """Take in the present weights with this share."""
         if self.n_steps:
-            self.values.lerp_(self.weights, 1 / min(self.n_steps, 1 + SHARE_AVERAGED * self.n_seen))
+            self.values.lerp_(self.weights, share)
 
     def load(self) -> None:
         """Set the weights to the average."""

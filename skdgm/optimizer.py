@@ -123,7 +123,7 @@ class Adam:
         self.square.copy_(square)
 
     @torch.no_grad()
-    def step(self, rate: float) -> None:
+    def step(self, rate: float | Tensor) -> None:
         """Take a step at this learning rate."""
         self.n_steps += 1
         for (penalty, factor), group in self.groups.items():
@@ -151,7 +151,7 @@ def adam_step(
     mean: Tensor,
     square: Tensor,
     t: Tensor,
-    rate: float,
+    rate: float | Tensor,
     penalty: float = 0.0,
     epsilon: float = EPSILON,
 ) -> None:

@@ -18,9 +18,11 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.averaging import Progress, WeightAverage
+from skdgm.distributed._processes import current
 from skdgm.distributed._sums import reduce_gradient, sum_over_processes
 from skdgm.optimizer import Adam, ParameterVector, value_of_longest_prefix
 from skdgm.sources import Batch, Source
+from skdgm.step_graphs import CudaRecorder, StepGraphs, can_record
 from skdgm.training_state import Resumption, SnapshotStore, Stateful, stateful_among
 
 MAX_ROLLBACKS = 3
@@ -38,7 +40,7 @@ STEPS_PER_BLOCK = 4096
 class BoundTerms(Protocol):
     """A bound per row in its named terms."""
 
-    def total(self, kl_weight: float) -> Tensor:
+    def total(self, kl_weight: float | Tensor) -> Tensor:
         """The bound, with its KL weighted by ``kl_weight``."""
         ...
 
@@ -249,7 +251,7 @@ def train(
         else:
             trainer.average.load()
     finally:
-        trainer.parameters.release()
+        trainer.release()
     if not interrupted():
         resumption.training_ended()
     return history
@@ -336,6 +338,10 @@ class Trainer:
         self.rollback = Rollback(module, self.average)
         self.stopping = EarlyStopping(module, settings)
         self.schedule = LearningRateSchedule(settings)
+        self.graphs: StepGraphs | None = None
+        if current() is None and can_record(module):
+            device = self.parameters.values.device
+            self.graphs = StepGraphs(self.step, CudaRecorder(device, rng), device)
 
     def finite_epoch(self, epoch: int) -> dict[str, float] | None:
         """Train for one epoch, again at half the rate as long as numbers are not finite; None if interrupted."""
@@ -352,20 +358,35 @@ class Trainer:
         """Train for one epoch, and return the mean of every term, or None as soon as training is interrupted."""
         means, settings = Means(), self.settings
         n_steps = settings.n_steps or max(map(n_batches, self.terms))
+        take_step = self.graphs or self.step
         for index, batches in enumerate(iterate_batches(self.terms, self.rng, n_steps)):
             if self.interrupted():
                 return None
-            loss = step(
-                self.terms, batches, settings, self.rng, settings.kl_weight(epoch + (index + 1) / n_steps), means
-            )
-            if loss.requires_grad:  # else the objective has written the gradients itself
-                loss.backward()
-            self.parameters.collect_gradient()
-            reduce_gradient(self.parameters.gradient)
-            self.parameters.clip_gradient()
-            self.adam.step(self.schedule.rate(epoch + index / n_steps))
-            self.average.update()
+            kl_weight = settings.kl_weight(epoch + (index + 1) / n_steps)
+            rate, share = self.schedule.rate(epoch + index / n_steps), self.average.next_share()
+            means.add_step(take_step(batches, kl_weight, rate, share))
         return means.read()
+
+    def step(
+        self, batches: Sequence[Batch], kl_weight: float | Tensor, rate: float | Tensor, share: float | Tensor
+    ) -> dict[str, Tensor]:
+        """Take a step, whose weights get this share in the average; return the means of the terms."""
+        means: dict[str, Tensor] = {}
+        loss = step(self.terms, batches, self.settings, self.rng, kl_weight, means)
+        if loss.requires_grad:  # else the objective has written the gradients itself
+            loss.backward()
+        self.parameters.collect_gradient()
+        reduce_gradient(self.parameters.gradient)
+        self.parameters.clip_gradient()
+        self.adam.step(rate)
+        self.average.update(share)
+        return means
+
+    def release(self) -> None:
+        """Free what belongs to training only."""
+        self.parameters.release()
+        if self.graphs is not None:
+            self.graphs.release()
 
     def goes_on_at_lower_rate(self, epoch: int) -> bool:
         """Return to the best weights and lower the rate, if it may be lowered once more."""
@@ -383,10 +404,13 @@ def step(
     batches: Sequence[Batch],
     settings: Settings,
     rng: Generator | None,
-    kl_weight: float,
-    means: Means,
+    kl_weight: float | Tensor,
+    means: dict[str, Tensor],
 ) -> Tensor:
-    """The loss of one step: minus the weighted sum of the terms' means. The minus sign is only in this function."""
+    """The loss of one step: minus the weighted sum of the terms' means. The minus sign is only in this function.
+
+    It adds the means to ``means``, without gradients.
+    """
     objective = bound = torch.zeros((), device=batches[0].x.device)
     with linear_layers_in(settings.precision, batches[0].x.device.type):
         values = evaluate(terms, batches, rng)
@@ -396,11 +420,10 @@ def step(
             with torch.no_grad():
                 bound = bound + term.weight_in_bound * row_mean(total_bound(value), batch.weight)
         if term.name is not None:
-            means.add(term.name, value, batch.weight)
-    means.add("bound", bound)
+            means |= means_of(term.name, value, batch.weight)
+    means["bound"] = bound
     if settings.kl_warmup or any(term.history_weight is not None for term in terms):
-        means.add("objective", objective)
-    means.end_step()
+        means["objective"] = objective.detach()
     return -objective
 
 
@@ -421,7 +444,7 @@ def linear_layers_in(precision: str, device: str) -> AbstractContextManager[obje
     return torch.autocast(device, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-def total_bound(value: BoundTerms | Tensor, kl_weight: float = 1.0) -> Tensor:
+def total_bound(value: BoundTerms | Tensor, kl_weight: float | Tensor = 1.0) -> Tensor:
     """The bound per row, from the value of an objective."""
     return value if isinstance(value, Tensor) else value.total(kl_weight)
 
@@ -429,6 +452,17 @@ def total_bound(value: BoundTerms | Tensor, kl_weight: float = 1.0) -> Tensor:
 def row_mean(bound: Tensor, weight: Tensor | None) -> Tensor:
     """Mean over rows of weight times bound. Dividing by the batch's sum of weights would bias the gradient."""
     return bound.mean() if weight is None else (weight * bound).mean()
+
+
+def means_of(name: str, value: BoundTerms | Tensor, weight: Tensor | None = None) -> dict[str, Tensor]:
+    """Means over the rows of a value per row, or of the parts of a bound, which get the prefix ``name``.
+
+    ``weight`` holds the weights of the rows; None means 1.
+    """
+    if isinstance(value, Tensor):
+        return {name: row_mean(value.detach(), weight)}
+    parts = value._asdict().items()
+    return {f"{name}_{part}" if name else part: row_mean(rows.detach(), weight) for part, rows in parts}
 
 
 class Means:
@@ -441,26 +475,15 @@ class Means:
         self.names: list[str] = []
         self.blocks: list[Tensor] = []
         self.n_steps = 0
-        self.of_step: dict[str, Tensor] = {}
 
-    def add(self, name: str, value: BoundTerms | Tensor, weight: Tensor | None = None) -> None:
-        """Add to the present step: a scalar, a value per row, or a bound, whose parts get the prefix ``name``.
-
-        ``weight`` holds the weights of the rows; None means 1.
-        """
-        parts = {name: value} if isinstance(value, Tensor) else value._asdict()
-        for part, rows in parts.items():
-            key = part if isinstance(value, Tensor) or not name else f"{name}_{part}"
-            self.of_step[key] = row_mean(rows.detach(), weight)
-
-    def end_step(self) -> None:
-        """Keep the numbers of the present step, which has the same names as all others."""
-        values, position = torch.stack(list(self.of_step.values())), self.n_steps % STEPS_PER_BLOCK
+    def add_step(self, means: Mapping[str, Tensor]) -> None:
+        """Keep the numbers of a step, which has the same names as all others."""
+        values, position = torch.stack(list(means.values())), self.n_steps % STEPS_PER_BLOCK
         if not position:
             self.blocks.append(values.new_empty(STEPS_PER_BLOCK, len(values)))
         self.blocks[-1][position] = values
         self.n_steps += 1
-        self.names, self.of_step = list(self.of_step), {}
+        self.names = list(means)
 
     def read(self) -> dict[str, float]:
         """Synchronize with the device and return the means."""

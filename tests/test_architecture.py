@@ -28,7 +28,8 @@ MODULES = {
     "files": "",
     "training_state": "",
     "distributed": "_sklearn_compat readers sources",
-    "training": "averaging distributed optimizer sources training_state",
+    "step_graphs": "sources",
+    "training": "averaging distributed optimizer sources step_graphs training_state",
     "checkpoints": "files training_state",
     "_sklearn_compat": "",
     "_labels": "_sklearn_compat",
@@ -50,7 +51,7 @@ MODULES = {
 }
 # module: the packages that it may import, besides Python's own
 OUTSIDE = {
-    **dict.fromkeys([*TORCH.split(), "averaging", "training", "training_state"], "torch"),
+    **dict.fromkeys([*TORCH.split(), "averaging", "step_graphs", "training", "training_state"], "torch"),
     "files": "numpy",
     "checkpoints": "numpy torch",
     "_version": "",

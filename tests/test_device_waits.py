@@ -69,7 +69,7 @@ class Walked(Exception):
 
 def walk(module, terms, settings, kl_weight=0.5):
     """One training step, as ``Trainer.epoch`` does it."""
-    parameters, means = ParameterVector(module), training.Means()
+    parameters, means = ParameterVector(module), {}
     adam = Adam(parameters, settings)
     with NoWaits():
         batches = next(training.iterate_batches(terms, None, settings.n_steps))

@@ -10,7 +10,7 @@ from test_top_down import a_module, make_posterior_exact, some_rows
 
 from skdgm.distributions import log_mean_exp
 from skdgm.sources import ResidentSource
-from skdgm.training import Means, Settings, Term, step
+from skdgm.training import Settings, Term, step
 
 N_DRAWS = 2
 
@@ -95,7 +95,7 @@ def test_training_takes_this_gradient(kl_weight):
 
     term = Term("", ResidentSource(x), objective, 1.0, len(x))
     settings, batch = Settings(max_iter=1, learning_rate_init=0.1), term.source.rows(torch.arange(len(x)), None)
-    loss = step([term], [batch], settings, generator(2), kl_weight, Means())
+    loss = step([term], [batch], settings, generator(2), kl_weight, {})
     module.zero_grad()
     loss.backward()
     found = torch.cat([p.grad.ravel() for p in module.encoders.parameters()])

@@ -462,7 +462,7 @@ def test_the_average_is_exponential_with_a_growing_length(n):
     for begin in (0, 120):
         for after in path[begin : begin + 120]:
             set_weights(module, after)
-            average.update()
+            average.update(average.next_share())
         expected = exponential_average(path[begin : begin + 120], start, n)
         with average.applied():
             np.testing.assert_allclose(weights(module), expected, atol=1e-5)
@@ -478,10 +478,10 @@ def test_the_average_is_over_about_n_steps():
     average = average_of(module, 300)
     set_weights(module, torch.zeros(4))
     for _ in range(3000):
-        average.update()
+        average.update(average.next_share())
     set_weights(module, torch.ones(4))
     for _ in range(300):
-        average.update()
+        average.update(average.next_share())
     average.load()
     np.testing.assert_allclose(weights(module), 1 - np.exp(-1), atol=2e-3)
 
@@ -492,7 +492,7 @@ def test_within_the_body_the_module_has_the_average_and_afterwards_its_weights()
     average, before = average_of(module, 10), noise(4)
     for after in (noise(4, seed=1), before):
         set_weights(module, after)
-        average.update()
+        average.update(average.next_share())
     with average.applied():
         inside = weights(module)
     assert torch.equal(weights(module), before) and (inside - before).abs().max() > 0.1
@@ -742,7 +742,7 @@ def model_terms(module, device, rng=None, n=12):
 def test_a_step_never_waits_for_the_device_nor_leaves_it(name):
     """A training step runs on device "meta", where a hidden .item() or a CPU tensor fails."""
     module = models()[name].to("meta")
-    terms, means, plan = model_terms(module, "meta"), training.Means(), settings(weight_prior=1.0)
+    terms, means, plan = model_terms(module, "meta"), {}, settings(weight_prior=1.0)
     parameters = ParameterVector(module)
     adam = Adam(parameters, plan)
     n_steps = 0

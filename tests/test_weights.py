@@ -125,8 +125,7 @@ def test_means_and_validation_are_weighted():
     term = Term("", WeightedSource(ResidentSource(x), weight), lambda batch, rng: batch.x[:, 0], 1.0, 4)
     assert training.validation_bound(torch.nn.Linear(1, 1), term, None) == pytest.approx(expected)
     means = training.Means()
-    means.add("a", x[:, 0], weight)
-    means.end_step()
+    means.add_step(training.means_of("a", x[:, 0], weight))
     assert means.read()["a"] == pytest.approx(expected)
 
 

@@ -97,8 +97,15 @@ class ContrastiveDivergence:
         x, q_h = self.sampled(self.start(h, rng) if self.chains is None else self.chains, rng)
         mean = q_h.mean
         if self.persistent:
-            self.chains = sample_bernoulli(mean, rng)
+            self.go_on(sample_bernoulli(mean, rng))
         return (x, mean) if self.n_temperatures == 1 else (x[-1], mean[-1])
+
+    def go_on(self, chains: Tensor) -> None:
+        """Keep codes from which the next step starts, in the memory of the last ones: a recorded step reads there."""
+        if self.chains is None or self.chains.shape != chains.shape:
+            self.chains = chains
+        else:
+            self.chains.copy_(chains)
 
     def start(self, h: Tensor, rng: Generator | None) -> Tensor:
         """Draw the first codes of the chains from q(h | x) of the rows in turn, alike at all temperatures."""

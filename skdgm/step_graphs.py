@@ -1,0 +1,159 @@
+"""Training steps as CUDA graphs.
+
+A step of a small model has hundreds of kernels, and Python takes ten times as long to launch them one by one as the GPU
+takes to run them. A graph holds all kernels of a step and is launched at once. It is recorded from one call of the step
+and runs the same kernels on the same memory ever after: what changes from step to step is copied into its inputs.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import Generator, Tensor, nn
+
+from skdgm.sources import Batch
+
+# Batches of each shape first run as they are, which loads libraries and kernels: neither is possible while recording.
+N_UNRECORDED = 2
+# Batch sizes differ by at most one in each source, so that there are few shapes. Graphs of others would take memory.
+MAX_GRAPHS = 16
+# Packages whose modules have no state in Python that changes from step to step.
+KNOWN = ("skdgm", "torch")
+
+Means: TypeAlias = dict[str, Tensor]
+Step = Callable[..., Means]  # takes batches and numbers
+Record = Callable[[Callable[[], Means]], tuple[Callable[[], None], Means]]
+
+
+def can_record(module: nn.Module) -> bool:
+    """Tell whether the training steps of a module can be recorded.
+
+    They are on a GPU, unless there are modules of the user's own, whose Python code a graph would not run again, or
+    the environment variable SKDGM_CUDA_GRAPHS is 0.
+    """
+    on_gpu = all(parameter.is_cuda for parameter in module.parameters())
+    known = all(type(part).__module__.split(".")[0] in KNOWN for part in module.modules())
+    return on_gpu and known and os.environ.get("SKDGM_CUDA_GRAPHS") != "0" and not torch.is_anomaly_enabled()
+
+
+class StepGraphs:
+    """A step that is recorded as a graph, one for each shape of the batches, and from then on replayed.
+
+    Parameters
+    ----------
+    step : callable
+        Takes a list of batches and some numbers, and returns scalar tensors by name. Its results must depend on these,
+        on generators, and on the contents of tensors only, and it must change tensors in place.
+    record : callable
+        Calls a function; returns one that repeats its kernels, and the tensors that it returned.
+    device : torch.device
+    """
+
+    def __init__(self, step: Step, record: Record, device: torch.device) -> None:
+        self.step, self.record, self.device = step, record, device
+        self.n_seen: Counter[object] = Counter()
+        self.graphs: dict[object, StepGraph] = {}
+
+    def __call__(self, batches: Sequence[Batch], *numbers: float) -> Means:
+        """Run a step."""
+        shapes = shapes_of(batches)
+        self.n_seen[shapes] += 1
+        if shapes not in self.graphs:
+            if self.n_seen[shapes] <= N_UNRECORDED or len(self.graphs) == MAX_GRAPHS:
+                return self.step(batches, *numbers)
+            self.graphs[shapes] = StepGraph(self.step, self.record, batches, torch.zeros(len(numbers)).to(self.device))
+        return self.graphs[shapes](batches, numbers)
+
+    def release(self) -> None:
+        """Free the memory of the graphs."""
+        self.graphs.clear()
+
+
+class StepGraph:
+    """A step recorded for batches of some shapes, with the tensors that it reads and writes."""
+
+    def __init__(self, step: Step, record: Record, batches: Sequence[Batch], numbers: Tensor) -> None:
+        copies = {id(batch): copy_of(batch) for batch in batches}  # terms that share a batch still do
+        self.batches, self.numbers = [copies[id(batch)] for batch in batches], numbers.unbind()
+        self.replay, self.means = record(lambda: step(self.batches, *self.numbers))
+
+    def __call__(self, batches: Sequence[Batch], numbers: Sequence[float]) -> Means:
+        """Run the step for other batches and numbers. The next call overwrites the tensors that it returns."""
+        for own, value in zip(tensors_of(self.batches), tensors_of(batches), strict=True):
+            own.copy_(value)
+        for tensor, number in zip(self.numbers, numbers, strict=True):
+            tensor.fill_(number)
+        self.replay()
+        return self.means
+
+
+class CudaRecorder:
+    """Records what a function launches on a GPU. All graphs share their memory: they run one after another.
+
+    Parameters
+    ----------
+    device : torch.device
+    rng : Generator or None
+        The generator that the function draws from; None is that of the device. A replay draws new numbers from it.
+    """
+
+    def __init__(self, device: torch.device, rng: Generator | None) -> None:
+        self.device, self.rng = device, rng
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, function: Callable[[], Means]) -> tuple[Callable[[], None], Means]:
+        """Record the kernels of a call, which does not run them."""
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
+        if self.rng is not None:
+            graph.register_generator_state(self.rng)
+        torch.cuda.synchronize(self.device)
+        torch.cuda.empty_cache()  # the graph has memory of its own
+        with torch.cuda.device(self.device), torch.cuda.stream(stream), no_garbage_collection():
+            graph.capture_begin(self.pool, capture_error_mode="thread_local")
+            try:
+                means = function()
+            finally:
+                graph.capture_end()
+        return graph.replay, means
+
+
+@contextmanager
+def no_garbage_collection() -> Iterator[None]:
+    """Keep Python from freeing tensors and graphs of others in the body, at any line of it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def shapes_of(batches: Sequence[Batch]) -> tuple[object, ...]:
+    """What a graph depends on: which tensors there are, and their shapes."""
+    return tuple(None if value is None else value.shape for batch in batches for value in values_of(batch))
+
+
+def tensors_of(batches: Sequence[Batch]) -> list[Tensor]:
+    """The tensors of some batches, each once."""
+    distinct = {id(batch): batch for batch in batches}.values()
+    return [value for batch in distinct for value in values_of(batch) if value is not None]
+
+
+def values_of(batch: Batch) -> tuple[Tensor | None, ...]:
+    """The entries of a batch, of which those of its encoder input come last."""
+    return (*batch[:-1], *(batch.encoder_input or (None, None)))
+
+
+def copy_of(batch: Batch) -> Batch:
+    """A batch with its own memory."""
+    observed, y, weight, x_read, observed_read = [
+        None if value is None else value.clone() for value in values_of(batch)[1:]
+    ]
+    return Batch(batch.x.clone(), observed, y, weight, None if x_read is None else (x_read, observed_read))

@@ -1,0 +1,288 @@
+"""Recorded training steps: a recorder without a GPU checks inputs and bookkeeping, a GPU everything else."""
+
+import gc
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from skdgm import (
+    DLGM,
+    VAE,
+    ADGMClassifier,
+    DeepImputer,
+    M1M2Classifier,
+    M2Classifier,
+    StackedAutoencoder,
+    step_graphs,
+    training,
+)
+from skdgm.datasets import mask_labels
+from skdgm.sources import Batch
+from skdgm.step_graphs import StepGraphs, copy_of, shapes_of, tensors_of
+
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
+
+class Rehearsal:
+    """A recorder for any device: it runs nothing when it records, and calls the function again at each replay."""
+
+    n_recorded = n_replayed = 0
+
+    def __init__(self, device, rng):
+        pass
+
+    def __call__(self, function):
+        type(self).n_recorded += 1
+        means = {}
+
+        def replay():
+            type(self).n_replayed += 1
+            means.update(function())
+
+        return replay, means
+
+
+@pytest.fixture
+def rehearsal(monkeypatch):
+    """Train with recorded steps on the CPU."""
+
+    class Counted(Rehearsal):
+        pass
+
+    monkeypatch.setattr(training, "CudaRecorder", Counted)
+    monkeypatch.setattr(training, "can_record", lambda module: True)
+    return Counted
+
+
+def few_labels(n=300, n_labeled=40):
+    X, y = load_digits(return_X_y=True)
+    return (X[:n] / 16).astype(np.float32), mask_labels(y[:n], n_labeled, random_state=0)
+
+
+def mixed_rows(n=300):
+    """A binary, a categorical, and two real columns, with missing cells."""
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.integers(0, 2, n), rng.integers(0, 4, n), rng.normal(size=(n, 2))].astype(np.float32)
+    X[rng.random(X.shape) < 0.1] = np.nan
+    return X
+
+
+SMALL = {"hidden_layer_sizes": (20,), "batch_size": 50, "max_iter": 4, "random_state": 0}
+MODELS = {
+    "VAE": VAE(3, **SMALL),
+    "VAE, noise": VAE(3, input_noise="flip", dynamic_binarization=True, likelihood="bernoulli", **SMALL),
+    "VAE, held out": VAE(3, early_stopping=True, kl_warmup=2, prior="mixture", **SMALL),
+    "DLGM": DLGM(3, **SMALL),
+    "DLGM, top-down": DLGM((4, 3), inference="top_down", **SMALL),
+    "DLGM, importance": DLGM(3, n_importance_samples=3, **SMALL),
+    "M2": M2Classifier(3, **SMALL),
+    "M2, drawn classes": M2Classifier(3, n_enumerated=1, alpha=1.0, kl_warmup=3, class_prior="estimated", **SMALL),
+    "M1M2": M1M2Classifier(encoder=VAE(3, **SMALL), **SMALL),
+    "SDGM": ADGMClassifier(3, batch_norm=True, n_enumerated=1, **SMALL),
+    "ADGM": ADGMClassifier(3, skip=False, **SMALL),
+    "auto-encoders": StackedAutoencoder((6, 4), hidden_layer_sizes=(8,), batch_size=50, max_iter=4, random_state=0),
+    "RBM": StackedAutoencoder((6,), batch_size=50, max_iter=4, persistent=True, n_chains=20, random_state=0),
+    "RBM, centered": StackedAutoencoder(
+        (6,), batch_size=50, max_iter=4, persistent=True, centered=True, n_temperatures=3, random_state=0
+    ),
+}
+
+
+def fitted(model, X, y, **params):
+    model = type(model)(**model.get_params(deep=False)).set_params(**params)
+    labels = y if hasattr(model, "predict_proba") or "alpha" in model.get_params() else None
+    return model.fit(X, labels)
+
+
+def assert_same_fits(one, other, X, tolerance):
+    np.testing.assert_allclose(one.loss_curve_, other.loss_curve_, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(one.transform(X), other.transform(X), atol=100 * tolerance)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", MODELS)
+def test_replayed_steps_train_like_others(name, rehearsal):
+    """Whatever changes from step to step is an input; in a graph the numbers are float32, and drawn codes may flip."""
+    X, y = few_labels()
+    recorded = fitted(MODELS[name], X, y, device="cpu")
+    assert rehearsal.n_recorded and rehearsal.n_replayed > rehearsal.n_recorded
+    with pytest.MonkeyPatch.context() as undone:
+        undone.setattr(training, "can_record", lambda module: False)
+        expected = fitted(MODELS[name], X, y, device="cpu")
+    assert_same_fits(recorded, expected, X, 1e-3)
+
+
+def test_each_shape_has_a_graph_from_its_third_batch_on(rehearsal):
+    """Seven rows in batches of three have sizes 3, 2, 2: two shapes, and two numbers that differ at each step."""
+    seen = []
+
+    def step(batches, first, second):
+        seen.append((len(batches[0].x), float(first), float(second)))
+        return {"sum": batches[0].x.sum() + first}
+
+    graphs = StepGraphs(step, rehearsal(None, None), torch.device("cpu"))
+    for i, size in enumerate([3, 2, 2, 2, 3, 3, 2, 3]):
+        x = torch.full((size, 2), float(i))
+        means = graphs([Batch(x)], 10.0 * i, 0.5)
+        assert float(means["sum"]) == 2 * size * i + 10.0 * i and seen[-1] == (size, 10.0 * i, 0.5)
+    assert rehearsal.n_recorded == 2 and len(graphs.graphs) == 2
+    graphs.release()
+    assert not graphs.graphs
+
+
+def test_terms_that_share_a_batch_share_its_copy(rehearsal):
+    """And no tensor of a batch is left out: a mask, classes, weights, what the encoder reads."""
+    x = torch.arange(6.0).view(3, 2)
+    shared = Batch(x, x > 2, torch.arange(3), torch.ones(3), (x + 1, x > 3))
+    same = []
+
+    def step(batches, number):
+        same.append(batches[0] is batches[1])
+        parts = [tensor.sum() for tensor in tensors_of(batches)]
+        return {"parts": torch.stack([part.float() for part in parts])}
+
+    graphs = StepGraphs(step, rehearsal(None, None), torch.device("cpu"))
+    for _ in range(3):
+        graphs([shared, shared, Batch(x)], 0.0)
+    changed = Batch(2 * x, x > 1, torch.arange(3) * 2, torch.ones(3) * 3, (x + 2, x > 0))
+    found = graphs([changed, changed, Batch(3 * x)], 0.0)["parts"]
+    assert found.tolist() == [30, 4, 6, 9, 27, 5, 45] and all(same) and len(same) == 4
+    assert rehearsal.n_recorded == 1
+
+
+def test_the_copy_of_a_batch_has_memory_of_its_own():
+    batch = Batch(torch.ones(2, 2), None, torch.zeros(2), None, (torch.ones(2, 2), None))
+    copy = copy_of(batch)
+    assert shapes_of([copy]) == shapes_of([batch])
+    for one, other in zip(tensors_of([copy]), tensors_of([batch]), strict=True):
+        assert torch.equal(one, other) and one.data_ptr() != other.data_ptr()
+
+
+def test_modules_of_a_users_own_are_not_recorded(monkeypatch):
+    """Their Python code may change from step to step, and a graph would not run it again."""
+
+    class Own(torch.nn.Module):
+        pass
+
+    monkeypatch.setattr(step_graphs.nn.Module, "parameters", lambda self: iter(()))
+    known, own = torch.nn.Sequential(torch.nn.ReLU()), torch.nn.Sequential(Own())
+    assert step_graphs.can_record(known) and not step_graphs.can_record(own)
+    with torch.autograd.set_detect_anomaly(True):
+        assert not step_graphs.can_record(known)
+    monkeypatch.setenv("SKDGM_CUDA_GRAPHS", "0")
+    assert not step_graphs.can_record(known)
+
+
+def test_a_cpu_records_nothing():
+    assert not step_graphs.can_record(torch.nn.Linear(2, 2))
+
+
+def test_chains_stay_in_their_memory(few_labels):
+    """A recorded step reads the chains of the step before where it wrote them."""
+    from skdgm.models.contrastive_divergence import ContrastiveDivergence
+    from skdgm.models.rbm import RBMModule
+
+    rng, x = torch.Generator().manual_seed(0), torch.from_numpy(few_labels[0][:20])
+    rbm = RBMModule(64, 5, "bernoulli", rng=rng)
+    divergence = ContrastiveDivergence(rbm, persistent=True)
+    divergence(x, rng)
+    before, pointer = divergence.chains.clone(), divergence.chains.data_ptr()
+    divergence(x, rng)
+    assert divergence.chains.data_ptr() == pointer and not torch.equal(divergence.chains, before)
+
+
+# --- on a GPU -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """Count recorded and replayed steps on the GPU."""
+
+    class Counted(step_graphs.CudaRecorder):
+        n_recorded = n_replayed = 0
+
+        def __call__(self, function):
+            replay, means = super().__call__(function)
+            Counted.n_recorded += 1
+
+            def count():
+                Counted.n_replayed += 1
+                replay()
+
+            return count, means
+
+    monkeypatch.setattr(training, "CudaRecorder", Counted)
+    return Counted
+
+
+@NO_CUDA
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_graphs_train_like_single_kernels(name, precision, counted, monkeypatch):
+    """The same seed gives the same fit: a replay draws from the generator what the kernels would have drawn."""
+    X, y = few_labels()
+    recorded = fitted(MODELS[name], X, y, device="cuda", precision=precision)
+    assert counted.n_recorded and counted.n_replayed > counted.n_recorded
+    again = fitted(MODELS[name], X, y, device="cuda", precision=precision)
+    assert again.loss_curve_ == recorded.loss_curve_
+    monkeypatch.setenv("SKDGM_CUDA_GRAPHS", "0")
+    n = counted.n_replayed
+    expected = fitted(MODELS[name], X, y, device="cuda", precision=precision)
+    assert counted.n_replayed == n
+    assert_same_fits(recorded, expected, X, 1e-3 if precision == "float32" else 3e-2)
+
+
+@NO_CUDA
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "model",
+    [
+        VAE(3, **SMALL),
+        M2Classifier(3, **SMALL),
+        ADGMClassifier(3, **SMALL),
+        DeepImputer(VAE(3, device="cuda", **SMALL)),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_tables_with_missing_cells_train_with_graphs(model, counted):
+    """No step waits for the device, whatever the columns: recording would fail."""
+    X = mixed_rows()
+    y = mask_labels(np.arange(len(X)) % 2, 40, random_state=0)
+    if "device" in model.get_params():
+        model.set_params(device="cuda")
+    model.fit(X, y if hasattr(model, "predict_proba") else None)
+    assert counted.n_replayed
+
+
+@NO_CUDA
+@pytest.mark.filterwarnings("ignore")
+def test_graphs_free_their_memory():
+    """After a fit, the GPU holds the model and no graphs, without the garbage collector."""
+    X, y = few_labels()
+    gc.collect()
+    gc.disable()
+    try:
+        before = torch.cuda.memory_allocated()
+        for _ in range(3):
+            model = fitted(MODELS["M2"], X, y, device="cuda")
+        size = sum(value.numel() * value.element_size() for value in model.module_.state_dict().values())
+        assert torch.cuda.memory_allocated() - before < 3 * size + (1 << 20)
+    finally:
+        gc.enable()
+
+
+@NO_CUDA
+@pytest.mark.filterwarnings("ignore")
+def test_fits_in_threads_record_side_by_side():
+    """Several fits at once, in threads, are the same as one after another."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    X, y = few_labels()
+    names = ["VAE", "M2", "SDGM"]
+    expected = [fitted(MODELS[name], X, y, device="cuda").loss_curve_ for name in names]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda name: fitted(MODELS[name], X, y, device="cuda").loss_curve_, names))
+    assert found == expected
