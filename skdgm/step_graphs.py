@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import Lock
 from typing import TypeAlias
 
 import torch
@@ -23,6 +24,8 @@ from skdgm.sources import Batch
 N_UNRECORDED = 2
 # Batch sizes differ by at most one in each source, so that there are few shapes. Graphs of others would take memory.
 MAX_GRAPHS = 16
+# One graph is recorded at a time: another thread that frees memory of the GPU meanwhile would end the recording.
+RECORDING = Lock()
 # Packages whose modules have no state in Python that changes from step to step.
 KNOWN = ("skdgm", "torch")
 
@@ -112,15 +115,21 @@ class CudaRecorder:
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
         if self.rng is not None:
             graph.register_generator_state(self.rng)
-        torch.cuda.synchronize(self.device)
-        torch.cuda.empty_cache()  # the graph has memory of its own
-        with torch.cuda.device(self.device), torch.cuda.stream(stream), no_garbage_collection():
+        with RECORDING, torch.cuda.device(self.device), torch.cuda.stream(stream), no_garbage_collection():
+            free_cached_memory()  # the graph has memory of its own
             graph.capture_begin(self.pool, capture_error_mode="thread_local")
             try:
                 means = function()
             finally:
                 graph.capture_end()
+                free_cached_memory()
         return graph.replay, means
+
+
+def free_cached_memory() -> None:
+    """Free what torch keeps for later, and what cuBLAS does: a graph's part of it would outlive the graph."""
+    torch._C._cuda_clearCublasWorkspaces()
+    torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -91,7 +91,8 @@ INSIDE = {
         "columns": "__init__",
     },
     "networks": {
-        "mlp": "batch_norm fused",
+        "fused": "rows",
+        "mlp": "batch_norm fused rows",
         "convolutional": "mlp sizes",
         "residual": "mlp sizes",
         "column_layers": "convolutional mlp residual sizes",

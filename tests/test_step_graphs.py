@@ -237,6 +237,17 @@ def test_graphs_train_like_single_kernels(name, precision, counted, monkeypatch)
 
 @NO_CUDA
 @pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("batch_size", [100, 900])
+def test_fits_on_a_gpu_repeat_to_the_bit(batch_size):
+    """Also sums of many rows with the same class, or of one row for many classes, have a fixed order."""
+    X, y = few_labels(1797, 500)
+    params = {"batch_size": batch_size, "labeled_batch_size": batch_size, "device": "cuda", "batch_norm": True}
+    one, other = (fitted(MODELS["ADGM"], X, y, **params) for _ in range(2))
+    assert one.loss_curve_ == other.loss_curve_ and np.array_equal(one.transform(X), other.transform(X))
+
+
+@NO_CUDA
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     "model",
     [
@@ -262,6 +273,7 @@ def test_tables_with_missing_cells_train_with_graphs(model, counted):
 def test_graphs_free_their_memory():
     """After a fit, the GPU holds the model and no graphs, without the garbage collector."""
     X, y = few_labels()
+    model = fitted(MODELS["M2"], X, y, device="cuda")
     gc.collect()
     gc.disable()
     try:

@@ -23,6 +23,7 @@ from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, lear
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.label_sum import LabelPairs, pairs_of
 from skdgm.networks import CategoricalNetwork, ColumnLayers, DecoderNetwork, NormalNetwork
+from skdgm.networks.rows import rows_at
 from skdgm.networks.sizes import Builder
 from skdgm.noise import Rng, standard_normal
 from skdgm.structured_normals import EqualMixture
@@ -393,7 +394,7 @@ def joined(*batches: LabeledRows) -> tuple[Tensor, Tensor | None]:
 
 def at_rows(cells: Any, rows: Tensor | None) -> Any:
     """Cells, or None, at these rows; None means all."""
-    return cells if cells is None or rows is None else cells.index_select(0, rows)
+    return cells if cells is None or rows is None else rows_at(cells, rows)
 
 
 class TermWeights(NamedTuple):

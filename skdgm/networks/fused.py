@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from skdgm.networks.rows import sum_at
+
 aten = torch.ops.aten
 
 # A product whose result has fewer columns is computed as its transpose.
@@ -93,14 +95,6 @@ class Layer(NamedTuple):
 def product(a: Tensor, b: Tensor) -> Tensor:
     """``a @ b``. On some processors a product whose result has few columns is five times slower than its transpose."""
     return (b.T @ a.T).T if b.shape[1] < min(FEW, a.shape[0]) else a @ b
-
-
-def sum_at(index: Tensor, values: Tensor, n: int) -> Tensor:
-    """The sums of values, (m, d), that have the same index, (n, d)."""
-    total = values.new_zeros(n, values.shape[1])
-    if values.device.type == "cpu":
-        return total.index_add_(0, index, values)
-    return total.index_put_((index,), values, accumulate=True)  # on a GPU, index_add_ sums in no fixed order
 
 
 class FusedMLP(torch.autograd.Function):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from skdgm.distributions import linear, smooth_clip
 from skdgm.networks.batch_norm import BatchNorm
 from skdgm.networks.fused import Inputs, Layer, fused_mlp
+from skdgm.networks.rows import rows_at
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "softplus": F.softplus,
@@ -177,9 +178,9 @@ class MLP(nn.Module):
         if self.missing_weight is not None and observed is not None:
             h = h + linear((~observed).to(x.dtype), self.missing_weight)
         if rows is not None:
-            h = h.index_select(0, rows)
+            h = rows_at(h, rows)
         if self.class_embedding is not None and y is not None:
-            h = h + self.class_embedding(y)
+            h = h + rows_at(self.class_embedding.weight, y.flatten()).view(*y.shape, -1)
         if self.extra_weight is not None and extra is not None:
             h = h + linear(extra, self.extra_weight)
         for i, layer in enumerate(self.layers[1:]):
