@@ -12,6 +12,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 from typing import TypeAlias
 
@@ -24,7 +25,7 @@ from skdgm.sources import Batch
 N_UNRECORDED = 2
 # Batch sizes differ by at most one in each source, so that there are few shapes. Graphs of others would take memory.
 MAX_GRAPHS = 16
-# One graph is recorded at a time: another thread that frees memory of the GPU meanwhile would end the recording.
+# One graph is recorded at a time, of all that is launched on a stream.
 RECORDING = Lock()
 # Packages whose modules have no state in Python that changes from step to step.
 KNOWN = ("skdgm", "torch")
@@ -73,18 +74,14 @@ class StepGraphs:
             self.graphs[shapes] = StepGraph(self.step, self.record, batches, torch.zeros(len(numbers)).to(self.device))
         return self.graphs[shapes](batches, numbers)
 
-    def release(self) -> None:
-        """Free the memory of the graphs."""
-        self.graphs.clear()
-
 
 class StepGraph:
     """A step recorded for batches of some shapes, with the tensors that it reads and writes."""
 
     def __init__(self, step: Step, record: Record, batches: Sequence[Batch], numbers: Tensor) -> None:
         copies = {id(batch): copy_of(batch) for batch in batches}  # terms that share a batch still do
-        self.batches, self.numbers = [copies[id(batch)] for batch in batches], numbers.unbind()
-        self.replay, self.means = record(lambda: step(self.batches, *self.numbers))
+        self.batches, self.numbers = own = [copies[id(batch)] for batch in batches], numbers.unbind()
+        self.replay, self.means = record(lambda: step(own[0], *own[1]))
 
     def __call__(self, batches: Sequence[Batch], numbers: Sequence[float]) -> Means:
         """Run the step for other batches and numbers. The next call overwrites the tensors that it returns."""
@@ -112,24 +109,32 @@ class CudaRecorder:
 
     def __call__(self, function: Callable[[], Means]) -> tuple[Callable[[], None], Means]:
         """Record the kernels of a call, which does not run them."""
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
+        graph = torch.cuda.CUDAGraph()
         if self.rng is not None:
             graph.register_generator_state(self.rng)
-        with RECORDING, torch.cuda.device(self.device), torch.cuda.stream(stream), no_garbage_collection():
-            free_cached_memory()  # the graph has memory of its own
+        stream = torch.cuda.stream(recording_stream(self.device))
+        with RECORDING, torch.cuda.device(self.device), stream, no_garbage_collection():
+            make_room(self.device)
+            torch._C._cuda_clearCublasWorkspaces()  # before and after: graphs of two fits must not share one
             graph.capture_begin(self.pool, capture_error_mode="thread_local")
             try:
                 means = function()
             finally:
                 graph.capture_end()
-                free_cached_memory()
+                torch._C._cuda_clearCublasWorkspaces()
         return graph.replay, means
 
 
-def free_cached_memory() -> None:
-    """Free what torch keeps for later, and what cuBLAS does: a graph's part of it would outlive the graph."""
-    torch._C._cuda_clearCublasWorkspaces()
-    torch.cuda.empty_cache()
+@cache
+def recording_stream(device: torch.device) -> torch.cuda.Stream:
+    """A stream for recording only: torch has 32, and another fit could already run on a new one."""
+    return torch.cuda.Stream(device)
+
+
+def make_room(device: torch.device) -> None:
+    """Free the memory that torch keeps for later, if there is not as much left for a graph, which has its own."""
+    if torch.cuda.memory_reserved(device) > torch.cuda.mem_get_info(device)[0]:
+        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -385,8 +385,7 @@ class Trainer:
     def release(self) -> None:
         """Free what belongs to training only."""
         self.parameters.release()
-        if self.graphs is not None:
-            self.graphs.release()
+        self.graphs = None  # it refers to this object, too
 
     def goes_on_at_lower_rate(self, epoch: int) -> bool:
         """Return to the best weights and lower the rate, if it may be lowered once more."""

@@ -1,6 +1,8 @@
 """Recorded training steps: a recorder without a GPU checks inputs and bookkeeping, a GPU everything else."""
 
 import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -128,8 +130,6 @@ def test_each_shape_has_a_graph_from_its_third_batch_on(rehearsal):
         means = graphs([Batch(x)], 10.0 * i, 0.5)
         assert float(means["sum"]) == 2 * size * i + 10.0 * i and seen[-1] == (size, 10.0 * i, 0.5)
     assert rehearsal.n_recorded == 2 and len(graphs.graphs) == 2
-    graphs.release()
-    assert not graphs.graphs
 
 
 def test_terms_that_share_a_batch_share_its_copy(rehearsal):
@@ -177,6 +177,24 @@ def test_modules_of_a_users_own_are_not_recorded(monkeypatch):
 
 def test_a_cpu_records_nothing():
     assert not step_graphs.can_record(torch.nn.Linear(2, 2))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_trainer_ends_with_its_fit(rehearsal, monkeypatch):
+    """It and its graphs refer to each other: without a cut, their memory would wait for the garbage collector."""
+    trainers, init = [], training.Trainer.__init__
+
+    def watched(self, *args):
+        init(self, *args)
+        trainers.append(weakref.ref(self))
+
+    monkeypatch.setattr(training.Trainer, "__init__", watched)
+    gc.disable()
+    try:
+        fitted(MODELS["VAE"], *few_labels(), device="cpu")
+        assert len(trainers) == 1 and trainers[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_chains_stay_in_their_memory(few_labels):
@@ -288,13 +306,18 @@ def test_graphs_free_their_memory():
 
 @NO_CUDA
 @pytest.mark.filterwarnings("ignore")
-def test_fits_in_threads_record_side_by_side():
-    """Several fits at once, in threads, are the same as one after another."""
-    from concurrent.futures import ThreadPoolExecutor
+@pytest.mark.parametrize("own_streams", [False, True])
+def test_fits_in_threads_record_side_by_side(own_streams):
+    """Several fits at once, in threads, are the same as one after another, also on more streams than torch has."""
+
+    def loss_curve(name):
+        stream = torch.cuda.Stream() if own_streams else torch.cuda.current_stream()
+        with torch.cuda.stream(stream):
+            return fitted(MODELS[name], X, y, device="cuda").loss_curve_
 
     X, y = few_labels()
-    names = ["VAE", "M2", "SDGM"]
-    expected = [fitted(MODELS[name], X, y, device="cuda").loss_curve_ for name in names]
-    with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda name: fitted(MODELS[name], X, y, device="cuda").loss_curve_, names))
-    assert found == expected
+    names = ["VAE", "M2", "SDGM", "DLGM"] * (12 if own_streams else 1)
+    expected = {name: fitted(MODELS[name], X, y, device="cuda").loss_curve_ for name in set(names)}
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(loss_curve, names))
+    assert found == [expected[name] for name in names]
