@@ -23,12 +23,13 @@ class WeightAverage:
     """
 
     def __init__(self, weights: Tensor, n_steps: int) -> None:
-        self.n_steps, self.weights = n_steps, weights
-        self.restart()
+        self.n_steps, self.weights, self.n_seen = n_steps, weights, 0
+        self.values = weights.clone() if n_steps else weights
 
     def restart(self) -> None:
         """Forget the past: the average is the present weights."""
-        self.n_seen, self.values = 0, self.weights.clone() if self.n_steps else self.weights
+        self.n_seen = 0
+        self.values.copy_(self.weights)
 
     def next_share(self) -> float:
         """Count a step, and return the share of its weights in the average."""

@@ -197,6 +197,41 @@ def test_a_trainer_ends_with_its_fit(rehearsal, monkeypatch):
         gc.enable()
 
 
+def tensors_of_training(trainer):
+    """All that a step reads and writes beside the batches, by name."""
+    parameters, adam = trainer.parameters, trainer.adam
+    found = {f"module.{name}": value for name, value in trainer.module.state_dict().items()}
+    found |= {"values": parameters.values, "gradient": parameters.gradient, "average": trainer.average.values}
+    return found | {"mean": adam.mean, "square": adam.square, "n_steps": adam.n_steps}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["VAE", "M2, drawn classes", "SDGM"])
+def test_whatever_training_changes_stays_in_its_memory(name, monkeypatch):
+    """Through epochs that run again, a lower rate, and a new class prior: a graph would not see other tensors."""
+    seen, epoch, counts = [], training.Trainer.epoch, {"reduced": 0, "restored": 0}
+
+    def watched(self, number):
+        seen.append({key: value.data_ptr() for key, value in tensors_of_training(self).items()})
+        record = epoch(self, number)
+        return {key: np.nan for key in record} if len(seen) == 3 else record  # the epoch will run again
+
+    def counted(kind, function):
+        def call(self, *args):
+            counts[kind] += 1
+            return function(self, *args)
+
+        return call
+
+    monkeypatch.setattr(training.Trainer, "epoch", watched)
+    monkeypatch.setattr(training.EarlyStopping, "is_stale", lambda self, epoch: epoch == 5)
+    monkeypatch.setattr(training.WeightAverage, "restart", counted("reduced", training.WeightAverage.restart))
+    monkeypatch.setattr(training.Rollback, "restore", counted("restored", training.Rollback.restore))
+    fitted(MODELS[name], *few_labels(), device="cpu", max_iter=9, early_stopping="auto")
+    assert counts == {"reduced": 1, "restored": 1} and len(seen) == 10 and len(seen[0]) > 10
+    assert all(one == seen[0] for one in seen)
+
+
 def test_chains_stay_in_their_memory(few_labels):
     """A recorded step reads the chains of the step before where it wrote them."""
     from skdgm.models.contrastive_divergence import ContrastiveDivergence

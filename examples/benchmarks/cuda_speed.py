@@ -12,15 +12,16 @@ read after ``torch.cuda.synchronize()``. Sections:
 - train: rows per second of VAE, DLGM and M2Classifier by batch size and precision. FLOPs are those of the matrix
   products of the forward and backward passes, counted from the layers; the share is that of the bfloat16 peak.
 - profile: kernels per step, device time and host time per step at the small batch, and the kernels that take longest.
-  "host" is the time until all steps of an epoch are issued; if it is close to the step's whole time, launches are the
-  limit.
+  "ms to issue" is the time until all steps of an epoch are issued; if it is close to the step's whole time, launches
+  are the limit.
 - syncs: where an epoch makes the host wait for the device, by ``torch.cuda.set_sync_debug_mode``.
 - pyro: M2Classifier against Pyro's TraceEnum_ELBO, skipped without Pyro. Goal: 10 times as fast.
 - predict: M2Classifier.predict_proba and VAE.transform of a million rows in host memory.
 - cpu: epochs of VAE and M2Classifier on the CPU of the same machine.
 
 Every measurement is printed when it is made and, except under ``--quick``, appended to results/cuda_speed.jsonl
-(``--results`` names another folder). A section that fails prints its error, and the next one runs.
+(``--results`` names another folder), from which cuda_page.py writes the page. A section that fails prints its error,
+and the next one runs. With ``SKDGM_CUDA_GRAPHS=0``, kernels are launched one by one instead of as CUDA graphs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ START = time.perf_counter()  # imports count
 import argparse
 import collections
 import math
+import os
 import statistics
 import sys
 import traceback
@@ -118,7 +120,8 @@ class Run:
     def keep(self, method: str, metric: str, value: float, facts: dict[str, Any] | None = None, **setting: Any) -> None:
         """Append a measurement to the results."""
         if self.results is not None:
-            key = {"experiment": "cuda_speed", "method": method, "setting": {"card": card(self.device), **setting}}
+            setting |= {"card": card(self.device), "graphs": os.environ.get("SKDGM_CUDA_GRAPHS") != "0"}
+            key = {"experiment": "cuda_speed", "method": method, "setting": setting}
             key |= {"seed": 0, "metric": metric}
             append(key, {}, value, facts or {}, time.perf_counter() - START, self.results)
 
