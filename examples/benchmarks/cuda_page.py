@@ -1,8 +1,8 @@
 """Write doc/benchmarks_gpu.md from the measurements of cuda_speed.py.
 
-    python examples/benchmarks/cuda_speed.py                        # on a GPU, with CUDA graphs
-    SKDGM_CUDA_GRAPHS=0 python examples/benchmarks/cuda_speed.py    # and kernel by kernel
-    python examples/benchmarks/cuda_page.py
+python examples/benchmarks/cuda_speed.py                        # on a GPU, with CUDA graphs
+SKDGM_CUDA_GRAPHS=0 python examples/benchmarks/cuda_speed.py    # and kernel by kernel
+python examples/benchmarks/cuda_page.py
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ def page(runs: list[Run]) -> str:
         f"whole epochs, as `fit` runs them, the median over epochs. Card: {cards}; PyTorch {torch}.",
         "",
         "On a GPU, a training step is recorded as a CUDA graph and launched at once. Kernel by kernel, with",
-        "`SKDGM_CUDA_GRAPHS=0` or with modules of your own, a step of a small model takes as long as Python takes to",
+        "`SKDGM_CUDA_GRAPHS=0` or module classes of your own, a step of a small model takes as long as Python takes to",
         "launch its kernels, whatever the number of rows.",
         "",
         *training(runs),
         "",
-        "The rates kernel by kernel are those of an earlier version, whose steps consisted of other kernels: compare the",
-        "orders of magnitude.",
+        "The rates kernel by kernel are those of an earlier version, whose steps consisted of other kernels: compare",
+        "the orders of magnitude.",
         "",
         "## M2 against Pyro",
         "",
