@@ -137,7 +137,7 @@ INSIDE = {
         "_partial_labels": f"{FRAME} _label_terms _semi_supervised",
         "_row_classifier": f"{FRAME} _partial_labels _semi_supervised",
         "m2": "_row_classifier",
-        "adgm": "_row_classifier _shards",
+        "adgm": "_options _row_classifier _shards",
         "_stack_bounds": FRAME,
         "stacked_autoencoder": f"{FRAME} _stack_bounds",
         "transductive_svc": FRAME,

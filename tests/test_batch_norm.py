@@ -152,3 +152,9 @@ def test_several_processes_cannot_use_it(monkeypatch):
     monkeypatch.setattr(adgm, "is_sharded", lambda: True)
     with pytest.raises(ValueError, match=r"batch_norm=True.*batch_norm=False, or fit within"):
         small().fit(X, FEW)
+
+
+def test_it_needs_hidden_units():
+    """Without them it would do nothing, silently."""
+    with pytest.raises(ValueError, match=r"batch_norm=True.*hidden_layer_sizes=\(\).*or batch_norm=False"):
+        small(hidden_layer_sizes=()).fit(X, FEW)

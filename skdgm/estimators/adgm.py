@@ -9,6 +9,7 @@ import numpy as np
 from torch import Generator
 
 from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm.estimators._options import layer_sizes
 from skdgm.estimators._row_classifier import BaseRowClassifier
 from skdgm.estimators._shards import is_sharded
 from skdgm.likelihoods.columns import Groups
@@ -457,15 +458,24 @@ class ADGMClassifier(BaseRowClassifier):
         self.n_importance_samples = n_importance_samples
 
     def _architecture_args(self, targets: np.ndarray, n_columns: int, likelihood: str | Groups) -> dict[str, Any]:
-        if self.batch_norm and is_sharded():
-            raise ValueError(
-                "batch_norm=True standardizes over the rows of one process, but several processes fit together. Use "
-                "batch_norm=False, or fit within skdgm.distributed.alone()."
-            )
+        if self.batch_norm:
+            self._check_batch_norm()
         of_m2 = super()._architecture_args(targets, n_columns, likelihood)
         n_auxiliary = of_m2["n_latent"] if self.n_auxiliary == "auto" else int(self.n_auxiliary)
         of_adgm = {"n_auxiliary": n_auxiliary, "skip": bool(self.skip), "batch_norm": bool(self.batch_norm)}
         return {**of_m2, **of_adgm}
+
+    def _check_batch_norm(self) -> None:
+        if is_sharded():
+            raise ValueError(
+                "batch_norm=True standardizes over the rows of one process, but several processes fit together. Use "
+                "batch_norm=False, or fit within skdgm.distributed.alone()."
+            )
+        if not layer_sizes(self.hidden_layer_sizes):
+            raise ValueError(
+                "batch_norm=True standardizes hidden units, got hidden_layer_sizes=(), without any. Use for example "
+                "(200,), or batch_norm=False."
+            )
 
     def _build(self, architecture: dict[str, Any], rng: Generator | None) -> ADGMModule:
         return ADGMModule(**architecture, rng=rng)
