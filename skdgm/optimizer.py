@@ -65,6 +65,10 @@ class ParameterVector:
         """Move the parameters' gradients to ``gradient``; a parameter without one has gradient 0."""
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters.values()]
         torch.cat([gradient.reshape(-1) for gradient in gradients], out=self.gradient)
+        self.discard_gradient()
+
+    def discard_gradient(self) -> None:
+        """Remove the parameters' gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
 

@@ -11,7 +11,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Lock
 from typing import TypeAlias
@@ -25,10 +25,13 @@ from skdgm.sources import Batch
 N_UNRECORDED = 2
 # Batch sizes differ by at most one in each source, so that there are few shapes. Graphs of others would take memory.
 MAX_GRAPHS = 16
-# One graph is recorded at a time, of all that is launched on a stream.
-RECORDING = Lock()
 # Packages whose modules have no state in Python that changes from step to step.
 KNOWN = ("skdgm", "torch")
+# Before this version of torch, recording is not safe beside other threads; from the next one on, generators that a
+# graph draws from need not be registered.
+SAFE, KNOWS_GENERATORS = "2.10", "2.14"
+# One graph is recorded at a time, of all that is launched on a stream.
+RECORDING = Lock()
 
 Means: TypeAlias = dict[str, Tensor]
 Step = Callable[..., Means]  # takes batches and numbers
@@ -38,12 +41,20 @@ Record = Callable[[Callable[[], Means]], tuple[Callable[[], None], Means]]
 def can_record(module: nn.Module) -> bool:
     """Tell whether the training steps of a module can be recorded.
 
-    They are on a GPU, unless there are modules of the user's own, whose Python code a graph would not run again, or
+    They are on a GPU, unless the module has parts of the user's own, whose Python code a graph would not run again, or
     the environment variable SKDGM_CUDA_GRAPHS is 0.
     """
-    on_gpu = all(parameter.is_cuda for parameter in module.parameters())
-    known = all(type(part).__module__.split(".")[0] in KNOWN for part in module.modules())
-    return on_gpu and known and os.environ.get("SKDGM_CUDA_GRAPHS") != "0" and not torch.is_anomaly_enabled()
+    on_gpu = all(parameter.is_cuda for parameter in module.parameters()) and torch.__version__ >= SAFE
+    is_wanted = os.environ.get("SKDGM_CUDA_GRAPHS") != "0" and not torch.is_anomaly_enabled()
+    return on_gpu and is_wanted and all(map(repeats, module.modules()))
+
+
+def repeats(part: nn.Module) -> bool:
+    """Tell whether a part of a module does the same at each step, in kernels that can be recorded."""
+    source = type(part).__module__
+    is_known = source.split(".")[0] in KNOWN and not source.startswith("torch.jit")
+    hooks = (part._forward_hooks, part._forward_pre_hooks, part._backward_hooks, part._backward_pre_hooks)
+    return is_known and not any(hooks) and "forward" not in vars(part) and getattr(part, "can_be_recorded", True)
 
 
 class StepGraphs:
@@ -63,32 +74,45 @@ class StepGraphs:
         self.step, self.record, self.device = step, record, device
         self.n_seen: Counter[object] = Counter()
         self.graphs: dict[object, StepGraph] = {}
+        self.numbers: tuple[Tensor, ...] = ()
+        self.n_graphs = MAX_GRAPHS
 
     def __call__(self, batches: Sequence[Batch], *numbers: float) -> Means:
         """Run a step."""
+        self.set_numbers(numbers)
         shapes = shapes_of(batches)
         self.n_seen[shapes] += 1
-        if shapes not in self.graphs:
-            if self.n_seen[shapes] <= N_UNRECORDED or len(self.graphs) == MAX_GRAPHS:
-                return self.step(batches, *numbers)
-            self.graphs[shapes] = StepGraph(self.step, self.record, batches, torch.zeros(len(numbers)).to(self.device))
-        return self.graphs[shapes](batches, numbers)
+        if shapes not in self.graphs and self.n_seen[shapes] > N_UNRECORDED and len(self.graphs) < self.n_graphs:
+            self.add_graph(shapes, batches)
+        graph = self.graphs.get(shapes)
+        return self.step(batches, *self.numbers) if graph is None else graph(batches)
+
+    def set_numbers(self, numbers: Sequence[float]) -> None:
+        """Write the numbers where all steps read them, also those that are not recorded: their bits are the same."""
+        self.numbers = self.numbers or torch.zeros(len(numbers), device=self.device).unbind()
+        for tensor, number in zip(self.numbers, numbers, strict=True):
+            tensor.fill_(number)
+
+    def add_graph(self, shapes: object, batches: Sequence[Batch]) -> None:
+        """Record the step for batches of these shapes; if memory is short, no more graphs are recorded."""
+        try:
+            self.graphs[shapes] = StepGraph(self.step, self.record, batches, self.numbers)
+        except torch.OutOfMemoryError:
+            self.n_graphs = len(self.graphs)
 
 
 class StepGraph:
     """A step recorded for batches of some shapes, with the tensors that it reads and writes."""
 
-    def __init__(self, step: Step, record: Record, batches: Sequence[Batch], numbers: Tensor) -> None:
+    def __init__(self, step: Step, record: Record, batches: Sequence[Batch], numbers: Sequence[Tensor]) -> None:
         copies = {id(batch): copy_of(batch) for batch in batches}  # terms that share a batch still do
-        self.batches, self.numbers = own = [copies[id(batch)] for batch in batches], numbers.unbind()
-        self.replay, self.means = record(lambda: step(own[0], *own[1]))
+        self.batches = own = [copies[id(batch)] for batch in batches]
+        self.replay, self.means = record(lambda: step(own, *numbers))
 
-    def __call__(self, batches: Sequence[Batch], numbers: Sequence[float]) -> Means:
-        """Run the step for other batches and numbers. The next call overwrites the tensors that it returns."""
+    def __call__(self, batches: Sequence[Batch]) -> Means:
+        """Run the step for other batches. The next call overwrites the tensors that it returns."""
         for own, value in zip(tensors_of(self.batches), tensors_of(batches), strict=True):
             own.copy_(value)
-        for tensor, number in zip(self.numbers, numbers, strict=True):
-            tensor.fill_(number)
         self.replay()
         return self.means
 
@@ -110,25 +134,37 @@ class CudaRecorder:
     def __call__(self, function: Callable[[], Means]) -> tuple[Callable[[], None], Means]:
         """Record the kernels of a call, which does not run them."""
         graph = torch.cuda.CUDAGraph()
-        if self.rng is not None:
+        if self.rng is not None and torch.__version__ < KNOWS_GENERATORS:
             graph.register_generator_state(self.rng)
+        torch.cuda.current_stream(self.device).synchronize()  # recording changes the generator
         stream = torch.cuda.stream(recording_stream(self.device))
-        with RECORDING, torch.cuda.device(self.device), stream, no_garbage_collection():
+        with RECORDING, torch.cuda.device(self.device), stream, no_garbage_collection(), own_workspaces():
             make_room(self.device)
-            torch._C._cuda_clearCublasWorkspaces()  # before and after: graphs of two fits must not share one
             graph.capture_begin(self.pool, capture_error_mode="thread_local")
             try:
                 means = function()
-            finally:
-                graph.capture_end()
-                torch._C._cuda_clearCublasWorkspaces()
+            except BaseException:
+                with suppress(RuntimeError):  # the first error is the one to see
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         return graph.replay, means
 
 
 @cache
 def recording_stream(device: torch.device) -> torch.cuda.Stream:
-    """A stream for recording only: torch has 32, and another fit could already run on a new one."""
-    return torch.cuda.Stream(device)
+    """A stream for recording only, of those that torch keeps for high priorities: others may run on any new one."""
+    return torch.cuda.Stream(device, priority=-1)
+
+
+@contextmanager
+def own_workspaces() -> Iterator[None]:
+    """Let cuBLAS allocate new workspaces in the body, for its graph only: two graphs may run at once."""
+    torch._C._cuda_clearCublasWorkspaces()
+    try:
+        yield
+    finally:
+        torch._C._cuda_clearCublasWorkspaces()
 
 
 def make_room(device: torch.device) -> None:

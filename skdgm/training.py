@@ -2,7 +2,7 @@
 
 A fit is a list of terms (source, weight, bound per row); the loss is minus the weighted sum of their means. An epoch
 has ``n_steps`` steps or, by default, one pass over the longest source; shorter sources repeat. Nothing in an epoch
-waits for the device.
+waits for the device, except for a step that is recorded (see ``step_graphs``).
 """
 
 from __future__ import annotations
@@ -372,9 +372,13 @@ class Trainer:
     ) -> dict[str, Tensor]:
         """Take a step, whose weights get this share in the average; return the means of the terms."""
         means: dict[str, Tensor] = {}
-        loss = step(self.terms, batches, self.settings, self.rng, kl_weight, means)
-        if loss.requires_grad:  # else the objective has written the gradients itself
-            loss.backward()
+        try:
+            loss = step(self.terms, batches, self.settings, self.rng, kl_weight, means)
+            if loss.requires_grad:  # else the objective has written the gradients itself
+                loss.backward()
+        except BaseException:
+            self.parameters.discard_gradient()  # another attempt would add to it
+            raise
         self.parameters.collect_gradient()
         reduce_gradient(self.parameters.gradient)
         self.parameters.clip_gradient()
@@ -385,7 +389,9 @@ class Trainer:
     def release(self) -> None:
         """Free what belongs to training only."""
         self.parameters.release()
-        self.graphs = None  # it refers to this object, too
+        if self.graphs is not None:
+            self.graphs = None  # it refers to this object, too
+            torch.cuda.empty_cache()  # nothing else can use the memory of graphs
 
     def goes_on_at_lower_rate(self, epoch: int) -> bool:
         """Return to the best weights and lower the rate, if it may be lowered once more."""

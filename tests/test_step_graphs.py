@@ -78,7 +78,7 @@ MODELS = {
     "VAE, held out": VAE(3, early_stopping=True, kl_warmup=2, prior="mixture", **SMALL),
     "DLGM": DLGM(3, **SMALL),
     "DLGM, top-down": DLGM((4, 3), inference="top_down", **SMALL),
-    "DLGM, importance": DLGM(3, n_importance_samples=3, **SMALL),
+    "DLGM, importance": DLGM(3, n_importance_samples_train=3, **SMALL),
     "M2": M2Classifier(3, **SMALL),
     "M2, drawn classes": M2Classifier(3, n_enumerated=1, alpha=1.0, kl_warmup=3, class_prior="estimated", **SMALL),
     "M1M2": M1M2Classifier(encoder=VAE(3, **SMALL), **SMALL),
@@ -160,19 +160,76 @@ def test_the_copy_of_a_batch_has_memory_of_its_own():
         assert torch.equal(one, other) and one.data_ptr() != other.data_ptr()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_training_goes_on_without_graphs_if_memory_is_short(rehearsal, monkeypatch):
+    """The step that could not be recorded runs as it is, and no gradient is left of the attempt."""
+
+    class Short(rehearsal):
+        def __call__(self, function):
+            rehearsal.n_recorded += 1
+            function()
+            raise torch.OutOfMemoryError("no memory")
+
+    before, attempts = training.step, []
+
+    def failing(*args):
+        """The gradients of an attempt are computed, and it changes nothing else."""
+        loss = before(*args)
+        if rehearsal.n_recorded > len(attempts):
+            attempts.append(0)
+            loss.backward()
+            raise torch.OutOfMemoryError("no memory")
+        return loss
+
+    def loss_curve(fails):
+        with monkeypatch.context() as within:
+            if fails:
+                within.setattr(training, "CudaRecorder", Short)
+                within.setattr(training, "step", failing)
+            return fitted(MODELS["VAE"], *few_labels(100), device="cpu").loss_curve_
+
+    within_memory = loss_curve(False)
+    rehearsal.n_recorded = 0
+    # two batches of one shape per epoch; the draws of the failed attempt are lost, so only the first epoch is equal
+    short = loss_curve(True)
+    assert rehearsal.n_recorded == len(attempts) == 1 and short[0] == within_memory[0]
+    np.testing.assert_allclose(short, within_memory, rtol=0.05)
+
+
 def test_modules_of_a_users_own_are_not_recorded(monkeypatch):
     """Their Python code may change from step to step, and a graph would not run it again."""
 
     class Own(torch.nn.Module):
         pass
 
+    class Script(torch.nn.Module):
+        __module__ = "torch.jit._script"
+
     monkeypatch.setattr(step_graphs.nn.Module, "parameters", lambda self: iter(()))
     known, own = torch.nn.Sequential(torch.nn.ReLU()), torch.nn.Sequential(Own())
     assert step_graphs.can_record(known) and not step_graphs.can_record(own)
+    hooked, replaced = torch.nn.Sequential(torch.nn.ReLU()), torch.nn.ReLU()
+    hooked[0].register_forward_hook(lambda *args: None)
+    replaced.forward = torch.relu
+    assert not step_graphs.can_record(hooked) and not step_graphs.can_record(replaced)
+    assert not step_graphs.can_record(Script())
     with torch.autograd.set_detect_anomaly(True):
+        assert not step_graphs.can_record(known)
+    with monkeypatch.context() as within:
+        within.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.9.1"))
         assert not step_graphs.can_record(known)
     monkeypatch.setenv("SKDGM_CUDA_GRAPHS", "0")
     assert not step_graphs.can_record(known)
+
+
+@pytest.mark.parametrize(
+    ("posterior", "rank", "can"),
+    [("diagonal", 1, True), ("low_rank", 1, True), ("low_rank", 2, False), ("full", 1, False)],
+)
+def test_posteriors_whose_solvers_may_need_the_cpu_are_not_recorded(posterior, rank, can, monkeypatch):
+    module = DLGM(3, posterior=posterior, rank=rank, **SMALL | {"max_iter": 1}).fit(few_labels()[0]).module_
+    monkeypatch.setattr(step_graphs.nn.Module, "parameters", lambda self: iter(()))
+    assert step_graphs.can_record(module) == can
 
 
 def test_a_cpu_records_nothing():

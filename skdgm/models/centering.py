@@ -62,4 +62,4 @@ class CenteredParameters(nn.Module):
         if rbm.log_var.grad is not None:
             with float32_products(self.W):
                 rbm.log_var.grad += (of_c @ self.W) * m_x
-        self.b.grad, self.c.grad = of_b, of_c
+        self.b.grad, self.c.grad, rbm.b.grad, rbm.c.grad = of_b, of_c, None, None

@@ -45,6 +45,11 @@ class NormalNetwork(nn.Module):
         # start at sd 1: the first codes carry little information and the KL is near 0
         self.mlp.scale_outputs(slice(n_out, None), covariance.initial)
 
+    @property
+    def can_be_recorded(self) -> bool:
+        """Whether a graph can hold the kernels: the solvers of systems of equations may need the CPU."""
+        return isinstance(self.covariance, Diagonal) or self.covariance == LowRank(1)
+
     def forward(
         self,
         x: Tensor,
