@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from threading import Lock
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Generator, Tensor, nn
@@ -140,15 +140,25 @@ class CudaRecorder:
         stream = torch.cuda.stream(recording_stream(self.device))
         with RECORDING, torch.cuda.device(self.device), stream, no_garbage_collection(), own_workspaces():
             make_room(self.device)
-            graph.capture_begin(self.pool, capture_error_mode="thread_local")
-            try:
-                means = function()
-            except BaseException:
-                with suppress(RuntimeError):  # the first error is the one to see
-                    graph.capture_end()
-                raise
-            graph.capture_end()
+            means = captured(graph, self.pool, function)
         return graph.replay, means
+
+
+def captured(graph: torch.cuda.CUDAGraph, pool: Any, function: Callable[[], Means]) -> Means:
+    """Call a function while the graph records; tell the way out if it cannot."""
+    graph.capture_begin(pool, capture_error_mode="thread_local")
+    try:
+        try:
+            means = function()
+        except BaseException:
+            with suppress(RuntimeError):  # the first error is the one to see
+                graph.capture_end()
+            raise
+        graph.capture_end()
+    except RuntimeError as error:
+        error.add_note("A training step could not be recorded as a CUDA graph; SKDGM_CUDA_GRAPHS=0 trains without.")
+        raise
+    return means
 
 
 @cache

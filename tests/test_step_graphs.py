@@ -196,6 +196,30 @@ def test_training_goes_on_without_graphs_if_memory_is_short(rehearsal, monkeypat
     np.testing.assert_allclose(short, within_memory, rtol=0.05)
 
 
+@pytest.mark.parametrize("fails_at_end", [False, True])
+def test_a_recording_that_fails_ends_and_tells_the_way_out(fails_at_end):
+    """The error is that of the step, not what the interrupted recording says of it."""
+
+    class Graph:
+        n_ended = 0
+
+        def capture_begin(self, pool, capture_error_mode):
+            pass
+
+        def capture_end(self):
+            self.n_ended += 1
+            raise RuntimeError("at the end")
+
+    def step():
+        if not fails_at_end:
+            raise RuntimeError("in the step")
+
+    graph = Graph()
+    with pytest.raises(RuntimeError, match="at the end" if fails_at_end else "in the step") as failure:
+        step_graphs.captured(graph, None, step)
+    assert graph.n_ended == 1 and "SKDGM_CUDA_GRAPHS=0" in failure.value.__notes__[0]
+
+
 def test_modules_of_a_users_own_are_not_recorded(monkeypatch):
     """Their Python code may change from step to step, and a graph would not run it again."""
 
