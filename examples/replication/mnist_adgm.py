@@ -8,12 +8,10 @@ The paper reports errors of 0.96 ± 0.02 % (ADGM) and 1.32 ± 0.07 % (SDGM). Of 
 networks, the steps of 100 labeled and 100 unlabeled rows, the weight 0.1 N / N_labeled of the classification term, with
 the bounds of labeled and unlabeled rows averaged separately, the binary rows that are drawn anew at each visit, the
 number of epochs, and batch normalization. These differ: one draw of the latent variables instead of five, another
-schedule of the learning rate, and 50,000 rows instead of 60,000. A run takes about a day on one core. "paper_400" has
-400 epochs, and draws one of the less probable classes instead of summing all.
+schedule of the learning rate, and 50,000 rows instead of 60,000. A run takes about a day on one core.
 
 "short" and "short_batch_norm" take about half an hour. They differ from "paper" in what trials of 6 to 40 epochs chose
-by the validation error of one split, mostly of SDGM without batch normalization. "long_batch_norm" has ten times as
-many epochs.
+by the validation error of one split, mostly of SDGM without batch normalization.
 
 You can stop the script at any time; it resumes where it stopped.
 
@@ -76,8 +74,6 @@ SHORT = PARAMS | {
 RECIPES = {
     "short": SHORT | {"batch_norm": False},
     "short_batch_norm": SHORT,
-    "long_batch_norm": SHORT | {"max_iter": 1000, "precision": "float32"},
-    "paper_400": PARAMS | {"n_enumerated": 1, "max_iter": 400, "kl_warmup": 80},
     "paper": PARAMS,
 }
 
