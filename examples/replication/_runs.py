@@ -92,6 +92,12 @@ def mean_and_sd(values: list[float]) -> str:
     return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
+def markdown(header: list[str], rows: Iterable[list[Any]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join(lines + ["| " + " | ".join(map(str, cells)) + " |" for cells in rows])
+
+
 def requested_changes(doc: str | None, changes: Iterable[str], seeds: list[int]) -> list[tuple[int, str]]:
     """The (seed, change) that the command line of a script asks for; none with ``--table``."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _runs import finished, mean_and_sd, requested_changes, run_once
+from _runs import finished, markdown, mean_and_sd, requested_changes, run_once
 from mnist_few_labels import LONG_M1, M1, M1M2, error_percent, load, shared_m1
 from sklearn.frozen import FrozenEstimator
 
@@ -63,15 +63,15 @@ def run(name: str, seed: int, data: dict[str, tuple[np.ndarray, np.ndarray]]) ->
 def table() -> str:
     """The results as a Markdown table."""
     header = ["what is changed", "validation error, %", "active dimensions", "seeds"]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    rows = []
     for name in CHANGES:
         runs = [run for run in finished(EXPERIMENT) if run["setting"]["changed"] == name]
         if not runs:
             continue
         errors = [run["value"] for run in runs]
         cells = [name, mean_and_sd(errors), runs[0]["facts"]["n_active"], len(runs)]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(header, rows)
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _runs import CACHE, finished, mean_and_sd, run_once
+from _runs import CACHE, finished, markdown, mean_and_sd, run_once
 from mnist_few_labels import error_percent, load
 
 from skdgm import ADGMClassifier
@@ -71,11 +71,7 @@ SHORT = PARAMS | {
     "max_iter": 100,
     "precision": "bfloat16",
 }
-RECIPES = {
-    "short": SHORT | {"batch_norm": False},
-    "short_batch_norm": SHORT,
-    "paper": PARAMS,
-}
+RECIPES = {"short": SHORT | {"batch_norm": False}, "short_batch_norm": SHORT, "paper": PARAMS}
 
 
 def one_run(
@@ -100,7 +96,7 @@ def one_run(
 def table() -> str:
     """The results as a Markdown table."""
     header = ["model", "recipe", "validation error, %", "test error, %", "seeds", "seconds per run", "paper, %"]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    rows = []
     for recipe, (model, paper) in product(RECIPES, PAPER.items()):
         setting = {"n_labeled": N_LABELED, "model": model, "recipe": recipe}
         runs = [run for run in finished(EXPERIMENT) if run["setting"] == setting]
@@ -109,8 +105,8 @@ def table() -> str:
             of_validation = [run["facts"]["validation_error_percent"] for run in runs]
             cells[2:5] = [mean_and_sd(of_validation), mean_and_sd([run["value"] for run in runs]), len(runs)]
             cells[5] = f"{np.mean([run['seconds'] for run in runs]):.0f}"
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(header, rows)
 
 
 def main() -> None:
