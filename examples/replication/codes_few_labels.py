@@ -17,7 +17,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, markdown, run_once
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegressionCV
@@ -88,15 +88,14 @@ def table() -> str:
     """Mean ± sd over splits as a Markdown table."""
     runs = finished(EXPERIMENT)
     settings = sorted({tuple(run["setting"].values()) for run in runs})
-    lines = ["| features | " + " | ".join(f"{name}, {n} labels" for name, n in settings) + " |"]
-    lines.append("|---" * (len(settings) + 1) + "|")
+    rows = []
     for method in PARAMS:
-        cells = []
+        cells = [method]
         for setting in settings:
             found = [r["value"] for r in runs if r["method"] == method and tuple(r["setting"].values()) == setting]
             cells.append(f"{np.mean(found):.1f} ± {np.std(found, ddof=1):.1f}" if len(found) > 1 else "")
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(["features", *(f"{name}, {n} labels" for name, n in settings)], rows)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, markdown, run_once
 from sklearn.base import clone
 from sklearn.decomposition import FactorAnalysis
 from sklearn.mixture import GaussianMixture
@@ -75,7 +75,7 @@ def judged(method: str, data: str, seed: int) -> tuple[float, dict[str, Any]]:
 def table() -> str:
     """The results as a Markdown table."""
     runs = finished(EXPERIMENT)
-    lines = [f"| method | {' | '.join(DATA)} |", "|---" * (1 + len(DATA)) + "|"]
+    rows = []
     for method in METHODS:
         of_method = [[run for run in runs if run["method"] == method and run["setting"]["data"] == d] for d in DATA]
         cells = [
@@ -84,8 +84,8 @@ def table() -> str:
             else "not run"
             for found in of_method
         ]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([method, *cells])
+    return markdown(["method", *DATA], rows)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from _runs import CACHE, RESULTS, finished, run_once
+from _runs import CACHE, RESULTS, finished, markdown, run_once
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, SimpleImputer
@@ -151,13 +151,12 @@ def table() -> str:
     """The results as a Markdown table: one line per method, one column per kind of missing pixels."""
     found = {(run["method"], run["setting"]["data"], run["setting"]["missing"]): run for run in finished(EXPERIMENT)}
     columns = [(data, holes) for data in SHAPES for holes in HOLES]
-    rows = ["| method | " + " | ".join(f"{data}, {holes}" for data, holes in columns).replace(" %", "%") + " |"]
-    rows.append("|---" * (len(columns) + 1) + "|")
+    rows = []
     for method in METHODS:
         runs = [found.get((method, *column)) for column in columns]
         cells = [f"{run['value']:.4f} ({run['seconds']:.0f} s)" if run else "not run" for run in runs]
-        rows.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        rows.append([method, *cells])
+    return markdown(["method", *(f"{data}, {holes}".replace(" %", "%") for data, holes in columns)], rows)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, markdown, run_once
 from layerwise_comparison import DATA, METHODS, best_within
 from layerwise_comparison import trials as trials_of_stacks
 from sklearn.exceptions import ConvergenceWarning
@@ -84,15 +84,15 @@ def table(data: str) -> str:
     """The best of each kind within each budget, by validation rows, as Markdown: log-likelihood of the test rows."""
     kinds = {"the best stack": [run for method in METHODS for run in trials_of_stacks(data, method)]}
     kinds |= {name: trials(data, kind) for kind, name in NAMES.items()}
-    lines = [f"| {data}: parameters, at most | " + " | ".join(kinds) + " |", "|---" * (len(kinds) + 1) + "|"]
+    rows = []
     for budget in BUDGETS:
         cells = [str(budget)]
         for runs in kinds.values():
             best = best_within(runs, np.array([budget]))[0]
             found = [run for run in runs if run["value"] == best and run["facts"]["n_parameters"] <= budget]
             cells.append(f"{found[0]['facts']['test']:.2f}" if found else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown([f"{data}: parameters, at most", *kinds], rows)
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS, finished, run_once
+from _runs import RESULTS, finished, markdown, run_once
 from scipy.stats import spearmanr
 
 from skdgm import StackedAutoencoder
@@ -181,15 +181,15 @@ def record_summary(data: str) -> None:
 
 def table(data: str) -> str:
     """Best models as Markdown."""
-    lines = [f"| {data} | best valid. | its test | parameters | median valid. |", "|---|---|---|---|---|"]
+    rows = []
     for method in METHODS:
         runs = trials(data, method)
         best = max(runs, key=lambda run: run["value"])
         median = np.median([run["value"] for run in runs])
         facts = best["facts"]
         cells = [NAMES[method], f"{best['value']:.2f}", f"{facts['test']:.2f}", facts["n_parameters"], f"{median:.2f}"]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown([data, "best valid.", "its test", "parameters", "median valid."], rows)
 
 
 def draw(data: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 import joblib
 import matplotlib.pyplot as plt
-from _runs import CACHE, RESULTS, finished, run_once
+from _runs import CACHE, RESULTS, finished, markdown, run_once
 
 from skdgm import M2Classifier
 from skdgm.datasets import load_mnist
@@ -109,13 +109,13 @@ def table() -> str:
     """The results as a Markdown table."""
     header = ["M2 with all labels", "Bayes: validation error, %", "test error, %", "paper, %"]
     header += ["q(y given x): validation error, %", "test error, %", "seconds"]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    rows = []
     for run in finished(EXPERIMENT):
         facts, name = run["facts"], "drawn pixels" if run["setting"]["dynamic_binarization"] else "gray pixels"
         cells = [name, f"{facts['bayes_validation_error_percent']:.2f}", f"{run['value']:.2f}", PAPER]
-        cells += [f"{facts[f'classifier_{rows}_error_percent']:.2f}" for rows in ("validation", "test")]
-        lines.append("| " + " | ".join(map(str, [*cells, f"{run['seconds']:.0f}"])) + " |")
-    return "\n".join(lines)
+        cells += [f"{facts[f'classifier_{part}_error_percent']:.2f}" for part in ("validation", "test")]
+        rows.append([*cells, f"{run['seconds']:.0f}"])
+    return markdown(header, rows)
 
 
 PICTURES = {"manifold": draw_manifold, "analogies": draw_analogies}

@@ -18,7 +18,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from _runs import CACHE, finished, mean_and_sd, run_once
+from _runs import CACHE, finished, markdown, mean_and_sd, run_once
 from mnist_few_labels import M1M2, error_percent, load
 from sklearn.frozen import FrozenEstimator
 
@@ -88,8 +88,8 @@ def table() -> str:
         f"{np.mean(of_validation):.2f}",
     ]
     cells += [mean_and_sd(errors), len(runs), f"{np.mean(seconds):.0f}"]
-    heads = "| M1 | active dimensions | labels | validation error, % | test error, % | seeds | seconds of the M2 |"
-    return "\n".join([heads, "|---" * 7 + "|", f"| {' | '.join(map(str, cells))} |"])
+    header = ["M1", "active dimensions", "labels", "validation error, %", "test error, %", "seeds", "seconds of the M2"]
+    return markdown(header, [cells])
 
 
 def main() -> None:

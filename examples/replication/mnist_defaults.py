@@ -19,7 +19,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from _runs import finished, mean_and_sd, run_once
+from _runs import finished, markdown, mean_and_sd, run_once
 from mnist_few_labels import N_TRAIN, error_percent, load
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
@@ -59,15 +59,15 @@ def run(name: str, n_rows: int, seed: int, data: dict[str, tuple[np.ndarray, np.
 def table() -> str:
     """The results as a Markdown table."""
     header = ["training rows", "method", "test error, %", "test log-loss", "seeds", "seconds per run"]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    rows = []
     for n_rows, name in product(N_ROWS, METHODS):
         runs = [run for run in finished(EXPERIMENT) if run["method"] == name and run["setting"]["n_rows"] == n_rows]
         if runs:
             losses = [run["facts"].get("test_log_loss", np.nan) for run in runs]
             cells = [f"{n_rows:,}", name, mean_and_sd([run["value"] for run in runs])]
-            cells += ["" if np.isnan(losses).any() else mean_and_sd(losses), str(len(runs))]
-            lines.append("| " + " | ".join([*cells, f"{np.mean([run['seconds'] for run in runs]):.0f}"]) + " |")
-    return "\n".join(lines)
+            cells += ["" if np.isnan(losses).any() else mean_and_sd(losses), len(runs)]
+            rows.append([*cells, f"{np.mean([run['seconds'] for run in runs]):.0f}"])
+    return markdown(header, rows)
 
 
 def main() -> None:

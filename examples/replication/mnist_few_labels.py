@@ -18,7 +18,7 @@ from typing import Any
 
 import joblib
 import numpy as np
-from _runs import CACHE, finished, mean_and_sd, run_once
+from _runs import CACHE, finished, markdown, mean_and_sd, run_once
 from sklearn.frozen import FrozenEstimator
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.svm import SVC
@@ -163,7 +163,7 @@ def one_run(
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    rows = ["| method | labels | skdgm, % | seeds | seconds per run | paper, % |", "|---|---|---|---|---|---|"]
+    header, rows = ["method", "labels", "skdgm, %", "seeds", "seconds per run", "paper, %"], []
     for (method, estimator), of_paper in PAPER.items():
         for n_labeled, value in zip(N_LABELED, of_paper or [None] * len(N_LABELED), strict=True):
             setting = {"n_labeled": n_labeled} | ({"estimator": estimator} if estimator else {})
@@ -172,8 +172,8 @@ def table() -> str:
             ours = mean_and_sd(errors) if errors else "not run"
             seconds = f"{np.mean([run['seconds'] for run in runs]):.0f}" if runs else ""
             name, paper = f"{method}({estimator})" if estimator else method, "" if value is None else f"{value:.2f}"
-            rows.append(f"| {name} | {n_labeled} | {ours} | {len(errors)} | {seconds} | {paper} |")
-    return "\n".join(rows)
+            rows.append([name, n_labeled, ours, len(errors), seconds, paper])
+    return markdown(header, rows)
 
 
 def main() -> None:

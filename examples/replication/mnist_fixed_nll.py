@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import joblib
 import numpy as np
 import torch
-from _runs import CACHE, finished, run_once
+from _runs import CACHE, finished, markdown, run_once
 from joblib import Parallel, delayed
 from scipy.special import logsumexp
 
@@ -308,9 +308,9 @@ RUNS |= {f"{BEST}_refined": partial(run_refined, BEST)}
 
 def table() -> str:
     """The results as a Markdown table, the paper's values beside ours."""
-    heads = "model, -log p (nats), draws, with 500 draws, with 500 draws refined, all draws refined, Monte-Carlo sd"
-    heads += ", -ELBO, paper, seed, epochs, training seconds"
-    rows = ["| " + heads.replace(", ", " | ") + " |", "|---" * 12 + "|"]
+    header = ["model", "-log p (nats)", "draws", "with 500 draws", "with 500 draws refined", "all draws refined"]
+    header += ["Monte-Carlo sd", "-ELBO", "paper", "seed", "epochs", "training seconds"]
+    rows = []
     all_refined = {(run["setting"]["run"], run["seed"]): f"{run['value']:.2f}" for run in finished(REFINED)}
     for run in [*finished(EXPERIMENT), *finished(EVIDENCE_BOUND)]:
         facts = run["facts"]
@@ -322,8 +322,8 @@ def table() -> str:
         cells += [facts.get("monte_carlo_sd", "")]
         cells += [elbo, PAPER.get(facts["run"], "")]
         cells += [run["seed"], facts.get("epochs", ""), f"{facts.get('training_seconds', run['seconds']):.0f}"]
-        rows.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return markdown(header, rows)
 
 
 def main() -> None:

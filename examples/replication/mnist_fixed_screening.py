@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from _runs import finished, requested_changes, run_once
+from _runs import finished, markdown, requested_changes, run_once
 from mnist_fixed_nll import DIAGONAL, FEWER_DRAWS, IMPORTANCE, RANK_ONE, load
 
 from skdgm import DLGM
@@ -70,8 +70,8 @@ def run(name: str, seed: int) -> None:
 
 def table() -> str:
     """The results as a Markdown table."""
-    heads = ["what is changed", "validation bound, nats", "ELBO, nats", "active units per layer", "seeds", "seconds"]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    header = ["what is changed", "validation bound, nats", "ELBO, nats", "active units per layer", "seeds", "seconds"]
+    rows = []
     for name in CHANGES:
         runs = [run for run in finished(EXPERIMENT) if run["setting"]["changed"] == name]
         if not runs:
@@ -90,8 +90,8 @@ def table() -> str:
             len(runs),
             f"{seconds.mean():.0f}",
         ]
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(header, rows)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from _runs import finished, requested_changes, run_once
+from _runs import finished, markdown, requested_changes, run_once
 
 from skdgm import StackedAutoencoder
 from skdgm.datasets import load_binarized_mnist
@@ -59,15 +59,15 @@ def judged(params: dict[str, Any], seed: int) -> tuple[float, dict[str, Any]]:
 
 def table() -> str:
     """The results as a Markdown table."""
-    heads = ["what is changed", "log p, nats", "log p by reverse annealing", "standard errors"]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    header = ["what is changed", "log p, nats", "log p by reverse annealing", "standard errors"]
+    rows = []
     runs = finished(EXPERIMENT)
     for run in sorted(runs, key=lambda run: list(CHANGES).index(run["setting"]["changed"])):
         facts, bracket = run["facts"], run["facts"]["bracket"]
         cells = [run["setting"]["changed"], f"{run['value']:.1f}", f"{facts['log_p_by_reverse_annealing']:.1f}"]
         cells += [f"{bracket['lower_error']:.1f}, {bracket['upper_error']:.1f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown(header, rows)
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import joblib
-from _runs import CACHE, finished, run_once
+from _runs import CACHE, finished, markdown, run_once
 
 from skdgm import StackedAutoencoder
 from skdgm.datasets import load_binarized_mnist
@@ -87,8 +87,8 @@ def judged(name: str) -> tuple[float, dict[str, Any]]:
 
 def table() -> str:
     """The results as a Markdown table."""
-    heads = ["model", "log p, nats", "log Z ± its standard error", "log p by reverse annealing", "sd of drawn codes"]
-    lines = [f"| {' | '.join([*heads, 'literature', 'seconds'])} |", "|---" * 7 + "|"]
+    header = ["model", "log p, nats", "log Z ± its standard error", "log p by reverse annealing", "sd of drawn codes"]
+    rows = []
     for run in finished(EXPERIMENT):
         facts, name = run["facts"], run["facts"]["run"]
         doubted = "not to be quoted: " if facts["log_partition_error"] > MAX_ERROR else ""
@@ -96,8 +96,8 @@ def table() -> str:
         cells += [f"{facts['log_partition']:.2f} ± {facts['log_partition_error']:.2f}"]
         cells += [f"{facts['log_p_by_reverse_annealing']:.2f}" if "log_p_by_reverse_annealing" in facts else ""]
         cells += [f"{facts['mean_std_of_drawn_codes']:.2f}", LITERATURE.get(name, ""), f"{run['seconds']:.0f}"]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        rows.append(cells)
+    return markdown([*header, "literature", "seconds"], rows)
 
 
 def main() -> None:

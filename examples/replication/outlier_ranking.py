@@ -16,7 +16,7 @@ import argparse
 from typing import Any
 
 import numpy as np
-from _runs import finished, run_once
+from _runs import finished, markdown, run_once
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
@@ -78,14 +78,14 @@ def one_run(method: str, data: str, seed: int) -> None:
 
 def table() -> str:
     """Mean and sd over splits as a Markdown table."""
-    rows = ["| method | " + " | ".join(SETS) + " |", "|---" * (len(SETS) + 1) + "|"]
+    rows = []
     for method in METHODS:
-        cells = []
+        cells = [method]
         for data in SETS:
             values = [r["value"] for r in finished(EXPERIMENT) if (r["method"], r["setting"]["data"]) == (method, data)]
             cells.append(f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "not run")
-        rows.append(f"| {method} | " + " | ".join(cells) + " |")
-    return "\n".join(rows)
+        rows.append(cells)
+    return markdown(["method", *SETS], rows)
 
 
 def main() -> None:
