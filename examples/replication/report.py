@@ -16,11 +16,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 from _runs import RESULTS, finished
 from mnist_few_labels import N_LABELED, PAPER
+from mnist_fixed_nll import EVIDENCE_BOUND, REFINED
+from mnist_fixed_nll import EXPERIMENT as DENSITIES
+from mnist_fixed_nll import PAPER as PAPER_OF_DENSITIES
 
 PAGE = Path(__file__).parents[2] / "doc" / "replication.md"
 BLOCK = re.compile(r"(<!-- (\w+)(?: (\w+))? -->\n).*?(<!-- end -->)", re.DOTALL)
 NAMES = {"KNeighborsClassifier": "1-NN on pixels", "SVC": "SVM on pixels", "TransductiveSVC": "TSVM on pixels"}
 NAMES |= {"M2Classifier": "M2", "M1M2Classifier": "M1+M2"}
+MEASURES = {  # of a DLGM: where its -log p is, and its marker
+    "500 draws": (lambda run: run["facts"].get("nll_500_draws", run["value"]), "o"),
+    "5,000 draws": (lambda run: run["value"] if run["facts"]["n_draws"] == 5000 else np.nan, "s"),
+    "500 draws, refined": (lambda run: run["facts"].get("nll_refined", np.nan), "^"),
+}
 NAMES_OF_M1 = {"SVC": "M1+SVM", "TransductiveSVC": "M1+TSVM"}
 
 
@@ -62,10 +70,32 @@ def draw_errors() -> None:
     plt.close(figure)
 
 
+def draw_densities() -> None:
+    """Test -log p of the DLGMs with hidden layers on fixed binarized MNIST, one dot per seed, and the paper's."""
+    runs = [run for run in [*finished(DENSITIES), *finished(EVIDENCE_BOUND)] if run["value"] < 100]
+    heights = {name: -height for height, name in enumerate(dict.fromkeys(run["facts"]["run"] for run in runs))}
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    for color, (name, (nll, marker)) in zip(plt.cm.tab10.colors, MEASURES.items(), strict=False):
+        heights_of_runs = [heights[run["facts"]["run"]] for run in runs]
+        axes.scatter([nll(run) for run in runs], heights_of_runs, marker=marker, color=color, label=name)
+    refined = finished(REFINED)
+    heights_of_runs = [heights[run["setting"]["run"]] for run in refined]
+    axes.scatter([run["value"] for run in refined], heights_of_runs, marker="v", color="C3", label="all draws, refined")
+    of_paper = {name: value for name, value in PAPER_OF_DENSITIES.items() if name in heights}
+    heights_of_paper = [heights[name] for name in of_paper]
+    axes.scatter(list(of_paper.values()), heights_of_paper, marker="|", s=200, color="black", label="the paper")
+    axes.set(xlabel="-log p of the test rows, nats", yticks=list(heights.values()), yticklabels=list(heights))
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize="small")
+    figure.savefig(RESULTS / "mnist_fixed_nll.png", dpi=110)
+    plt.close(figure)
+
+
 def main() -> None:
-    """Rewrite the page and draw its figure."""
+    """Rewrite the page and draw its figures."""
     PAGE.write_text(page(PAGE.read_text()))
     draw_errors()
+    draw_densities()
 
 
 if __name__ == "__main__":
