@@ -1,7 +1,7 @@
-"""Figures of DLGM: the map of MNIST in two dimensions, and samples of MNIST, Frey faces, and CIFAR-10 patches.
+"""Figures of DLGM: the map of MNIST in two dimensions, and samples of MNIST, Frey faces, CIFAR-10, and color digits.
 
-They correspond to the figures of Rezende et al. 2014 (arXiv 1401.4082) and are written to results/dlgm_*.png. Fitted
-models are kept in the cache.
+They correspond to the figures of Rezende et al. 2014 (arXiv 1401.4082) and are written to results/dlgm_*.png. Color
+digits stand in for SVHN, and patches of 8 x 8 pixels for the images of CIFAR-10. Fitted models are kept in the cache.
 
     SKDGM_DATA=... python examples/replication/dlgm_pictures.py                # minutes to half an hour on 2 cores
     SKDGM_DATA=... python examples/replication/dlgm_pictures.py --pictures map frey
@@ -16,6 +16,7 @@ import joblib
 import matplotlib.pyplot as plt
 import numpy as np
 from _runs import CACHE, RESULTS
+from color_digits import N_TRAIN, SIZE, color_digits
 
 from skdgm import DLGM
 from skdgm.datasets import load_binarized_mnist, load_cifar_patches, load_frey_faces
@@ -27,6 +28,7 @@ PARAMS: dict[str, dict[str, Any]] = {
     "mnist": {"n_components": 50, "hidden_layer_sizes": (200, 200), "learning_rate_init": 1e-3, "max_iter": 40},
     "frey": {"n_components": 10, "hidden_layer_sizes": (200, 200), "learning_rate_init": 1e-3, "max_iter": 300},
     "cifar": {"n_components": 60, "hidden_layer_sizes": (400, 400), "learning_rate_init": 1e-3, "max_iter": 25},
+    "color": {"n_components": 20, "hidden_layer_sizes": (400, 400), "learning_rate_init": 2e-3, "max_iter": 60},
 }
 for params in PARAMS.values():  # defaults at the time of the recorded runs
     params |= {
@@ -37,11 +39,13 @@ for params in PARAMS.values():  # defaults at the time of the recorded runs
         "n_iter_no_change": 10,
         "early_stopping": False,
     }
-SHAPES = {"map": (28, 28), "mnist": (28, 28), "frey": (28, 20), "cifar": (8, 8, 3)}
+SHAPES = {"map": (28, 28), "mnist": (28, 28), "frey": (28, 20), "cifar": (8, 8, 3), "color": (SIZE, SIZE, 3)}
 
 
 def load(name: str) -> np.ndarray:
     """The rows of a picture."""
+    if name == "color":
+        return color_digits("train", N_TRAIN)[0]
     if name == "cifar":
         return load_cifar_patches(100_000, patch_size=8, random_state=0).data
     return load_frey_faces().data if name == "frey" else load_binarized_mnist(return_X_y=True)[0]
