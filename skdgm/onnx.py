@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from skdgm.estimators._frames import Column, columns_of, container_of
+from skdgm.estimators._frames import Column, columns_of, container_of, holds_integers
 from skdgm.estimators._tables import ColumnFormat
 from skdgm.estimators.adgm import ADGMClassifier
 from skdgm.estimators.deep_imputer import DeepImputer
@@ -176,7 +176,7 @@ def type_of(column: Column) -> Any:
         return types.StringTensorType([None, 1])
     if kind == "boolean":
         return types.BooleanTensorType([None, 1])
-    if column.is_integer and not column.missing.any():
+    if holds_integers(column.dtype) and not column.missing.any():
         return types.Int64TensorType([None, 1])
     return (types.FloatTensorType if column.cells.dtype == np.float32 else types.DoubleTensorType)([None, 1])
 

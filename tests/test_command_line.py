@@ -26,7 +26,8 @@ pytest.importorskip("narwhals", reason="narwhals is not installed: no command li
 import pyarrow.parquet as pq  # noqa: E402
 
 from skdgm.command_line import label, parquet_files, targets, text_files  # noqa: E402
-from skdgm.command_line.columns import Column  # noqa: E402
+from skdgm.command_line.columns import Column, typed  # noqa: E402
+from skdgm.command_line.messages import CommandError  # noqa: E402
 from skdgm.command_line.rows import RowSample  # noqa: E402
 from skdgm.command_line.targets import labels_of  # noqa: E402
 
@@ -117,6 +118,28 @@ def test_rows_are_written_as_they_were(folder, suffix, delimiter, end):
     assert {len(row) for row in read_csv(f"out{suffix}", delimiter=delimiter)} == {8}
 
 
+@pytest.mark.parametrize("start", ["", "\n", "\r\n\n"])
+def test_a_byte_order_mark_before_a_quoted_name(folder, start):
+    """It is no part of the name, so quotes count, and it stays the first character; blank lines go."""
+    text = '"x, in m","y"\r\n' + "1.5,2\r\n2.5,3\r\n,4\r\n" * 6
+    Path("in.csv").write_bytes(f"\ufeff{start}{text}".encode())
+    assert run("impute", "in.csv", "--out", "out.csv", "--ignore", "y") == 0
+    after = Path("out.csv").read_bytes().decode()
+    assert after.startswith('\ufeff"x, in m","y"\r\n1.5,2\r\n') and after.count("\ufeff") == 1
+    before, filled = list(csv.reader(text.splitlines())), read_csv("out.csv")
+    assert all(cell in ("", now) for rows in zip(before, filled, strict=True) for cell, now in zip(*rows, strict=True))
+    assert all(cell for row in filled for cell in row)
+
+
+@pytest.mark.parametrize("start", ["\n", "\r\n\r\n", "\ufeff\n"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_blank_lines_before_the_header_do_not_hide_the_delimiter(folder, start, delimiter):
+    Path("in.csv").write_bytes(f"{start}a{delimiter}b\n1{delimiter}2\n".encode())
+    table = text_files.TextTable(Path("in.csv"))
+    assert table.names == ["a", "b"] and table.decimal_comma == (delimiter == ";")
+    assert [block.table.to_pylist() for block in table.blocks()] == [[{"a": "1", "b": "2"}]]
+
+
 def test_blocks_do_not_change_the_output(folder, monkeypatch):
     write_csv("flowers.csv", flowers(9, holes=20))
     assert run("label", "flowers.csv", "--target", "species", "--out", "whole.csv") == 0
@@ -128,9 +151,16 @@ def test_blocks_do_not_change_the_output(folder, monkeypatch):
     assert Path("whole_filled.csv").read_bytes() == Path("parts_filled.csv").read_bytes()
 
 
-@pytest.mark.parametrize("labels", [{"setosa": "-1", "versicolor": "1"}, {"setosa": "01", "versicolor": "2"}])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"setosa": "-1", "versicolor": "1"},
+        {"setosa": "01", "versicolor": "2"},
+        {"setosa": "+1", "versicolor": "-1"},
+    ],
+)
 def test_labels_are_written_as_they_are_spelled(folder, labels):
-    """-1 is a class like others here, and 01 is no 1."""
+    """-1 is a class like others here, and neither 01 nor +1 is 1."""
     kept = {**labels, "virginica": "10", "": ""}
     write_csv("flowers.csv", [[*row[:4], kept[row[4]]] for row in flowers()])
     assert run("label", "flowers.csv", "--target", "species", "--out", "labeled.csv") == 0
@@ -200,6 +230,39 @@ def test_impute_fills_empty_cells_only(folder, capsys):
     assert (after != "").all() and {cell[-3:-2] for cell in set(after[:, :4].ravel())} <= {"", "1", *"0123456789"}
     assert all(re.fullmatch(r"\d+\.\d", cell) for cell in after[:, :4].ravel())  # as many decimals as before
     assert "Filled 50 cells:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("delimiter", "point"), [(",", "."), (";", ",")])
+def test_numbers_may_have_a_plus_sign(folder, capsys, delimiter, point):
+    """They are numbers, written back as they were read."""
+    rows = flowers(150, holes=60)
+    for i, row in enumerate(rows):  # most cells differ: texts would be left out
+        row[0] = f"{float(row[0]) - 6 + i / 1000:+.3f}".replace(".", point) if row[0] else ""
+        row[1] = f"{1000 * float(row[1]) - 3000 + i:+.0f}" if row[1] else ""
+        row[2:4] = [cell.replace(".", point) for cell in row[2:4]]
+    write_csv("flowers.csv", rows, delimiter=delimiter)
+    assert run("impute", "flowers.csv", "--out", "filled.csv") == 0
+    captured = capsys.readouterr()
+    assert "left out" not in captured.err and "5 columns read" in captured.out
+    before, after = np.array(rows), np.array(read_csv("filled.csv", delimiter=delimiter)[1:])
+    empty = before == ""
+    assert (after[~empty] == before[~empty]).all() and empty[:, :3].any(axis=0).all()
+    for j, form in enumerate([rf"-?\d{point}\d{{3}}", r"-?\d+", rf"\d{point}\d"]):
+        assert all(re.fullmatch(form, cell) for cell in after[empty[:, j], j])
+    assert run("outliers", "flowers.csv", "--out", "scored.csv") == 0
+
+
+def test_integers_are_filled_with_integers_also_if_no_incomplete_row_has_one(folder):
+    """The means of a column that is missing in all rows to fill have its type; outliers are explained row by row."""
+    rows = [[str(i), f"{i * i % 17 / 7:.2f}"] for i in range(30, 70)]
+    for row in rows[::9]:
+        row[0] = ""
+    rows[5][0] = "4000"
+    write_csv("ages.csv", rows, header=["age", "height"])
+    assert run("impute", "ages.csv", "--out", "filled.csv") == 0
+    filled = [row[0] for row in read_csv("filled.csv")[1:]]
+    assert all(re.fullmatch(r"\d+", cell) for cell in filled)
+    assert run("outliers", "ages.csv", "--out", "scored.csv") == 0
 
 
 def test_impute_writes_a_file_for_each_draw(folder):
@@ -281,6 +344,31 @@ def test_saved_models_are_used_again(folder, capsys):
     write_csv("narrow.csv", [row[:3] for row in flowers()], NAMES[:3])
     assert run("outliers", "narrow.csv", "--use-model", "flowers.skdgm") == 1
     assert "no column 'petal_width'" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(skdgm, "save"), reason="skdgm.save is not there")
+@pytest.mark.parametrize("command", ["label", "impute", "outliers", "sample"])
+def test_columns_are_not_chosen_for_a_saved_model(folder, capsys, command):
+    write_csv("flowers.csv", flowers(holes=10))
+    assert run("label", "flowers.csv", *TARGET, "--save-model", "m.skdgm") == 0
+    words = {
+        "label": ["flowers.csv", "--target", "species", "--out", "new.csv"],
+        "impute": ["flowers.csv", "--out", "new.csv"],
+        "outliers": ["flowers.csv", "--out", "new.csv"],
+        "sample": ["-n", 3, "--out", "new.csv"],
+    }[command]
+    before = sorted(folder.iterdir())
+    for options, named in [
+        (["--ignore", "sepal_width"], "--ignore"),
+        (["--keep", "nowhere"], "--keep"),
+        (["--ignore", "sepal_width", "--keep", "petal_width"], "--ignore and --keep"),
+    ]:
+        capsys.readouterr()
+        assert run(command, *words, "--use-model", "m.skdgm", *options) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("skdgm: error: the model of m.skdgm decides which columns are read")
+        assert f"Leave out {named}, or train" in error
+        assert sorted(folder.iterdir()) == before
 
 
 # --- the page of the user guide --------------------------------------------------------------------------------------
@@ -493,6 +581,12 @@ def column_of(*parts, name="x"):
         ("x", [[str(i) for i in range(1, 8)], [str(i) for i in range(9, 20)]], ""),
         ("x", [[str(i % 7) for i in range(20)]], ""),
         ("x", [["3"] * 20], ""),
+        ("x", [[f"+{i}" for i in range(1, 8)], [f"+{i}" for i in range(8, 20)]], "a running number"),
+        ("x", [[f"{i * i - 99:+d}" for i in range(20)]], ""),
+        ("x", [[f"{i * i / 7 - 9:+.2f}" for i in range(20)]], ""),
+        ("x", [[f"+4930{i * i + 123456}" for i in range(20)]], "telephone numbers"),
+        ("x", [[f"+{i * i + 1234567}.5" for i in range(20)]], ""),
+        ("x", [[f"{(i * i - 99) * 12345678:+d}" for i in range(20)]], ""),
         ("patient_id", [[str(i * i) for i in range(20)]], "an identifier"),
         ("ID", [[str(i * i) for i in range(20)]], "an identifier"),
         ("paid", [[str(i * i) for i in range(20)]], ""),
@@ -520,6 +614,11 @@ def test_columns_that_a_model_cannot_use(name, parts, reason):
         (["1", "2.50", ".5", "1e-3"], pa.float64()),
         (["1", "2", "x"], pa.string()),
         (["01", "2"], pa.string()),
+        (["+1", "-20", "3", None], pa.int64()),
+        (["+0.13", "-2", "+.5", "+1e+3"], pa.float64()),
+        (["+01", "+2"], pa.string()),
+        (["+-1", "+2"], pa.string()),
+        (["+", "+2"], pa.string()),
         (["nan", "1"], pa.string()),
         ([str(10**20), "1"], pa.float64()),
     ],
@@ -537,6 +636,19 @@ def test_numbers_are_written_with_the_decimals_of_their_column():
     assert column.is_number and column.native(pa.array([1.0])).to_pylist() == ["1,00"]
     column, _ = column_of(["1e-5"], ["0.123"])
     assert column.native(pa.array([1.234567891e-5])).to_pylist() == ["1.23457e-05"]
+
+
+def test_a_plus_sign_is_read_as_numbers_and_kept_in_text():
+    read = partial(typed, name="x", decimal_comma=False)
+    cells = pa.array(["+5", "-5", None])
+    for type_ in (pa.int64(), pa.float64()):
+        assert read(cells, type_).to_pylist() == [5, -5, None]
+    for type_ in (pa.string(), pa.large_string()):
+        assert read(cells, type_).to_pylist() == ["+5", "-5", None]
+    assert typed(pa.array(["+1,5"]), pa.float64(), "x", decimal_comma=True).to_pylist() == [1.5]
+    for text in ("++5", "+-5", "+"):
+        with pytest.raises(CommandError, match="column 'x' holds int64 in the rows"):
+            read(pa.array([text]), pa.int64())
 
 
 def test_records_are_split_as_csv_does():

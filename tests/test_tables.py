@@ -415,6 +415,28 @@ def test_names_of_columns_are_restored(names):
     pd.testing.assert_frame_equal(form.restore(values), X, check_column_type="equiv")
 
 
+@pytest.mark.parametrize(
+    "X, missing",
+    [
+        *(
+            (pd.DataFrame({"x": [3, 1]}, dtype=dtype), pd.DataFrame({"x": [NAN]}))
+            for dtype in ("int64", "uint8", "Int64", "UInt16", "int32[pyarrow]", "Sparse[int]")
+        ),
+        *((pl.DataFrame({"x": [3, 1]}, {"x": t}), pl.DataFrame({"x": [None]}, {"x": t})) for t in (pl.Int64, pl.UInt8)),
+        *(
+            (pa.table({"x": pa.array([3, 1], t)}), pa.table({"x": pa.array([None], t)}))
+            for t in (pa.int64(), pa.int8())
+        ),
+    ],
+)
+def test_means_fill_a_column_of_integers_that_misses_all_cells_rounded(X, missing):
+    """As they do if another row has a cell: 2.7 is neither truncated nor refused."""
+    filled = TableFormat.of(X).restore_like(np.full((1, 1), 2.7), missing, is_drawn=False)
+    assert np.asarray(filled["x"]).tolist() == [3]
+    dtypes = [table.schema if hasattr(table, "schema") else table.dtypes.tolist() for table in (filled, X)]
+    assert dtypes[0] == dtypes[1]
+
+
 def test_a_non_integer_fills_an_integer_column_rounded():
     form = TableFormat.of(pd.DataFrame({"x": [0.5, 8.0]}))
     X = pd.DataFrame({"x": pd.array([1, None], dtype="Int64")})

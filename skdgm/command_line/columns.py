@@ -14,9 +14,10 @@ import pyarrow.compute as pc
 from skdgm.command_line.messages import CommandError
 
 # A zero before other digits marks a code, such as 007, not a number.
-INTEGER = r"^-?(0|[1-9]\d{0,14})$"
-NUMBER = r"^-?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
+INTEGER = r"^[-+]?(0|[1-9]\d{0,14})$"
+NUMBER = r"^[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 NUMBER_WITH_COMMA = NUMBER.replace(r"\.", r"[.,]")
+TELEPHONE = r"^\+[1-9]\d{6,14}$"
 DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ]\d{1,2}:\d{2}.*)?$"
 NAME_OF_IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|index|key))$|[a-z](ID|Id)$|^$")
 
@@ -41,7 +42,7 @@ class Column:
         Whether to read text as numbers where all of it is.
     decimal_comma : bool
         Whether numbers may have a comma before their fraction.
-    n_rows, n_observed, n_numbers, n_integers, n_dates : int
+    n_rows, n_observed, n_numbers, n_integers, n_dates, n_telephones : int
         Numbers of all cells, of those that are not missing, and of those that are such text.
     decimals : int
         Most digits behind the decimal point; -1 if a number has an exponent.
@@ -60,6 +61,7 @@ class Column:
     n_numbers: int = 0
     n_integers: int = 0
     n_dates: int = 0
+    n_telephones: int = 0
     decimals: int = 0
     comma: bool = False
     others: Counter[str] = field(default_factory=Counter)
@@ -76,7 +78,8 @@ class Column:
         if self.reads_numbers:
             self._update_texts(observed)
         if self.is_integer:
-            self._update_steps(observed.cast(pa.int64()).to_numpy())
+            integers = without_plus(observed) if self.reads_numbers else observed
+            self._update_steps(integers.cast(pa.int64()).to_numpy())
 
     def _update_texts(self, observed: pa.Array) -> None:
         is_number = pc.match_substring_regex(observed, NUMBER_WITH_COMMA if self.decimal_comma else NUMBER)
@@ -84,6 +87,7 @@ class Column:
         self.n_numbers += len(numbers)
         self.n_integers += sum_of(pc.match_substring_regex(numbers, INTEGER))
         self.n_dates += sum_of(pc.match_substring_regex(others, DATE))
+        self.n_telephones += sum_of(pc.match_substring_regex(numbers, TELEPHONE))
         if len(self.others) <= MAX_MARKS:
             for pair in others.value_counts().to_pylist()[: MAX_MARKS + 1]:
                 self.others[pair["values"]] += pair["counts"]
@@ -105,7 +109,7 @@ class Column:
         """Whether all cells are numbers."""
         if self.reads_numbers:
             return 0 < self.n_numbers == self.n_observed
-        return pa.types.is_integer(self.type) or pa.types.is_floating(self.type) or pa.types.is_decimal(self.type)
+        return holds_numbers(self.type)
 
     @property
     def is_integer(self) -> bool:
@@ -125,6 +129,8 @@ class Column:
             return "all its cells are empty"
         if pa.types.is_temporal(self.type) or self.n_dates == self.n_observed:
             return "dates and times are not read; add a column with a number, such as days since the first one"
+        if self.n_telephones == self.n_observed:
+            return "telephone numbers"
         if pa.types.is_nested(self.type) or pa.types.is_binary(self.type):
             return f"its type is {self.type}"
         if len(observed) < MIN_ROWS:
@@ -179,6 +185,8 @@ def typed(cells: pa.Array, type_: pa.DataType, name: str, *, decimal_comma: bool
     """
     is_text = pa.types.is_string(cells.type)
     try:
+        if is_text and holds_numbers(type_):
+            cells = without_plus(cells)
         if is_text and pa.types.is_floating(type_):
             cells = pc.replace_substring(cells, ",", ".") if decimal_comma else cells
         cells = cells.cast(type_)
@@ -190,6 +198,16 @@ def typed(cells: pa.Array, type_: pa.DataType, name: str, *, decimal_comma: bool
     if pa.types.is_floating(type_) and pc.all(pc.is_finite(cells)).as_py() not in (True, None):
         raise CommandError(f"column {name!r} holds an infinite or too large number. Correct the cell, or empty it.")
     return cells
+
+
+def holds_numbers(type_: pa.DataType) -> bool:
+    """Tell whether cells of a type are numbers."""
+    return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+
+
+def without_plus(numbers: pa.Array) -> pa.Array:
+    """Return numbers as text without a plus sign before the first digit, which PyArrow refuses in integers."""
+    return pc.replace_substring_regex(numbers, r"^\+([\d.])", r"\1")
 
 
 def sum_of(mask: Any) -> int:

@@ -52,9 +52,15 @@ def training(title: str, n_fits: int = 1) -> Iterator[Any]:
 
 
 def check_model_file(arguments: Namespace) -> None:
-    """Check that the model can be saved, or that the saved one exists, before the work begins."""
+    """Check that the model can be saved, or that the saved one exists and may be used, before the work begins."""
     if arguments.use_model and not Path(arguments.use_model).is_file():
         raise CommandError(f"there is no file {arguments.use_model}. Save a model with --save-model, then use it.")
+    given = [f"--{name}" for name in ("ignore", "keep") if getattr(arguments, name)]
+    if arguments.use_model and given:
+        raise CommandError(
+            f"the model of {arguments.use_model} decides which columns are read. Leave out {' and '.join(given)}, or "
+            "train another model."
+        )
     if arguments.save_model:
         check_output(arguments.save_model, force=arguments.force)
 

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from skdgm.command_line.messages import Advance, CommandError
 from skdgm.command_line.tables import CELLS_PER_BLOCK, Block, Fill, check_names
 
 DELIMITERS = {"\t": "tab", ",": "comma", ";": "semicolon"}
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class TextTable:
@@ -48,10 +49,10 @@ class TextTable:
         self.path, self.encoding, self.size = path, encoding, path.stat().st_size
         self.missing = pa.array(["", *missing], pa.string())
         with self._open() as file:
-            self.delimiter = delimiter_of(path, next(file, ""))
+            self.delimiter = delimiter_of(path, next((line for line in file if not is_blank(line)), ""))
         with self._open() as file:
             self.header, names = next(records(file, self.delimiter), ("", []))
-        self.names = [name.removeprefix("\ufeff").strip() for name in names]
+        self.names = [name.strip() for name in names]
         check_names(self.names, path)
         self.decimal_comma = self.delimiter == ";"
 
@@ -166,17 +167,26 @@ class TextWriter:
 
 def records(file: Any, delimiter: str) -> Iterator[tuple[str, list[str]]]:
     """Read rows, each as it stands in the file, and as cells. Blank lines are left out."""
-    lines: list[str] = []
+    first, lines = next(file, ""), list[str]()
+    mark = BYTE_ORDER_MARK if first.startswith(BYTE_ORDER_MARK) else ""
+    # a quote after the mark would not be one to csv; the text of the first row keeps the mark
+    unmarked = chain([first.removeprefix(BYTE_ORDER_MARK)], file)
 
     def remembered() -> Iterator[str]:
-        for line in file:
+        for line in unmarked:
             lines.append(line)
             yield line
 
     for cells in csv.reader(remembered(), delimiter=delimiter):
         if cells:
-            yield "".join(lines), cells
+            yield mark + "".join(lines), cells
+            mark = ""
         lines.clear()
+
+
+def is_blank(line: str) -> bool:
+    """Tell whether a line has no cells: ``records`` leaves it out."""
+    return not line.strip(f"{BYTE_ORDER_MARK}\r\n")
 
 
 def split_record(body: str, delimiter: str) -> list[str]:

@@ -6,6 +6,7 @@ Narwhals reads frames; without it, frames of pandas whose columns are NumPy numb
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -50,8 +51,6 @@ class Column:
         Categories that the dtype declares, in its order.
     ordered : bool
         Whether the dtype says that this order has a meaning.
-    is_integer : bool
-        Whether the dtype holds integers only.
     """
 
     name: Any
@@ -62,7 +61,6 @@ class Column:
     dtype: Any = None
     categories: tuple[Any, ...] | None = None
     ordered: bool = False
-    is_integer: bool = False
     title: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -244,7 +242,7 @@ def _numpy_column(name: Any, position: int, table: Any, error: ImportError) -> C
             "array, or a pandas frame of NumPy's numbers and booleans."
         ) from error
     kind = "boolean" if dtype.kind == "b" else "number"
-    return Column(name, position, native.to_numpy(), kind, native, dtype, is_integer=dtype.kind in "iu")
+    return Column(name, position, native.to_numpy(), kind, native, dtype)
 
 
 def _read_column(narwhals: Any, container: str, name: Any, position: int, series: Any) -> Column:
@@ -265,7 +263,7 @@ def _read_column(narwhals: Any, container: str, name: Any, position: int, series
     native_dtype = native.type if container == "pyarrow" else native.dtype
     ordered = bool(getattr(native_dtype, "ordered", False))
     categories = _declared_categories(native, native_dtype)
-    return Column(name, position, cells, kind, native, native_dtype, categories, ordered, dtype.is_integer())
+    return Column(name, position, cells, kind, native, native_dtype, categories, ordered)
 
 
 def _declared_kind(narwhals: Any, dtype: Any) -> str | None:
@@ -298,6 +296,11 @@ def _declared_categories(native: Any, dtype: Any) -> tuple[Any, ...] | None:
 def holds_objects(dtype: Any) -> bool:
     """Tell whether a dtype is that of arbitrary objects, in pandas or polars."""
     return str(dtype).lower() == "object"
+
+
+def holds_integers(dtype: Any) -> bool:
+    """Tell whether a dtype is that of integers, in any library; a sparse one, too."""
+    return re.match(r"(sparse\[)?u?int\d", str(dtype).lower()) is not None
 
 
 class Pandas:

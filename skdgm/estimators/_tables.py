@@ -23,6 +23,7 @@ from skdgm.estimators._frames import (
     as_table,
     columns_of,
     container_of,
+    holds_integers,
     holds_objects,
     title_of,
 )
@@ -385,6 +386,8 @@ class TableFormat:
 def _native(library: Any, form: ColumnFormat, values: np.ndarray, dtype: Any) -> Any:
     """Build a column of a library."""
     cells = form.restored(values, library.missing, as_objects=holds_objects(dtype))
+    if holds_integers(dtype) and cells.dtype != object:
+        cells = np.rint(cells)  # means, which libraries truncate or refuse
     return library.column(cells, dtype, form.categories or ())
 
 
@@ -406,7 +409,7 @@ def _filled_column(
     if missing.all():
         return _native(library, form, values, restored(container, form.dtype) if is_training_kind else None)
     if not column.holds_objects:
-        numbers = _native(library, form, np.rint(values) if column.is_integer else values, column.dtype)
+        numbers = _native(library, form, values, column.dtype)
         return library.merged(column.native, missing, numbers)
     cells = column.cells.copy()
     as_objects = form.restored(values, library.missing, as_objects=True)
