@@ -253,7 +253,8 @@ def test_the_classifier_averages_probabilities_over_a(skip):
     assert (at_mean - expected).abs().max() > (module.q_y(x).probs - expected).abs().max()
     code = module.code_of(read, None).reshape(20_000, 4, 2).mean(0)
     torch.testing.assert_close(module.code(x), code, atol=0.15, rtol=0)
-    module.log_p_labeled.copy_(torch.tensor([0.5, 0.3, 0.2]).log())
+    for shares in (module.log_p_labeled, module.log_p_counted):
+        shares.copy_(torch.tensor([0.5, 0.3, 0.2]).log())
     ratio = torch.tensor(PRIOR) / torch.tensor([0.5, 0.3, 0.2])
     torch.testing.assert_close(
         module.q_y(x).probs, torch.nn.functional.normalize(module.q_y_labeled(x).probs * ratio, p=1, dim=1)

@@ -263,6 +263,27 @@ def test_class_weight_does_not_change_the_prior(class_weight):
     np.testing.assert_allclose(weighted.class_prior_, plain.class_prior_, atol=0.05)
 
 
+@pytest.mark.parametrize("class_weight", [{0: 1, 1: 10}, {0: 10, 1: 1}], ids=["often", "rare"])
+def test_class_weight_does_not_change_the_prior_of_classes_that_overlap(class_weight):
+    """The bound and the estimate divide by the same shares, which those weights make.
+
+    With other shares in one of them, q(y | x) and p(y) drive each other away: 0.73 of a class of 0.2. Predictions still
+    prefer the heavier class.
+    """
+    rng = np.random.default_rng(1)
+    y = (rng.random(1500) < 0.8).astype(int)
+    X = np.where(y[:, None], 0.8, -0.8) + rng.standard_normal((1500, 3))
+    few = np.where(np.arange(1500) < 60, y, -1)
+    plain, weighted = (
+        M2Classifier(2, class_weight=weight, max_iter=60, random_state=0).fit(X, few) for weight in (None, class_weight)
+    )
+    share = 1 - y.mean()
+    assert abs(weighted.class_prior_[0] - share) < 0.06
+    heavier = max(class_weight, key=class_weight.get)
+    of_heavier = [model.predict_proba(X)[:, heavier].mean() for model in (plain, weighted)]
+    assert of_heavier[1] > of_heavier[0] + 0.02
+
+
 @BOTH
 def test_a_warm_start_goes_on_from_the_prior(estimator):
     """One more epoch at a negligible learning rate leaves the estimate unchanged."""

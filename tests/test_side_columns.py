@@ -34,7 +34,8 @@ def roughened(module, sd=0.4, seed=0):
 def m2(n_side=N_SIDE, n_columns=N_COLUMNS, likelihood="gaussian", n_centers=N_CENTERS, sd=0.4):
     arguments = (n_columns, 2, (6,), "tanh", likelihood, [0.2, 0.5, 0.3], generator())
     module = roughened(M2Module(*arguments, linear_skip=True, n_centers=n_centers, n_side=n_side), sd)
-    module.log_p_labeled.copy_(torch.log(torch.tensor([0.5, 0.25, 0.25])))  # other shares among the labeled rows
+    for shares in (module.log_p_labeled, module.log_p_counted):  # other shares among the labeled rows
+        shares.copy_(torch.log(torch.tensor([0.5, 0.25, 0.25])))
     if n_centers:
         centers = noise(n_centers, n_columns + n_side, seed=8)
         module.classifier.features.place(centers, 0.3, noise(n_centers, n_centers, seed=9))

@@ -126,7 +126,7 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
         """Set p(y) and the shares of the labels in the module, and return p(y)."""
         of_sample, of_training = self._totals.shares
         prior = self._prior_before(of_sample, targets, is_first=is_first)
-        self._set_prior(prior, of_sample)
+        self._set_prior(prior, of_sample, of_training)
         estimator = ClassPriorEstimator(
             self.class_prior, self.module_, source, targets, of_training, weights.sample, random
         )

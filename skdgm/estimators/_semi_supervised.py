@@ -200,7 +200,7 @@ class BaseSemiSupervised(
     ) -> ClassPriorEstimator:
         """Set p(y) in the module, and return what estimates it between epochs."""
         of_sample, of_training = (shares(targets, len(self.classes_), weight) for weight in weights)
-        self._set_prior(prior, of_sample)
+        self._set_prior(prior, of_sample, of_training)
         return ClassPriorEstimator(self.class_prior, self.module_, source, targets, of_training, weights.sample, random)
 
     def _objective(
@@ -292,14 +292,18 @@ class BaseSemiSupervised(
         self._fitted_prior = self.class_prior
         return table, targets
 
-    def _set_prior(self, prior: np.ndarray, labeled: np.ndarray) -> None:
-        """Set p(y) in the module, unless a warm start continues from its estimate, and the shares of the labels."""
+    def _set_prior(self, prior: np.ndarray, of_sample: np.ndarray, of_training: np.ndarray) -> None:
+        """Set p(y) in the module, unless a warm start continues from its estimate, and the shares of the labels.
+
+        The classifier learns the shares that class weights make, so training divides by those.
+        """
         is_warm_start = self.warm_start and hasattr(self, "class_prior_") and is_estimated(self.class_prior)
         with np.errstate(divide="ignore"):
-            log_prior, log_labeled = np.log(prior).astype(np.float32), np.log(labeled).astype(np.float32)
+            log_prior, *log_shares = (np.log(p).astype(np.float32) for p in (prior, of_training, of_sample))
         if not is_warm_start:
             self.module_.log_p_y.copy_(self._tensor(log_prior))
-        self.module_.log_p_labeled.copy_(self._tensor(log_labeled))
+        for buffer, log_share in zip((self.module_.log_p_labeled, self.module_.log_p_counted), log_shares, strict=True):
+            buffer.copy_(self._tensor(log_share))
 
     def _check_same_prior(self) -> None:
         """Raise an error if a warm start gets another ``class_prior``."""

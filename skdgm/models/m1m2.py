@@ -60,7 +60,7 @@ class M1M2Module(nn.Module):
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
         """q(y | E_q[z1 | x]), with x beside the code if the classifier reads both; (n, n_classes)."""
         q_y_labeled = self.upper.q_y_labeled(self.with_side(self.code_mean(x, observed), x, observed))
-        return self.upper.reweighted(q_y_labeled.log_probs, observed)
+        return self.upper.predicted(q_y_labeled.log_probs, observed)
 
     def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
         """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""

@@ -52,6 +52,7 @@ class M2Module(nn.Module):
 
     log_p_y: Tensor
     log_p_labeled: Tensor
+    log_p_counted: Tensor
     learned_holes: Tensor  # which columns had missing cells in training; the networks have learned to read these
 
     def __init__(
@@ -76,7 +77,10 @@ class M2Module(nn.Module):
         self.n_latent, self.n_classes, self.n_columns, self.n_side = n_latent, n_classes, n_columns, n_side
         log_p_y = torch.log(torch.tensor(class_prior, dtype=torch.float32))
         self.register_buffer("log_p_y", log_p_y)
-        self.register_buffer("log_p_labeled", log_p_y.clone())  # -inf for a class without labels
+        # shares of the classes among the labels, as their weights count in training, and without class weights; -inf
+        # for a class without labels
+        self.register_buffer("log_p_labeled", log_p_y.clone())
+        self.register_buffer("log_p_counted", log_p_y.clone())
         self.register_buffer("learned_holes", learned_holes(missing_indicator, n_columns), persistent=False)
         columns, n_indicators = MixedLikelihood(likelihood, n_columns), n_columns * bool(self.learned_holes.any())
         layers = ColumnLayers(network, columns, activation, image_shape, rng)
@@ -107,7 +111,7 @@ class M2Module(nn.Module):
         ``unlabeled`` and ``labeled`` are numbers of rows, or sums of their weights.
         """
         shrinkage = max(MIN_SHRINKAGE, SHRINKAGE_LABELS / n_labeled)
-        p_labeled = torch.exp(self.log_p_labeled)
+        p_labeled = torch.exp(self.log_p_counted)
         p_all = (unlabeled * mean_q_y + labeled * p_labeled) / (unlabeled + labeled)
         self.log_p_y.copy_(torch.log((p_all + shrinkage * p_labeled) / (1 + shrinkage)))
 
@@ -125,8 +129,13 @@ class M2Module(nn.Module):
         return self.classifier(self.classifier_features(x, observed), observed)
 
     def q_y(self, x: Tensor, observed: Tensor | None = None) -> Categorical:
-        """q(y | x), (n, n_classes)."""
-        return self.reweighted(self.q_y_labeled(x, observed).log_probs, observed)
+        """q(y | x) of predictions, (n, n_classes)."""
+        return self.predicted(self.q_y_labeled(x, observed).log_probs, observed)
+
+    def predicted(self, log_q_labeled: Tensor, observed: Tensor | None) -> Categorical:
+        """q(y | x) from log q_labeled(y | x), times the class weights: they say which mistakes cost more."""
+        log_weight = torch.where(self.log_p_labeled.isfinite(), self.log_p_labeled - self.log_p_counted, 0.0)
+        return self.reweighted(log_q_labeled + log_weight, observed)
 
     def reweighted(self, log_q_labeled: Tensor, observed: Tensor | None) -> Categorical:
         """q(y | x) from log q_labeled(y | x), but p(y) for rows without observed cells; (..., n, n_classes)."""
@@ -285,7 +294,8 @@ class M2Module(nn.Module):
     def code(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
         """E_q[z | x] = sum_y q(y | x) E_q[z | x, y]; (n, n_latent)."""
         means = self.q_z(self.modeled(x), self.every_class, observed).mean
-        return torch.einsum("ny,ynd->nd", self.q_y(x, observed).probs, means)
+        q_y = self.reweighted(self.q_y_labeled(x, observed).log_probs, observed)
+        return torch.einsum("ny,ynd->nd", q_y.probs, means)
 
     # --- missing cells that the networks have not learned to read -----------------------------------------------
 
