@@ -390,3 +390,14 @@ def test_a_failed_fit_changes_nothing():
         DeepImputer(FrozenEstimator(imputer.estimator_)).fit(X[:, :3])
     with pytest.raises(ValueError, match="X has 3 features, but DeepImputer is expecting 4"):
         imputer.transform(X[:, :3])
+
+
+@pytest.mark.parametrize("library", ["polars", "pyarrow"])
+def test_columns_of_the_null_type_are_kept_as_zeros(library):
+    frames = pytest.importorskip(library)
+    pytest.importorskip("narwhals")
+    height = np.random.default_rng(0).standard_normal(40)
+    empty = [None] * 40 if library == "polars" else frames.nulls(40)
+    table = (frames.DataFrame if library == "polars" else frames.table)({"empty": empty, "height": height})
+    filled = DeepImputer(vae(), keep_empty_features=True).fit_transform(table)
+    np.testing.assert_allclose(filled, np.column_stack([np.zeros(40), height]))

@@ -284,6 +284,16 @@ def test_class_weight_does_not_change_the_prior_of_classes_that_overlap(class_we
     assert of_heavier[1] > of_heavier[0] + 0.02
 
 
+def test_rows_without_cells_do_not_change_the_prior():
+    """They have q(y | x) = p(y), so they say nothing about it; that of zeros would be that of the table's center."""
+    X, y = clusters()
+    few = mask_labels(y, 40, random_state=0)
+    empty = np.full((2 * len(X), X.shape[1]), np.nan)
+    plain = small(M2Classifier, max_iter=20).fit(np.vstack([X, empty[:1]]), np.append(few, -1))
+    many = small(M2Classifier, max_iter=20).fit(np.vstack([X, empty]), np.concatenate([few, np.full(len(empty), -1)]))
+    np.testing.assert_allclose(many.class_prior_, plain.class_prior_, atol=0.03)
+
+
 @BOTH
 def test_a_warm_start_goes_on_from_the_prior(estimator):
     """One more epoch at a negligible learning rate leaves the estimate unchanged."""

@@ -171,3 +171,10 @@ def test_curves_of_chosen_terms(stack):
     assert [line.get_label() for line in lines] == ["kl"]
     with pytest.raises(ValueError, match=r"no term 'loss'. Choose terms among \['bound', 'kl', 'reconstruction'\]"):
         LossCurveDisplay.from_estimator(model, terms=["loss"])
+
+
+def test_every_group_is_drawn():
+    """Also if there are more than colors."""
+    scores = {f"group {i}": [-i - 1.0, -i - 2.0] for i in range(9)}
+    texts = DensityHistogramDisplay(scores).plot().ax_.get_legend().get_texts()
+    assert [text.get_text() for text in texts] == list(scores)

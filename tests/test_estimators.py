@@ -751,6 +751,20 @@ def test_a_warm_start_needs_the_same_architecture(name, data):
         assert_same(outputs(changed, X), before)
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_warm_start_needs_the_same_columns_in_the_same_order(name, data):
+    """Weights and scales are those of their columns, so other names, or another order, are an error."""
+    X, y, _ = data
+    names = [f"pixel {j}" for j in range(X.shape[1])]
+    frame = pd.DataFrame(X, columns=names)
+    model = clone(fitted(name)).set_params(max_iter=1, warm_start=True).fit(frame, y)
+    before = outputs(model, frame)
+    for other in (frame[names[::-1]], frame.rename(columns={names[0]: "other"})):
+        with pytest.raises(ValueError, match="feature names should match"):
+            model.fit(other, y)
+        assert_same(outputs(model, frame), before)
+
+
 @pytest.mark.parametrize("name", M2_FAMILY)
 def test_a_warm_start_needs_the_same_classes(name, data):
     """The same number of classes with other names is an error: their weights must not be reused silently."""

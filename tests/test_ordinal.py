@@ -108,3 +108,9 @@ def test_draws_have_their_probabilities(rng):
         counts = torch.bincount(x[:, j].long(), minlength=len(shares)).numpy()
         assert scipy.stats.chisquare(counts, 20_000 * probabilities(shares, 0.7)).pvalue > 0.001
     assert not x[:, 3].any()
+
+
+def test_thresholds_are_no_weight_matrix():
+    """The normal prior on weight matrices, of parameters of two axes, would draw the steps to one logit."""
+    likelihood = made(*SHARES)
+    assert all(parameter.ndim == 1 for parameter in likelihood.parameters())

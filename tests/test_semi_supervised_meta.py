@@ -499,3 +499,77 @@ def test_m1_stacks(data, vae):
     X, y, _, _ = data
     model = M1Classifier(StackingClassifier([("a", SPREAD)], cv=3), encoder=FrozenEstimator(vae)).fit(X, y)
     assert model.score(X, y) > 0.9
+
+
+# --- parameters by label, and kinds of tables ------------------------------------------------------------------------
+
+N_TABLE = 90
+
+
+def table_and_labels(names=(0, 1)):
+    """Rows of two overlapping classes, the first half of them labeled."""
+    rng = np.random.default_rng(0)
+    X, codes = rng.standard_normal((N_TABLE, 2)), rng.integers(0, 2, N_TABLE)
+    y = np.asarray(names, object)[codes]
+    y[N_TABLE // 2 :] = None
+    return X, y
+
+
+def weighted(names, prior=None):
+    prior = prior and dict(zip(names, prior, strict=True))
+    return M2Classifier(2, max_iter=5, class_weight={names[0]: 20.0}, class_prior=prior or "estimated", random_state=0)
+
+
+CODES = VAE(2, prior="normal", max_iter=2, random_state=0)
+WRAPPERS = {
+    "M1": lambda inner: M1Classifier(inner, encoder=CODES, random_state=0),
+    "meta": SemiSupervisedMetaClassifier,
+}
+
+
+@pytest.mark.filterwarnings("ignore:class_prior=.* does not fit")
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+@pytest.mark.parametrize("prior", [None, (0.3, 0.7)])
+def test_parameters_by_label_are_those_of_the_labels(wrap, prior):
+    """The labels 1 and 2 have the weights and the prior that 0 and 1 have in the same fit; so have names."""
+    found = []
+    for names in [(0, 1), (1, 2), ("cat", "dog")]:
+        X, y = table_and_labels(names)
+        found.append(wrap(weighted(names, prior)).fit(X, y).predict_proba(X))
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    X, y = table_and_labels()
+    plain = wrap(M2Classifier(2, max_iter=5, class_prior="estimated", random_state=0)).fit(X, y).predict_proba(X)
+    assert found[0][:, 0].mean() > plain[:, 0].mean() + 0.1
+
+
+def test_parameters_by_label_inside_self_training():
+    X, y = table_and_labels((1, 2))
+    learner = SelfTrainingClassifier(LogisticRegression(class_weight={1: 50.0}))
+    predicted = SemiSupervisedMetaClassifier(learner).fit(X, y).predict(X)
+    assert (predicted == 1).mean() > 0.9
+
+
+def test_masked_cells_and_mixed_lists_are_read_as_m2_reads_them():
+    X, y = table_and_labels()
+    masked = np.ma.masked_array(np.where(X > 1, -9999.0, X), X > 1)
+    mixed = [["red" if i % 2 else "blue", float(x)] for i, x in enumerate(X[:, 0])]
+    for table in (masked, mixed):
+        member = M2Classifier(2, max_iter=3, random_state=0)
+        wrapped = SemiSupervisedMetaClassifier(member).fit(table, y)
+        assert [choice.likelihood for choice in wrapped.estimator_.estimator_.likelihoods_] == [
+            choice.likelihood for choice in clone(member).fit(table, y).likelihoods_
+        ]
+        assert wrapped.predict_proba(table).shape == (N_TABLE, 2)
+    filled = SemiSupervisedMetaClassifier(clone(member)).fit(masked.filled(np.nan), y)
+    masked_fit = SemiSupervisedMetaClassifier(clone(member)).fit(masked, y)
+    assert np.array_equal(masked_fit.predict_proba(masked), filled.predict_proba(masked.filled(np.nan)))
+
+
+def test_tables_of_pyarrow():
+    pa = pytest.importorskip("pyarrow")
+    pytest.importorskip("narwhals")
+    X, y = table_and_labels()
+    table = pa.table({"a": X[:, 0], "b": X[:, 1]})
+    member = M2Classifier(2, max_iter=3, random_state=0)
+    found = SemiSupervisedMetaClassifier(member).fit(table, y).predict_proba(table)
+    np.testing.assert_allclose(found, SemiSupervisedMetaClassifier(member).fit(X, y).predict_proba(X), atol=1e-6)

@@ -421,3 +421,12 @@ def test_log_partition_is_bracketed_where_it_is_annealed(monkeypatch):
     assert found.upper == pytest.approx(exact, abs=4 * found.upper_error + 0.1)
     with pytest.raises(ValueError, match="n_steps == 0, must be >= 1"):
         stack.bracket_log_partition(X, n_steps=0)
+
+
+def test_a_frozen_lower_layer_needs_the_same_columns_in_the_same_order():
+    """Its weights and scales are those of its columns."""
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame(np.random.default_rng(0).random((60, 3)).round(), columns=list("abc"))
+    bottom = StackedAutoencoder((4, 3), stop_after=1, **SHORT).fit(X)
+    with pytest.raises(ValueError, match="feature names should match"):
+        StackedAutoencoder((4, 3), lower=FrozenEstimator(bottom), **SHORT).fit(X[list("cba")])

@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss
 
 from skdgm import VAE, ADGMClassifier, M1M2Classifier, M2Classifier, SemiSupervisedMetaClassifier
 from skdgm.datasets import mask_labels
-from skdgm.estimators._temperature import LOG_TEMPERATURE_SD, by_class_index, fit_temperature, folds, with_temperature
+from skdgm.estimators._temperature import LOG_TEMPERATURE_SD, fit_temperature, folds, with_temperature
 from skdgm.model_selection import LabeledStratifiedKFold
 
 SKLEARN_VERSION = tuple(int(part) for part in sklearn.__version__.split(".")[:2])
@@ -91,12 +91,6 @@ def test_classes_that_only_the_prior_names_have_a_column():
     X, y = table()
     model = MAKERS["M2"](calibration_cv=2, class_prior={"a": 0.3, "b": 0.2, "c": 0.2, "d": 0.3}).fit(X, y)
     assert model.predict_proba(X).shape == (150, 4) and np.isfinite(model.temperature_)
-
-
-def test_class_weights_by_index():
-    classes = np.array(["cat", "dog"], dtype=object)
-    assert by_class_index({"dog": 3.0}, classes) == {0: 1, 1: 3.0}
-    assert by_class_index("balanced", classes) == "balanced" and by_class_index(None, classes) is None
 
 
 def table(n=150):

@@ -28,7 +28,7 @@ from skdgm.estimators import _label_terms
 from skdgm.estimators._class_prior import ClassPriorEstimator, label_counts
 from skdgm.estimators._label_terms import RowWeights
 from skdgm.estimators._temperature import fit_temperature
-from skdgm.estimators._weights import drawn_by_weight, relative, training_weights
+from skdgm.estimators._weights import by_class_index, drawn_by_weight, relative, training_weights
 from skdgm.noise import RowNoise
 from skdgm.sources import ResidentSource, WeightedSource
 from skdgm.training import Term, total_bound
@@ -142,6 +142,12 @@ def test_weights_of_sources_follow_their_rows():
 # --- what is estimated beside the objective ---------------------------------------------------------------------------
 
 
+def test_class_weights_by_index():
+    classes = np.array(["cat", "dog"], dtype=object)
+    assert by_class_index({"dog": 3.0}, classes) == {0: 1, 1: 3.0}
+    assert by_class_index("balanced", classes) == "balanced" and by_class_index(None, classes) is None
+
+
 def test_class_weights_multiply_and_leave_the_weight_of_all_labels():
     """As scikit-learn's class weights times sample weights, up to a factor; unlabeled rows keep theirs."""
     targets = np.array([0, 0, 0, 1, 1, 2, -1, -1])
@@ -179,7 +185,7 @@ def test_the_class_prior_counts_weights():
         np.testing.assert_allclose(
             estimator.totals, [np.repeat(y, times).tolist().count(-1), (y[y >= 0] >= 0) @ times[y >= 0]]
         )
-        found.append(estimator.found().numpy())
+        found.append(estimator.found()[0].numpy())
     np.testing.assert_allclose(*found, rtol=1e-5)
 
 
@@ -409,3 +415,10 @@ def test_bagging_may_miss_a_class():
     model = SemiSupervisedMetaClassifier(bag).fit(X, y)
     assert {len(member.classes_) for member in model.estimator_.estimators_} == {2, 3}
     assert model.predict_proba(X).shape == (80, 3)
+
+
+@pytest.mark.parametrize("class_weight", [{0: -1.0}, {0: np.nan}, {0: 0.0, 1: 0.0, 2: 0.0}])
+def test_class_weights_that_no_row_can_have(class_weight):
+    targets = np.array([0, 0, 1, 2, -1])
+    with pytest.raises(ValueError, match="class_weight must hold positive numbers, or 0 for some classes, got"):
+        training_weights(targets, np.arange(3), class_weight, None)

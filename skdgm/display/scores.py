@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -277,7 +278,7 @@ class DensityHistogramDisplay(Display):
         scores = {name: np.asarray(values, dtype=float) for name, values in self.scores.items()}
         low, high, is_cut = _range_of_most(list(scores.values()))
         edges = np.linspace(low, high, n_bins + 1)
-        for (name, values), color in zip(scores.items(), COLORS, strict=False):
+        for (name, values), color in zip(scores.items(), cycle(COLORS)):
             weights = np.full(len(values), 100 / len(values))
             ax.hist(np.clip(values, low, high), list(edges), weights=weights, color=color, alpha=0.6, label=name)
         ax.set(

@@ -18,6 +18,7 @@ from skdgm.sources import Source
 
 # Maximum number of rows from which the class prior is estimated at each epoch.
 ROWS_FOR_PRIOR = 5000
+SMALLEST_WEIGHT = 1e-12  # of all rows, where none has an observed cell
 # A given class prior contradicts the rows if its total variation distance to their estimate exceeds this.
 MAX_PRIOR_DISTANCE, STEPS_TO_CHECK_PRIOR = 0.4, 10
 
@@ -119,6 +120,7 @@ class ClassPriorEstimator:
         self.source = source.subset(torch.from_numpy(read).to(device))
         row_weight = relative(weight, read)
         self.row_weight = None if row_weight is None else torch.from_numpy(row_weight).float().to(device)
+        self.total_read = len(read) if row_weight is None else row_weight.sum()
         self.rng = generator(random, device)
         self.label_shares = torch.from_numpy(label_shares).float().to(device)
 
@@ -131,33 +133,41 @@ class ClassPriorEstimator:
         self.rng.set_state(state["generator"])
 
     @torch.no_grad()
-    def q_y_labeled(self) -> Tensor:
-        """Class probabilities of the unlabeled rows under the shares of the weighted labels, (n, n_classes).
+    def q_y_labeled(self) -> tuple[Tensor, Tensor | None]:
+        """Class probabilities of the unlabeled rows under the shares of the weighted labels, and the rows' weights.
 
-        An auxiliary variable is drawn once for each row: only means over the rows are wanted.
+        The weights, None if all are 1, are 0 for rows without observed cells, for which q(y | x) is p(y): they say
+        nothing about it. An auxiliary variable is drawn once for each row: only means over the rows are wanted.
         """
         every = torch.arange(self.source.n_rows, device=self.module.log_p_y.device)
         parts = [self.source.rows(part, self.rng) for part in every.split(CHUNK)]
         reads = [self.module.read(batch.x, self.rng, batch.observed) for batch in parts]
         q_y = [self.module.q_y_of(read, batch.observed) for read, batch in zip(reads, parts, strict=True)]
-        return torch.cat([part.probs for part in q_y])
+        weight, masks = self.row_weight, [batch.observed for batch in parts if batch.observed is not None]
+        if masks:
+            is_known = torch.cat([mask.any(-1) for mask in masks]).float()
+            weight = is_known if weight is None else weight * is_known
+        return torch.cat([part.probs for part in q_y]), weight
 
-    def mean_q_y(self, q_y_labeled: Tensor, p_y: Tensor) -> Tensor:
+    def mean_q_y(self, q_y_labeled: Tensor, weight: Tensor | None, p_y: Tensor) -> Tensor:
         """Average q(y | x) under a prior over the rows, (n_classes,)."""
         q_y = q_y_labeled * torch.where(
             self.label_shares > 0, p_y / self.label_shares, 0.0
         )  # 0 for classes without labels
         q_y = q_y / q_y.sum(1, keepdim=True)
-        return q_y.mean(0) if self.row_weight is None else self.row_weight @ q_y / self.row_weight.sum()
+        return q_y.mean(0) if weight is None else weight @ q_y / weight.sum().clamp(min=SMALLEST_WEIGHT)
 
     def update(self, epoch: int) -> None:
         """Estimate the prior again if ``class_prior`` asks for it, from the second epoch on."""
         if epoch and is_estimated(self.class_prior) and self.n_unlabeled:
-            self.module.estimate_prior(self.found(), *self.totals, self.n_labeled)
+            mean, unlabeled = self.found()
+            self.module.estimate_prior(mean, unlabeled, self.totals[1], self.n_labeled)
 
-    def found(self) -> Tensor:
-        """Return the mean q(y | x) of the unlabeled rows under the module's prior, (n_classes,)."""
-        return self.mean_q_y(self.q_y_labeled(), self.module.p_y.probs)
+    def found(self) -> tuple[Tensor, float]:
+        """Return the mean q(y | x) of the unlabeled rows under the module's prior, (n_classes,), and their weight."""
+        q_y_labeled, weight = self.q_y_labeled()
+        share = 1.0 if weight is None else float(weight.sum()) / self.total_read
+        return self.mean_q_y(q_y_labeled, weight, self.module.p_y.probs), share * self.totals[0]
 
     def estimated(self) -> np.ndarray:
         """Return the module's estimate, (n_classes,)."""
@@ -168,9 +178,9 @@ class ClassPriorEstimator:
         """Warn if a prior given as numbers contradicts the classifier's predictions for the unlabeled rows."""
         if isinstance(self.class_prior, str) or not self.n_unlabeled:
             return
-        q_y_labeled, p_y = self.q_y_labeled(), self.label_shares
+        (q_y_labeled, weight), p_y = self.q_y_labeled(), self.label_shares
         for _ in range(STEPS_TO_CHECK_PRIOR):
-            p_y = self.mean_q_y(q_y_labeled, p_y)
+            p_y = self.mean_q_y(q_y_labeled, weight, p_y)
         found = p_y.double().cpu().numpy()
         given = np.where(found > 0, prior, 0)
         distance = 0.5 * np.abs(found - given / given.sum()).sum()

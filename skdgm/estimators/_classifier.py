@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.validation import check_consistent_length
 
 from skdgm._labels import encode_labels, labels_of
-from skdgm._sklearn_compat import validate_data
+from skdgm._sklearn_compat import _check_feature_names, validate_data
 from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._frames import as_table_or_stream
 from skdgm.estimators._shards import all_classes, all_targets, gathered, is_sharded
@@ -33,6 +33,8 @@ def read_labels(classifier: Any, X: Any, y: Any) -> tuple[Any, np.ndarray]:
     """
     check_y_given(classifier, y)
     table = as_table_or_stream(as_host_array(X), type(classifier).__name__)
+    if getattr(classifier, "_is_warm_start", False):
+        _check_feature_names(classifier, header_of(table), reset=False)
     validate_data(classifier, header_of(table), skip_check_array=True)
     return table, encoded_labels(classifier, table, y)
 

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 
-from skdgm._sklearn_compat import StrOptions, _get_column_indices, validate_data
+from skdgm._sklearn_compat import StrOptions, _check_feature_names, _get_column_indices, validate_data
 from skdgm.estimators._arrays import as_host_array, check_no_empty_column
 from skdgm.estimators._columns import ColumnTransform
 from skdgm.estimators._frames import is_numeric_array
@@ -71,6 +71,8 @@ class BaseReader(VersionedState):
         """
         X = as_host_array(X)
         learns = reset and not self._is_warm_start
+        if reset and not learns:
+            _check_feature_names(self, header_of(X), reset=False)  # the weights are those of the columns' order
         rows: Table
         if self._reads_streams and is_stream(X):
             rows = self._read_stream(X, reset=reset, learns=learns)

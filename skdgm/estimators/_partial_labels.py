@@ -147,7 +147,9 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
     def _estimate_prior(self, estimator: ClassPriorEstimator) -> None:
         """Estimate p(y) from the unlabeled rows of all parts, of which later ones count more."""
         if estimator.n_unlabeled:
-            self._totals = self._totals.with_mean(estimator.found().cpu().numpy(), estimator.totals[0])
+            mean, unlabeled = estimator.found()
+            if unlabeled > 0:
+                self._totals = self._totals.with_mean(mean.cpu().numpy(), unlabeled)
         totals = self._totals
         if totals.mean_q_y is not None:
             mean = self._tensor(totals.mean_q_y)

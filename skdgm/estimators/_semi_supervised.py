@@ -29,8 +29,8 @@ from skdgm.estimators._options import check_n_samples, layer_sizes, network_args
 from skdgm.estimators._partial_fit import Parts
 from skdgm.estimators._shards import own_part
 from skdgm.estimators._streams import Table
-from skdgm.estimators._temperature import PARAMS_OF_FOLDS, by_class_index, temperatures, with_temperature
-from skdgm.estimators._weights import drawn_by_weight, weighted_rows
+from skdgm.estimators._temperature import PARAMS_OF_FOLDS, temperatures, with_temperature
+from skdgm.estimators._weights import by_class_index, drawn_by_weight, weighted_rows
 from skdgm.likelihoods.columns import Groups
 from skdgm.models.holes import N_FILLS
 from skdgm.models.m2 import M2Module

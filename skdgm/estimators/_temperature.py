@@ -30,13 +30,6 @@ PARAMS_OF_FOLDS = {
 }
 
 
-def by_class_index(class_weight: Any, classes: np.ndarray) -> Any:
-    """A dict of weights by label as one by class index; anything else unchanged."""
-    if not isinstance(class_weight, dict):
-        return class_weight
-    return {index: class_weight.get(label, 1) for index, label in enumerate(classes.tolist())}
-
-
 def with_temperature(log_proba: np.ndarray, temperature: float) -> np.ndarray:
     """Divide logits by the temperature and normalize them; a temperature of 1 changes nothing."""
     return log_proba if temperature == 1 else log_softmax(log_proba / temperature, axis=1)

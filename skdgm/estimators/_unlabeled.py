@@ -27,9 +27,11 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import has_fit_parameter
 
 from skdgm._sklearn_compat import _safe_indexing
+from skdgm.estimators._weights import by_class_index
 
 READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 UNLABELED = -1  # the only marker that all of these read; labels are then class indices
+BY_LABEL = ("class_weight", "class_prior")  # parameters that may be dicts by label
 GRIDS = ("param_grid", "param_distributions")  # of scikit-learn's searches
 
 # --- which estimators learn from unlabeled rows ----------------------------------------------------------------------
@@ -86,8 +88,10 @@ def _searched(params: dict[str, Any]) -> list[Any]:
 # --- fit with unlabeled rows -----------------------------------------------------------------------------------------
 
 
-def marked(estimator: Any) -> Any:
+def marked(estimator: Any, classes: np.ndarray) -> Any:
     """Prepare an estimator that reads unlabeled rows for class indices and the marker -1; return it, changed.
+
+    Its parameters by label, and those of estimators inside it, become parameters by class index.
 
     Raises
     ------
@@ -104,7 +108,8 @@ def marked(estimator: Any) -> Any:
             )
     if getattr(last, "unlabeled_value", UNLABELED) != UNLABELED:
         last.set_params(unlabeled_value=UNLABELED)
-    return estimator
+    by_label = [name for name in estimator.get_params() if name.rpartition("__")[2] in BY_LABEL]
+    return estimator.set_params(**{name: by_class_index(estimator.get_params()[name], classes) for name in by_label})
 
 
 def _learns_labels(step: Any) -> bool:
@@ -325,7 +330,7 @@ class WithUnlabeledRows(BaseEstimator):
             classes, targets = np.unique(np.asarray(y), return_inverse=True)
             owner = type(steps_of(estimator)[-1]).__name__
             X, y, params = self.unlabeled.append_to(X, targets, params, owner)
-            estimator = marked(estimator)
+            estimator = marked(estimator, classes)
         else:
             estimator = with_unlabeled_rows(estimator, self.unlabeled)
         is_routed = params and get_config()["enable_metadata_routing"]
@@ -402,7 +407,8 @@ def stacked(first: Any, second: Any) -> Any:
         return sparse.vstack([first, second], format="csr")
     if not hasattr(first, "columns") or not hasattr(second, "columns"):
         return np.concatenate([np.asarray(first), np.asarray(second)])
-    rows = import_module(type(first).__module__.partition(".")[0]).concat([first, second])  # pandas, polars, ...
+    library = import_module(type(first).__module__.partition(".")[0])  # pandas, polars, pyarrow
+    rows = getattr(library, "concat_tables" if hasattr(first, "column_names") else "concat")([first, second])
     return rows.reset_index(drop=True) if hasattr(rows, "reset_index") else rows
 
 

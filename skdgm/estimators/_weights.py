@@ -88,6 +88,14 @@ def drawn_by_weight(rows: Table, weight: np.ndarray | None, random: np.random.Ra
     return rows[np.searchsorted(share, (np.arange(n_rows) + random.uniform()) / n_rows).clip(max=len(rows) - 1)]
 
 
+def by_class_index(class_weight: Any, classes: np.ndarray) -> Any:
+    """A dict of weights by label as one by class index; anything else unchanged. Labels of no class come last."""
+    if not isinstance(class_weight, dict):
+        return class_weight
+    labels = dict.fromkeys([*classes.tolist(), *class_weight])
+    return {index: class_weight.get(label, 1) for index, label in enumerate(labels)}
+
+
 def training_weights(
     targets: np.ndarray, classes: np.ndarray, class_weight: Any, sample_weight: np.ndarray | None
 ) -> np.ndarray | None:
@@ -102,5 +110,10 @@ def training_weights(
         class_weight, classes=classes[chosen], y=classes[of_labels], sample_weight=weight[labeled]
     )
     weighted = weight[labeled] * by_class[of_labels]
+    if not (np.isfinite(weighted).all() and (by_class >= 0).all() and weighted.sum() > 0):
+        raise ValueError(
+            f"class_weight must hold positive numbers, or 0 for some classes, got {class_weight!r} for the classes "
+            f"{classes.tolist()}."
+        )
     weight[labeled] = weighted * (weight[labeled].sum() / weighted.sum())
     return weight

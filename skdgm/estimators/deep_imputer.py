@@ -36,6 +36,7 @@ from skdgm.estimators.dlgm import DLGM
 
 # Fills a column of text or categories without any observed cell, as SimpleImputer(strategy="constant") does.
 EMPTY_LABEL = "missing_value"
+NULL_TYPES = ("null", "('arrow', 'null')")  # as text: of polars and pyarrow, and of pyarrow in pandas
 
 
 class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, MetaEstimatorMixin, NestedDefaults):
@@ -322,6 +323,8 @@ def format_of_empty(table: Any) -> TableFormat:
     """Describe columns without any observed cell: they hold zeros or, by their dtype, labels."""
     found = TableFormat.of(table)
     columns = [replace(one, categories=(EMPTY_LABEL,)) if one.kind == "category" else one for one in found.columns]
+    # polars' and pyarrow's type of such columns holds no zero
+    columns = [replace(one, dtype=None) if str(one.dtype).lower() in NULL_TYPES else one for one in columns]
     return replace(found, columns=tuple(columns))
 
 

@@ -341,7 +341,7 @@ class M1Classifier(
     def _started(self, random: np.random.RandomState) -> Any:
         """A new inner estimator, prepared for unlabeled rows if it gets them."""
         estimator = seeded(clone(self._inner), random)
-        return marked(estimator) if self._inner_uses_indices else estimator
+        return marked(estimator, self.classes_) if self._inner_uses_indices else estimator
 
     def _routed(self, method: str, weight: np.ndarray | None, params: dict[str, Any]) -> dict[str, Any]:
         """Metadata for the inner estimator: the weights if it takes them or, under metadata routing, requests them."""
@@ -436,7 +436,7 @@ class M1Classifier(
     def _prepared(self, estimator: Any, unlabeled: UnlabeledRows) -> Any:
         """Prepare the inner estimator for the unlabeled rows that it or its members get; return it, changed."""
         if self._inner_uses_indices:
-            return marked(estimator)
+            return marked(estimator, self.classes_)
         return estimator if self.fit_on == "labeled" else with_unlabeled_rows(estimator, unlabeled)
 
     def _nested_defaults(self) -> dict[str, Any]:

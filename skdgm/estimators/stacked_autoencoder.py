@@ -17,7 +17,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Generator, Tensor, nn
 
-from skdgm._sklearn_compat import Interval, StrOptions
+from skdgm._sklearn_compat import Interval, StrOptions, _check_feature_names
 from skdgm.estimators._arrays import PreservesFloatDtype, tensor_in_tensor_out
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks, fitting
@@ -34,7 +34,7 @@ from skdgm.estimators._layerwise import (
 )
 from skdgm.estimators._options import MIN_BFLOAT16, MIN_BFLOAT16_RBM, check_same_architecture, layer_sizes
 from skdgm.estimators._stack_bounds import StackBounds
-from skdgm.estimators._streams import Table, look, row_of
+from skdgm.estimators._streams import Table, header_of, look, row_of
 from skdgm.models.stack import StackModule, new_layer
 from skdgm.sources import CORRUPTIONS, Source
 from skdgm.training import History, Term, n_batches
@@ -491,7 +491,7 @@ class StackedAutoencoder(
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         rows = self._read(X, reset=True)
         random = self._start()
-        lower = self._frozen_lower(rows.shape[1])
+        lower = self._frozen_lower(X, rows.shape[1])
         self._choose_units(rows, lower)
         shared = self._layerwise_data(rows, random, partial(self._run_layer, random, context, X))
         trainer = LayerwiseTrainer(self._layer_settings(), shared)
@@ -515,7 +515,7 @@ class StackedAutoencoder(
     def _grows(self) -> bool:
         return isinstance(self.n_components, str) and not self._is_warm_start
 
-    def _frozen_lower(self, n_columns: int) -> StackedAutoencoder | None:
+    def _frozen_lower(self, X: Any, n_columns: int) -> StackedAutoencoder | None:
         """Return the fitted stack given as ``lower``, or None."""
         if self.lower is None:
             return None
@@ -528,6 +528,7 @@ class StackedAutoencoder(
         check_is_fitted(lower)
         if lower.n_features_in_ != n_columns:
             raise ValueError(f"lower was fitted on {lower.n_features_in_} columns, X has {n_columns}. Fit it on these.")
+        _check_feature_names(lower, header_of(X), reset=False)
         return lower
 
     def _choose_units(self, rows: Table, lower: StackedAutoencoder | None) -> None:

@@ -39,7 +39,8 @@ class OrdinalLikelihood(Likelihood):
         thresholds = [cumulative_logits(of_column) for of_column in shares]
         steps = [torch.log(threshold.diff()) for threshold in thresholds]
         self.first = nn.Parameter(torch.stack([F.pad(threshold, (0, 1))[0] for threshold in thresholds]).float())
-        self.log_steps = nn.Parameter(pad_sequence(steps, batch_first=True).float())  # (n_columns, most levels - 2)
+        # (n_columns, most levels - 2), flat: only what has two axes is a weight matrix, which weight_prior shrinks
+        self.log_steps = nn.Parameter(pad_sequence(steps, batch_first=True).float().flatten())
         scores = [of["values"] or ranks(share).tolist() for of, share in zip(arguments, shares, strict=True)]
         self.keep(
             scores=levels.flat(scores),
@@ -52,7 +53,8 @@ class OrdinalLikelihood(Likelihood):
 
     def intervals(self) -> tuple[Tensor, Tensor, Tensor]:
         """Lower limit, upper limit and width of each level's interval of the latent variable, (n_levels,) each."""
-        steps = F.pad(torch.exp(self.log_steps), (1, 2))  # the step up to threshold k stands at k
+        log_steps = self.log_steps.view(len(self.first), self.log_steps.numel() // len(self.first))
+        steps = F.pad(torch.exp(log_steps), (1, 2))  # the step up to threshold k stands at k
         thresholds = self.first[:, None] + steps.cumsum(-1)
         column, level = self.levels.column, self.levels.level
         upper = torch.where(self.is_highest, torch.inf, thresholds[column, level])
