@@ -42,6 +42,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "two layers, top-down, mixture prior": TOP_DOWN | MIXTURE,
     "two layers, KL warm-up over half": TWO_LAYERS | {"kl_warmup": 0.5},
     "two layers, top-down, KL warm-up over half": TOP_DOWN | {"kl_warmup": 0.5},
+    # the five-draw runs above were trained before the doubly reparametrized gradient, those below with it
+    "nothing, doubly reparametrized gradient": {},
     "posterior of rank one": RANK_ONE,
     "posterior of rank ten": RANK_TEN,
     "full posterior": FULL,
