@@ -108,8 +108,8 @@ def marked(estimator: Any, classes: np.ndarray) -> Any:
             )
     if getattr(last, "unlabeled_value", UNLABELED) != UNLABELED:
         last.set_params(unlabeled_value=UNLABELED)
-    by_label = [name for name in estimator.get_params() if name.rpartition("__")[2] in BY_LABEL]
-    return estimator.set_params(**{name: by_class_index(estimator.get_params()[name], classes) for name in by_label})
+    by_label = {name: of for name, of in estimator.get_params().items() if name.rpartition("__")[2] in BY_LABEL}
+    return estimator.set_params(**{name: by_class_index(of, classes) for name, of in by_label.items()})
 
 
 def _learns_labels(step: Any) -> bool:
