@@ -1,13 +1,13 @@
 """What helps DLGM on fixed binarized MNIST: layers, inference, prior, and posterior, by validation rows.
 
 One thing at a time is changed in the first stage of mnist_fixed_nll.py, importance-weighted training with 5 draws, with
-12 epochs instead of 300. All runs together take an hour of one core. The bounds are therefore lower than there, and
+12 epochs instead of 300. All runs together take two hours of one core. The bounds are therefore lower than there, and
 only their differences count. A bound is the importance-weighted one with 500 draws, over the first 1,000 validation
 rows; the test rows are not read. The seed determines the initial weights and all noise. The script resumes where it
 stopped.
 
     SKDGM_DATA=... python examples/replication/mnist_fixed_screening.py
-    SKDGM_DATA=... python examples/replication/mnist_fixed_screening.py --changes nothing prior --seeds 1
+    SKDGM_DATA=... python examples/replication/mnist_fixed_screening.py --changes nothing "mixture prior" --seeds 1
     python examples/replication/mnist_fixed_screening.py --table
 """
 

@@ -36,7 +36,7 @@ from skdgm.estimators.dlgm import DLGM
 
 # Fills a column of text or categories without any observed cell, as SimpleImputer(strategy="constant") does.
 EMPTY_LABEL = "missing_value"
-NULL_TYPES = ("null", "('arrow', 'null')")  # as text: of polars and pyarrow, and of pyarrow in pandas
+NULL_TYPES = ("Null", "null", ("arrow", "null"))  # of polars, of pyarrow, and of pyarrow in pandas
 
 
 class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, MetaEstimatorMixin, NestedDefaults):
@@ -324,7 +324,7 @@ def format_of_empty(table: Any) -> TableFormat:
     found = TableFormat.of(table)
     columns = [replace(one, categories=(EMPTY_LABEL,)) if one.kind == "category" else one for one in found.columns]
     # polars' and pyarrow's type of such columns holds no zero
-    columns = [replace(one, dtype=None) if str(one.dtype).lower() in NULL_TYPES else one for one in columns]
+    columns = [replace(one, dtype=None) if one.dtype in NULL_TYPES else one for one in columns]
     return replace(found, columns=tuple(columns))
 
 

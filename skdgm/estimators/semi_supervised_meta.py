@@ -6,7 +6,6 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.sparse import issparse
 from sklearn.base import ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -19,7 +18,7 @@ from skdgm.distributed._processes import together
 from skdgm.estimators._arrays import as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
 from skdgm.estimators._classifier import check_y_given, score_labeled
-from skdgm.estimators._frames import as_table
+from skdgm.estimators._frames import as_table_or_stream
 from skdgm.estimators._shards import refuse
 from skdgm.estimators._state import VersionedState, check_same_classes
 from skdgm.estimators._unlabeled import UnlabeledRows, WithUnlabeledRows, inner_has, reads_unlabeled, select_rows
@@ -165,8 +164,7 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, Versione
         """Set or check the columns; convert what is neither a frame nor a sparse matrix to an array."""
         if hasattr(X, "columns"):
             return validate_data(self, X, reset=reset, skip_check_array=True)
-        X = as_host_array(X)
-        X = X if issparse(X) else as_table(X, type(self).__name__)
+        X = as_table_or_stream(as_host_array(X), type(self).__name__)
         return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=None, ensure_all_finite=False)
 
     def _fitted_and_rows(self, X: Any) -> tuple[Any, Any]:
