@@ -143,8 +143,9 @@ class ClassPriorEstimator:
         parts = [self.source.rows(part, self.rng) for part in every.split(CHUNK)]
         reads = [self.module.read(batch.x, self.rng, batch.observed) for batch in parts]
         q_y = [self.module.q_y_of(read, batch.observed) for read, batch in zip(reads, parts, strict=True)]
-        weight, masks = self.row_weight, [batch.observed for batch in parts if batch.observed is not None]
-        if masks:
+        weight = self.row_weight
+        if any(batch.observed is not None for batch in parts):  # a block of a stream without missing cells has none
+            masks = [torch.ones_like(batch.x) if batch.observed is None else batch.observed for batch in parts]
             is_known = torch.cat([mask.any(-1) for mask in masks]).float()
             weight = is_known if weight is None else weight * is_known
         return torch.cat([part.probs for part in q_y]), weight
