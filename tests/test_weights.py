@@ -1,5 +1,7 @@
 """Sample weights: a row of weight w counts as w rows."""
 
+from functools import partialmethod
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -24,7 +26,7 @@ from skdgm import (
     SemiSupervisedMetaClassifier,
     training,
 )
-from skdgm.estimators import _label_terms
+from skdgm.estimators import _class_prior, _label_terms
 from skdgm.estimators._class_prior import ClassPriorEstimator, label_counts
 from skdgm.estimators._label_terms import RowWeights
 from skdgm.estimators._temperature import fit_temperature
@@ -187,6 +189,29 @@ def test_the_class_prior_counts_weights():
         )
         found.append(estimator.found()[0].numpy())
     np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_the_class_prior_counts_blocks_with_and_without_missing_cells_alike(monkeypatch):
+    """A stream has no mask for a block that misses no cell."""
+    X, y = table()
+    model = M2Classifier(2, device="cpu", **FAST).fit(X, y)
+    source, found = model._source(X, torch.from_numpy(y)), []
+    rows_of = type(source).rows
+
+    def with_masks(self, indices, rng=None, *, first_only):
+        batch = rows_of(self, indices, rng)
+        return batch._replace(
+            observed=None if first_only and indices[0] else torch.ones_like(batch.x, dtype=torch.bool)
+        )
+
+    monkeypatch.setattr(_class_prior, "CHUNK", 10)
+    for first_only in (False, True):
+        monkeypatch.setattr(type(source), "rows", partialmethod(with_masks, first_only=first_only))
+        shares, random = np.array([0.3, 0.7]), np.random.RandomState(0)
+        estimator = ClassPriorEstimator("estimated", model.module_, source, y, shares, None, random)
+        found.append(estimator.found())
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
+    assert found[0][1] == found[1][1] == (y < 0).sum()
 
 
 def test_temperatures_of_weighted_rows_are_those_of_repeated_rows():
