@@ -7,6 +7,7 @@ torch.
 from __future__ import annotations
 
 import numbers
+import warnings
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,11 @@ def encode_labels(
     ValueError
         If `y` has more than one column, no labeled row, continuous values, or labels that :func:`labels_of` rejects.
 
+    Warns
+    -----
+    UserWarning
+        If the empty string is one of the classes.
+
     Examples
     --------
     >>> import numpy as np
@@ -131,6 +137,9 @@ def encode_labels(
         raise ValueError(_no_labeled_row(len(labeled), labels, unlabeled_value, owner))
     _check_discrete(labels)
     classes, positions = np.unique(labels, return_inverse=True)
+    if "" in classes.tolist():
+        message = f'{owner} takes the empty string for a class. If it marks unlabeled rows, pass unlabeled_value="".'
+        warnings.warn(message, UserWarning, stacklevel=2)
     targets = np.full(len(labeled), -1, dtype=np.int64)
     targets[labeled] = positions
     return classes, targets

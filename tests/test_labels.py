@@ -1,5 +1,7 @@
 """Tests of reading y: which rows are labeled, what their class indices are, and which inputs are refused."""
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.exceptions import DataConversionWarning
@@ -256,6 +258,18 @@ def test_no_labeled_row_is_allowed_on_request(y):
     classes, codes = encode_labels(y, -1, owner="M2Classifier", require_labeled=False)
     assert classes.shape == (0,)
     assert codes.tolist() == [-1, -1, -1]
+
+
+def test_the_empty_string_as_a_class_is_warned_of():
+    y = np.array(["cat", "", "dog"])
+    with pytest.warns(UserWarning, match='M2Classifier takes the empty string.*pass unlabeled_value=""'):
+        classes, _ = encode_labels(y, -1, owner="M2Classifier")
+    assert classes.tolist() == ["", "cat", "dog"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classes, codes = encode_labels(y, "", owner="M2Classifier")
+    assert classes.tolist() == ["cat", "dog"]
+    assert codes.tolist() == [0, -1, 1]
 
 
 def test_a_column_is_raveled_with_a_warning():

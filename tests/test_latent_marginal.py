@@ -72,7 +72,7 @@ def test_bounds_are_their_definitions(layer):
 
 @layers
 def test_order_of_the_bounds(layer):
-    """Certified U >= U_t >= q lower bound >= auto-encoder's bound, which is above minus the loss - log|D|."""
+    """Certified U >= U_t >= q lower bound >= autoencoder's bound, which is above minus the loss - log|D|."""
     x, codes = some_rows(), all_codes(N_HIDDEN)
     bounds, best = q_bounds(layer, x, codes, x), best_latent_marginal(layer, x, codes)
     loss = (layer.q_h(x).cross_log_prob(codes).T.exp() * layer.p_x(codes).cross_log_prob(x)).sum(1)

@@ -75,7 +75,7 @@ def few_epochs(level, architecture, layer, term, validation):
 
 
 def test_each_layer_reads_codes_of_those_below():
-    """The lowest layer reads rows, upper ones codes of the right width; auto-encoders read noisy input, the RBM not."""
+    """The lowest layer reads rows, upper ones codes of the right width; autoencoders read noisy input, the RBM not."""
     engine, options = Recorder(), settings(input_noise="auto", early_stopping=True)
     layers = LayerwiseTrainer(options, context(engine)).train([], options.architectures(N_COLUMNS, [5, 4, 3]))
     assert [layer.n_hidden for layer in layers] == [5, 4, 3]

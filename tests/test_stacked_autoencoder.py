@@ -51,7 +51,7 @@ def test_training_beats_independent_columns(inference):
 
 
 def test_order_of_the_bounds_and_the_likelihood():
-    """U >= q bound >= auto-encoder's bound; U >= the likelihood; honest <= U of the rows' own codes."""
+    """U >= q bound >= autoencoder's bound; U >= the likelihood; honest <= U of the rows' own codes."""
     X, test = patterns(), patterns(seed=1)
     stack = StackedAutoencoder((6, 6), **SHORT).fit(X)
     for rows in (X, test):

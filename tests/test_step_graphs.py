@@ -84,7 +84,7 @@ MODELS = {
     "M1M2": M1M2Classifier(encoder=VAE(3, **SMALL), **SMALL),
     "SDGM": ADGMClassifier(3, batch_norm=True, n_enumerated=1, **SMALL),
     "ADGM": ADGMClassifier(3, skip=False, **SMALL),
-    "auto-encoders": StackedAutoencoder((6, 4), hidden_layer_sizes=(8,), batch_size=50, max_iter=4, random_state=0),
+    "autoencoders": StackedAutoencoder((6, 4), hidden_layer_sizes=(8,), batch_size=50, max_iter=4, random_state=0),
     "RBM": StackedAutoencoder((6,), batch_size=50, max_iter=4, persistent=True, n_chains=20, random_state=0),
     "RBM, centered": StackedAutoencoder(
         (6,), batch_size=50, max_iter=4, persistent=True, centered=True, n_temperatures=3, random_state=0

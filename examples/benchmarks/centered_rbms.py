@@ -1,7 +1,7 @@
 """Are centered RBMs a good default? Held-out log-likelihood of StackedAutoencoder with centered=True and False.
 
 Digits as gray values and as 0 and 1, and breast_cancer and wine, standardized; 30 % of the rows held out, 3 splits. The
-models are an RBM of 12 codes, and one of 8 codes above an auto-encoder of 12, so that log p(x) is exact. RBMs are
+models are an RBM of 12 codes, and one of 8 codes above an autoencoder of 12, so that log p(x) is exact. RBMs are
 trained by CD-1, which is the default, or by persistent chains at a rate of 0.003. All else has its default.
 
     OMP_NUM_THREADS=1 python examples/benchmarks/centered_rbms.py            # resumes; four minutes

@@ -1,4 +1,4 @@
-"""Layer-wise training: rich and tied auto-encoders and stacked RBMs (Arnold & Ollivier 2012, arXiv 1212.1524).
+"""Layer-wise training: rich and tied autoencoders and stacked RBMs (Arnold & Ollivier 2012, arXiv 1212.1524).
 
 Their two data sets are not public. The script builds two similar ones, so no number can be compared with theirs:
 

@@ -61,7 +61,7 @@ M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "n_enumerated": 1,
     "batch_size": 500,
     "learning_rate_init": 3e-3,
-    "max_iter": 40,
+    "max_iter": 160,
 }
 M1M2 = OLD_DEFAULTS_OF_CLASSIFIERS | {
     "passthrough": False,

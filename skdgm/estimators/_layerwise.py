@@ -105,7 +105,7 @@ class LayerSettings:
         return [self.architecture(kind, width, size, level) for size in sizes]
 
     def corrupted(self, source: Source, likelihood: str) -> Source:
-        """Add input noise to what an auto-encoder reads; "auto" flips binary cells and adds normal noise to others."""
+        """Add input noise to what an autoencoder reads; "auto" flips binary cells and adds normal noise to others."""
         auto = "flip" if likelihood == "bernoulli" else "gaussian"
         kind = auto if self.input_noise == "auto" else self.input_noise
         return with_input_noise(source, kind, self.input_noise_level, likelihood)
@@ -215,7 +215,7 @@ class LayerwiseTrainer:
         return history
 
     def train_autoencoder(self, run: RunEngine, layer: Any, source: Source, held_out: Source | None) -> History:
-        """Train an auto-encoder by its bound."""
+        """Train an autoencoder by its bound."""
         term = self.settings.term
         validation = None if held_out is None else term(held_out, lambda batch, rng: layer.bound(batch.x, rng))
         return run(layer, term(source, lambda batch, rng: layer.bound(batch.x, rng, batch.encoder_input)), validation)
@@ -271,7 +271,7 @@ class LayerwiseTrainer:
 
     @torch.no_grad()
     def q_bound(self, x: Tensor, layer: BinaryCodeModule) -> Tensor:
-        """Compute the lower bound with q_D of an auto-encoder, (n,)."""
+        """Compute the lower bound with q_D of an autoencoder, (n,)."""
         codes = codes_to_sum(layer, x, "auto", 1, self.context.fixed_generator())
         return q_bounds(layer, x, codes, x).q_lower
 

@@ -69,7 +69,7 @@ class StackBounds(BaseDeepGenerative):
             upper_bound_gap : float or None
                 Largest possible gain that remained when EM ended: 0.01 nats, or more after 500 steps.
             autoencoder_bound : float
-                mean log sum_h p(x | h) q(h | x) - log n_samples, which auto-encoders maximize. It is below the
+                mean log sum_h p(x | h) q(h | x) - log n_samples, which autoencoders maximize. It is below the
                 q_lower_bound for the codes of X itself. Without the constant it is not a likelihood.
 
         Raises

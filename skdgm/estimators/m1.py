@@ -1,4 +1,4 @@
-"""M1+SVM as an estimator: any scikit-learn classifier on the latent codes of a variational auto-encoder."""
+"""M1+SVM as an estimator: any scikit-learn classifier on the latent codes of a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -88,8 +88,8 @@ class M1Classifier(
     ----------
     estimator : classifier or None, default=None
         Classifier that is trained on the codes; it is cloned. None is ``SVC(break_ties=True)``, which has no
-        ``predict_proba``: for probabilities, give ``CalibratedClassifierCV(SVC())``. Searches can set its parameters,
-        for example ``estimator__C``.
+        ``predict_proba``: for probabilities, give ``CalibratedClassifierCV(SVC(), ensemble=False)``. Searches can set
+        its parameters, for example ``estimator__C``.
 
     encoder : VAE, FrozenEstimator of a fitted VAE, or None, default=None
         VAE that encodes the rows. It is cloned and fitted on all rows, labeled and unlabeled. A ``FrozenEstimator`` of
@@ -156,10 +156,10 @@ class M1Classifier(
 
     Notes
     -----
-    ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows. Latent codes are not standardized, because
-    their unequal spread carries information. ``fit`` gives the warnings of the encoder: of cells extremely far from all
-    others, and of a fit that is worse than independent columns.
+    ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` if y has unlabeled rows. With
+    another splitter, they also need ``scoring=make_labeled_scorer("accuracy")``. Latent codes are not standardized,
+    because their unequal spread carries information. ``fit`` gives the warnings of the encoder: of cells extremely far
+    from all others, and of a fit that is worse than independent columns.
 
     References
     ----------

@@ -1,4 +1,4 @@
-"""M1+M2 as an estimator: a semi-supervised classifier on the latent codes of a variational auto-encoder."""
+"""M1+M2 as an estimator: a semi-supervised classifier on the latent codes of a variational autoencoder."""
 
 from __future__ import annotations
 
@@ -302,8 +302,8 @@ class M1M2Classifier(HasPresets, NestedDefaults, BaseIncrementalClassifier):
 
         "unlabeled_reconstruction", "unlabeled_kl", and "unlabeled_label", the same for "labeled", and "classification",
         the mean log q(y | x) of the labeled rows. "bound" is their sum by eq. (8) with the KL at weight one, or by eq.
-        (9) for a number as ``alpha``. Under ``alpha="auto"`` or a warm-up, "objective" is what training maximizes: it
-        includes the classification term and the warm-up.
+        (9) for a number as ``alpha``: do not compare it between values of ``alpha``. Under ``alpha="auto"`` or a
+        warm-up, "objective" is what training maximizes: it includes the classification term and the warm-up.
     loss_curve_ : list of float
         Negative bound per epoch.
     validation_scores_ : list of float or None

@@ -282,8 +282,8 @@ class M2Classifier(BaseRowClassifier):
 
         "unlabeled_reconstruction", "unlabeled_kl", and "unlabeled_label", the same for "labeled", and "classification",
         the mean log q(y | x) of the labeled rows. "bound" is their sum by eq. (8) with the KL at weight one, or by eq.
-        (9) for a number as ``alpha``. Under ``alpha="auto"`` or a warm-up, "objective" is what training maximizes: it
-        includes the classification term and the warm-up.
+        (9) for a number as ``alpha``: do not compare it between values of ``alpha``. Under ``alpha="auto"`` or a
+        warm-up, "objective" is what training maximizes: it includes the classification term and the warm-up.
     loss_curve_ : list of float
         Negative bound per epoch.
     validation_scores_ : list of float or None
@@ -302,8 +302,9 @@ class M2Classifier(BaseRowClassifier):
     -----
     Log-likelihoods are in nats per row. An epoch takes about n_classes times as long as that of a VAE. On a CPU it gets
     faster as q(y | x) becomes certain: classes with a probability below 1e-9, the rounding of a row's sum, are left
-    out. ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows: other scorers count these as wrong.
+    out. ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` if
+    y has unlabeled rows. With another splitter, and for scores of training rows, they also need
+    ``scoring=make_labeled_scorer("accuracy")``: other scorers count unlabeled rows as wrong.
 
     The encoder and q(y | x) read standardized columns through a smooth clip, linear up to 5 robust standard deviations
     and bounded by 10, which keeps a single cell from outweighing all others. Densities are those of the unclipped row,

@@ -1,4 +1,4 @@
-"""Layer-wise training as an estimator: binary auto-encoders, trained one after another, and an RBM on top."""
+"""Layer-wise training as an estimator: binary autoencoders, trained one after another, and an RBM on top."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ MAX_CELLS_IN_FIT = 1 << 23
 class StackedAutoencoder(
     PreservesFloatDtype, ClassNamePrefixFeaturesOutMixin, TransformerMixin, DensityMixin, StackBounds
 ):
-    r"""Deep generative model of binary codes, trained layer by layer: auto-encoders below, an RBM on top.
+    r"""Deep generative model of binary codes, trained layer by layer: autoencoders below, an RBM on top.
 
     The model is :math:`p(x) = \sum p(x | h_1)\, p(h_1 | h_2) \cdots p_{RBM}(h_{L-1}, h_L)`. Each layer is trained as an
-    auto-encoder :math:`x \to h \to x` on samples of the codes of the layer below. The likelihood that it can reach
+    autoencoder :math:`x \to h \to x` on samples of the codes of the layer below. The likelihood that it can reach
     under the best possible upper layers is bounded before these exist,
 
     .. math:: U = \max_Q E_{x \in D} \log \sum_h p(x | h)\, Q(h)
@@ -104,7 +104,7 @@ class StackedAutoencoder(
         encoder from overfitting. "flip" turns cells from x to 1 - x (only if all columns are Bernoulli), "dropout"
         hides cells, and "gaussian" adds normal noise to the standardized cells. None adds no noise.
 
-        This makes the layers denoising auto-encoders. "auto" is "flip" for binary rows, otherwise "gaussian". The cells
+        This makes the layers denoising autoencoders. "auto" is "flip" for binary rows, otherwise "gaussian". The cells
         that "dropout" hides are read as 0. RBMs are trained without noise.
 
     input_noise_level : float, default=0.1
@@ -158,7 +158,7 @@ class StackedAutoencoder(
         Initial learning rate of Adam, in (0, inf). If it is too large, training diverges: an epoch with non-finite
         values is rolled back and run again at half the rate.
 
-        This is the rate of auto-encoders; RBMs have ``rbm_learning_rate_init``.
+        This is the rate of autoencoders; RBMs have ``rbm_learning_rate_init``.
 
     rbm_learning_rate_init : float, default=0.01
         Initial learning rate of Adam for RBMs, whose gradients are noisier; in (0, inf). Larger values train faster,
@@ -175,7 +175,7 @@ class StackedAutoencoder(
     max_iter : int, default=100
         Maximum number of epochs, at least 1. A larger number lets a fit that still improves run longer.
 
-        It applies to each auto-encoder; RBMs have ``rbm_max_iter``. Reaching it is a normal end of training.
+        It applies to each autoencoder; RBMs have ``rbm_max_iter``. Reaching it is a normal end of training.
 
     rbm_max_iter : int, default=100
         Maximum number of epochs of each RBM, at least 1. More epochs take proportionally longer.
@@ -190,7 +190,7 @@ class StackedAutoencoder(
 
     early_stopping : bool, default=False
         Whether to hold out ``validation_fraction`` of the rows and stop the training of each layer when its validation
-        score stops rising. This score is E_q[log p(x | h)] for auto-encoders and for RBMs of real-valued rows, and the
+        score stops rising. This score is E_q[log p(x | h)] for autoencoders and for RBMs of real-valued rows, and the
         pseudo-likelihood for binary RBMs.
 
     validation_fraction : float, default=0.1
@@ -279,7 +279,7 @@ class StackedAutoencoder(
 
         It is the sum over all layers.
     history_ : list of dict of str to list of float
-        For each trained layer, its score per epoch, in nats per row. "bound" is E_q[log p(x | h)] for auto-encoders and
+        For each trained layer, its score per epoch, in nats per row. "bound" is E_q[log p(x | h)] for autoencoders and
         for RBMs of real-valued rows, and the pseudo-likelihood for binary RBMs.
     loss_curve_ : list of float
         Negative bound per epoch.

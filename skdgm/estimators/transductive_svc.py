@@ -165,8 +165,8 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
     and :math:`n` labels. Without this limit, if there are no clusters, they could drift until one class has nearly all
     rows.
 
-    ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` and
-    ``scoring=make_labeled_scorer("accuracy")`` if y has unlabeled rows.
+    ``cross_val_score`` and ``GridSearchCV`` need ``cv=LabeledStratifiedKFold()`` if y has unlabeled rows. With
+    another splitter, they also need ``scoring=make_labeled_scorer("accuracy")``.
 
     References
     ----------

@@ -20,7 +20,7 @@ from skdgm.training import Objective
 
 
 class VAE(HasPresets, BaseLatentDensity):
-    r"""Variational auto-encoder (M1): a deep latent Gaussian density model and its latent codes.
+    r"""Variational autoencoder (M1): a deep latent Gaussian density model and its latent codes.
 
     The model draws a latent code and decodes it, :math:`p(x, z) = p(z)\, p(x | z)`. The encoder is
     :math:`q(z | x) = N(\mu(x), \mathrm{diag}\,\sigma^2(x))`. Fitting maximizes the evidence lower bound over all rows:
@@ -214,7 +214,7 @@ class VAE(HasPresets, BaseLatentDensity):
         Steps of gradient ascent by which ``score_samples`` improves the posterior of each row before it draws from it,
         at least 0 (semi-amortized inference). One encoder serves all rows, which leaves a gap to the best posterior of
         each (Cremer et al. 2018, arXiv 1801.03558). More steps tighten the estimate and take proportionally longer. On
-        images, 100 steps gain more than a hundred times as many draws. The fitted model does not change.
+        images, 100 steps gain more than using a hundred times as many draws. The fitted model does not change.
 
         The last digits of a refined score depend on the rows beside it.
 

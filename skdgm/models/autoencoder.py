@@ -1,11 +1,11 @@
-"""Auto-encoders with binary codes: the lower layers of Arnold & Ollivier 2012 (arXiv 1212.1524).
+"""Autoencoders with binary codes: the lower layers of Arnold & Ollivier 2012 (arXiv 1212.1524).
 
 As generative models (their sec. 2.4): with q_D(h) = E_D q(h | x), the criterion of a lower layer is the empirical bound
 E_D log sum_h p(x | h) q_D(h). On a data set D, q_D(h) >= q(h | x) / |D|, hence
 
     E_D log sum_h p(x | h) q_D(h)  >=  E_D log sum_h p(x | h) q(h | x) - log|D|  >=  E_D E_q[log p(x | h)] - log|D|.
 
-An auto-encoder maximizes the last expression, without its constant.
+An autoencoder maximizes the last expression, without its constant.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from skdgm.networks import MLP, DecoderNetwork
 
 
 class AutoencoderModule(BinaryCodeModule):
-    """A layer trained as an auto-encoder."""
+    """A layer trained as an autoencoder."""
 
     def bound(
         self, x: Tensor, rng: Generator | None, encoder_input: tuple[Tensor, Tensor | None] | None = None

@@ -1,6 +1,6 @@
 """Base classes of layers with binary codes h: a decoder p(x | h) and an encoder q(h | x).
 
-``TiedModule`` uses one weight matrix in both directions. The restricted Boltzmann machine and the vanilla auto-encoder
+``TiedModule`` uses one weight matrix in both directions. The restricted Boltzmann machine and the vanilla autoencoder
 share it and differ only in their training.
 """
 

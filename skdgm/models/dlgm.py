@@ -24,7 +24,7 @@ class DLGMModule(GaussianLatentModule):
     layer (Sønderby et al. 2016, arXiv 1602.02282). Nothing is lost by reading T_l(h_{l+1}) in place of all codes above:
     p(xi_l | x, xi_{l+1}, ..., xi_L) depends on these only through it. Layers are numbered from X upward; the code z of
     the base class is (xi_1, ..., xi_L). The paper's G_L is absorbed into the affine map directly below it, so one layer
-    with a diagonal covariance is the variational auto-encoder.
+    with a diagonal covariance is the variational autoencoder.
 
     Parameters
     ----------

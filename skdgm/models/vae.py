@@ -1,4 +1,4 @@
-"""The variational auto-encoder: M1 of Kingma et al. 2014 (arXiv 1406.5298)."""
+"""The variational autoencoder: M1 of Kingma et al. 2014 (arXiv 1406.5298)."""
 
 from __future__ import annotations
 
