@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from skdgm.estimators._column_kinds import ROUNDING
-from skdgm.estimators._columns import MAX_STANDARDIZED, ColumnTransform
+from skdgm.estimators._columns import SMALLEST_POSITIVE, ColumnTransform, unit_of
 from skdgm.estimators._latent_density import BaseLatentDensity
 from skdgm.estimators._semi_supervised import BaseSemiSupervised
 from skdgm.estimators.m1 import M1Classifier
@@ -41,8 +41,7 @@ NEAREST: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
     {
         "bernoulli": lambda x: (x > 0.5).to(x.dtype),
         "gray": lambda x: x.clamp(0, 1),
-        "lognormal": lambda x: x.clamp(min=float(np.finfo(np.float32).tiny)),
-        "zero_inflated_lognormal": lambda x: x.clamp(min=0),
+        **dict.fromkeys(["lognormal", "zero_inflated_lognormal"], lambda x: x.clamp(min=0)),
         **dict.fromkeys(["poisson", "negative_binomial", "multinomial"], lambda x: torch.round(x).clamp(min=0)),
     }
 )
@@ -262,12 +261,16 @@ class RowModule(nn.Module):
 class ColumnReader(nn.Module):
     """``ColumnTransform.transform`` as a module: standardized cells and codes of categories, 0 for missing cells."""
 
+    low: Tensor
+    high: Tensor
     center: Tensor
     scale: Tensor
 
     def __init__(self, columns: ColumnTransform) -> None:
         super().__init__()
-        self.limit = math.inf if columns.likelihood == "bernoulli" else MAX_STANDARDIZED
+        low, high = columns.bounds
+        self.register_buffer("low", torch.from_numpy(low))
+        self.register_buffer("high", torch.from_numpy(high))
         self.register_buffer("center", torch.from_numpy(columns.center))
         self.register_buffer("scale", torch.from_numpy(columns.scale))
         kinds = np.array(["gray" if columns.is_gray and kind == "bernoulli" else kind for kind in columns.kinds])
@@ -284,7 +287,8 @@ class ColumnReader(nn.Module):
         moved = X
         for kind in self.moved:
             moved = torch.where(self.get_buffer(f"is_{kind}"), NEAREST[kind](X), moved)
-        x = ((moved - self.center) / self.scale).clamp(-self.limit, self.limit)
+        x = (moved - self.center) / self.scale
+        x = torch.where((x > 0) & (x < SMALLEST_POSITIVE), SMALLEST_POSITIVE, x).clamp(self.low, self.high)
         if self.levels is not None:
             x, observed = self.levels(X, x, observed)
         return torch.where(observed, x, 0.0).float(), observed
@@ -296,6 +300,7 @@ class LevelReader(nn.Module):
     columns: Tensor
     order: Tensor
     levels: Tensor
+    unit: Tensor
     between: Tensor
     takes_nearest: Tensor
 
@@ -308,6 +313,7 @@ class LevelReader(nn.Module):
         self.register_buffer("columns", torch.tensor(found))
         self.register_buffer("order", order)
         self.register_buffer("levels", pad_sequence(levels, batch_first=True))
+        self.register_buffer("unit", torch.tensor([unit_of(columns.levels[j]) for j in found], dtype=torch.float64))
         midpoints = [F.pad((one[1:] + one[:-1]) / 2, (0, 1), value=math.inf) for one in levels]
         self.register_buffer("between", pad_sequence(midpoints, batch_first=True, padding_value=math.inf))
         self.register_buffer("takes_nearest", torch.from_numpy((columns.is_auto & columns.is_number)[found]))
@@ -317,7 +323,7 @@ class LevelReader(nn.Module):
         cells = X[:, self.columns]
         codes = (cells[..., None] > self.between).sum(-1)
         levels = self.levels[torch.arange(len(self.columns)), codes]
-        is_known = (cells - levels).abs() <= ROUNDING * cells.abs().clamp(min=1)
+        is_known = (cells - levels).abs() <= ROUNDING * torch.maximum(cells.abs(), self.unit)
         is_read = observed[:, self.columns] & (is_known | self.takes_nearest)
         return torch.cat([x, codes.double()], 1)[:, self.order], torch.cat([observed, is_read], 1)[:, self.order]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -127,7 +127,7 @@ def to_onnx(model: Any, X: Any, *, target_opset: int | None = None, options: Any
         options = {id(model): {"zipmap": False}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # skl2onnx reads attributes that scikit-learn has deprecated
-        return skl2onnx.to_onnx(model, initial_types=input_types(X), target_opset=target_opset, options=options)
+        return skl2onnx.to_onnx(model, initial_types=input_types(X, model), target_opset=target_opset, options=options)
 
 
 def register_converters() -> None:
@@ -154,10 +154,12 @@ def register(
 # --- types of inputs and outputs ----------------------------------------------------------------------------------
 
 
-def input_types(X: Any) -> list[tuple[str, Any]]:
+def input_types(X: Any, model: Any) -> list[tuple[str, Any]]:
     """Return names and types of the inputs: one for an array, one per column for a frame."""
     if container_of(X) != "array":
-        return [(str(column.name), type_of(column)) for column in columns_of(X)]
+        columns = columns_of(X)
+        check_columns([column.name for column in columns], model)
+        return [(str(column.name), type_of(column)) for column in columns]
     array = np.asarray(X)
     kinds = {"f": types.FloatTensorType if array.dtype == np.float32 else types.DoubleTensorType}
     kinds |= {**dict.fromkeys("iu", types.Int64TensorType), "b": types.BooleanTensorType}
@@ -166,7 +168,20 @@ def input_types(X: Any) -> list[tuple[str, Any]]:
             f"X must be an array of numbers of two dimensions, or a frame, got an array of shape {array.shape} and "
             f"dtype {array.dtype}. Put columns of text and of numbers into a frame: the graph gets an input for each."
         )
+    check_columns(range(array.shape[1]), model)
     return [("X", kinds[array.dtype.kind]([None, array.shape[1]]))]
+
+
+def check_columns(names: Sequence[Any], model: Any) -> None:
+    """Raise an error if X has other columns than those that a model was fitted to, whose order the graph keeps."""
+    n_columns, wanted = getattr(model, "n_features_in_", len(names)), getattr(model, "feature_names_in_", None)
+    if len(names) != n_columns:
+        raise ValueError(f"X has {len(names)} columns, but the model was fitted to {n_columns}.")
+    if wanted is not None and not isinstance(names, range) and list(names) != list(wanted):
+        raise ValueError(
+            f"X has the columns {list(names)}, but the model was fitted to {list(wanted)}. Give X these columns in "
+            "this order."
+        )
 
 
 def type_of(column: Column) -> Any:
@@ -174,7 +189,7 @@ def type_of(column: Column) -> Any:
     kind = column.observed_kind()
     if kind == "category":
         return types.StringTensorType([None, 1])
-    if kind == "boolean":
+    if kind == "boolean" and not column.missing.any():
         return types.BooleanTensorType([None, 1])
     if holds_integers(column.dtype) and not column.missing.any():
         return types.Int64TensorType([None, 1])

@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 from sklearn.compose import make_column_transformer
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
@@ -14,7 +15,6 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder
 
 from skdgm import DLGM, VAE, M1M2Classifier, M2Classifier
 from skdgm.datasets import load_mnist
-from skdgm.estimators._columns import MAX_STANDARDIZED
 
 FAST = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0}
 CLASSIFIERS = (M2Classifier, M1M2Classifier)
@@ -396,7 +396,7 @@ def test_a_code_of_missing_cells_warns_however_often_it_repeats(code, n_cells, w
     messages = of_the_columns(record)
     assert len(messages) == warns
     assert all(f": {code:g} in column 1. They repeat; the fit takes them for data." in text for text in messages)
-    assert (model._columns.outlier_limit == MAX_STANDARDIZED).all()
+    assert np.isinf(model._columns.outlier_limit).all()
 
 
 def test_cells_within_1000_scales_do_not_warn():
@@ -538,3 +538,75 @@ def test_the_density_of_an_awkward_column_integrates_to_one(kind):
     at_zero = np.exp(model.score_samples([[0.0]]))[0] if kind == "zeros" else 0.0
     assert densities.sum() * (log_grid[1] - log_grid[0]) + at_zero == pytest.approx(1, abs=0.03)
     assert kind == "log-normal" or at_zero == pytest.approx(0.8, abs=0.05)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-41, 1e9])
+def test_units_do_not_change_the_likelihood_of_positive_columns(unit):
+    """Tiny numbers beside zeros are neither counts nor gray pixels, and a lognormal density shifts by the unit."""
+    rng = np.random.default_rng(0)
+    amounts = np.exp(rng.normal(size=(400, 2)))
+    amounts[::3, 0] = 0
+    found = VAE(1, max_iter=2).fit(amounts * unit).likelihoods_
+    assert [one.likelihood for one in found] == ["zero_inflated_lognormal", "lognormal"]
+    rows = np.exp([[0.0, 0.0], [3.0, -2.0]])
+    models = [VAE(1, max_iter=3, random_state=0).fit(amounts * u) for u in (1.0, unit)]
+    scores = [model.score_samples(rows * u) for model, u in zip(models, (1.0, unit), strict=True)]
+    np.testing.assert_allclose(scores[1] + 2 * np.log(unit), scores[0], atol=0.05)
+    alone = VAE(1, max_iter=2).fit(amounts[:, [0]] * unit)
+    assert alone.likelihoods_[0].likelihood == "zero_inflated_lognormal"
+
+
+def test_sparse_tiny_numbers_are_no_counts():
+    X = sparse.random_array((300, 5), density=0.3, rng=np.random.default_rng(0), format="csr")
+    X.data += 0.1
+    kinds = [VAE(1, max_iter=1).fit(X * unit).likelihoods_[0].likelihood for unit in (1.0, 1e-9)]
+    assert kinds == ["zero_inflated_lognormal" if X.max() > 1 else "bernoulli", "zero_inflated_lognormal"]
+
+
+def test_a_density_falls_far_beyond_the_data():
+    """A lognormal integrates to one only if cells beyond a million medians are not all alike."""
+    X = np.exp(6 * np.random.default_rng(0).normal(size=(500, 1)))
+    model = VAE(1, max_iter=10, random_state=0).fit(X)
+    assert model.likelihoods_[0].likelihood == "lognormal"
+    assert (np.diff(model.score_samples([[1e3], [1e7], [1e9], [1e20], [1e30]])) < -5).all()
+
+
+@pytest.mark.parametrize("likelihood", ["poisson", "negative_binomial"])
+def test_counts_of_millions_are_read(likelihood):
+    rng = np.random.default_rng(0)
+    rate = 5e6 * np.exp(0.3 * rng.normal(size=(300, 1)))
+    X = rng.poisson(np.hstack([rate, rate])).astype(float)
+    model = VAE(1, max_iter=40, likelihood=likelihood, random_state=0).fit(X)
+    holes = X.copy()
+    holes[:20, 0] = np.nan
+    drawn = model.impute(holes, method="chain", n_steps=20, random_state=0)
+    for filled, tolerance in ((model.impute(holes), 0.15), (drawn, 0.5)):
+        assert np.median(np.abs(filled[:20, 0] / X[:20, 0] - 1)) < tolerance
+    assert 4e6 < model.sample(500, random_state=0).mean() < 7e6
+    assert (np.diff(model.score_samples([[2e6] * 2, [9e6] * 2, [1e9] * 2])) != 0).all()
+
+
+def test_a_tiny_positive_number_has_a_finite_density():
+    z = np.random.default_rng(0).normal(size=200)
+    named = [("lognormal", [0]), ("auto", [1])]
+    p_values = np.column_stack([10.0 ** (-25 * np.abs(z)), z])
+    for X in (np.column_stack([np.exp(z), z]), p_values):
+        model = VAE(1, max_iter=5, likelihood=named, random_state=0).fit(X)
+        assert np.isfinite(model.score_samples(p_values)).all()
+        assert np.isfinite(model.score_samples([[1e-300, 0.0]])).all()
+
+
+@pytest.mark.parametrize("value", [-2.5e-7, 1e-12, 0.1, 1e9])
+def test_draws_of_a_constant_column_are_near_its_number(value):
+    X = np.column_stack([np.random.default_rng(0).normal(size=100), np.full(100, value)])
+    drawn = VAE(1, max_iter=5, random_state=0).fit(X).sample(200, random_state=0)
+    np.testing.assert_allclose(drawn[:, 1], value, rtol=0.5)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7])
+def test_units_do_not_hide_unknown_categories(unit):
+    X = np.round(np.random.default_rng(0).normal(size=(100, 2))).clip(-1, 1) * unit
+    model = VAE(1, max_iter=1, likelihood="categorical", handle_unknown="error").fit(X)
+    X[3, 0] = 7 * unit
+    with pytest.raises(ValueError, match="unknown category"):
+        model.score_samples(X)

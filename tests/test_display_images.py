@@ -122,13 +122,28 @@ def test_a_classifier_reconstructs_with_its_prediction():
 
 def test_the_manifold_is_even_in_probability_and_grows_upward():
     display = ManifoldDisplay.from_estimator(FakeVAE(), n=4)
-    np.testing.assert_allclose(norm.cdf(display.quantiles), [0.125, 0.375, 0.625, 0.875])
+    horizontal, vertical = display.quantiles
+    np.testing.assert_allclose(norm.cdf(display.quantiles), [[0.125, 0.375, 0.625, 0.875]] * 2)
     first, second = display.images[..., 0, 0], display.images[..., 0, 1]
-    np.testing.assert_array_equal(first, np.tile(display.quantiles, (4, 1)))
-    np.testing.assert_array_equal(second, np.tile(display.quantiles[::-1, None], 4))
+    np.testing.assert_array_equal(first, np.tile(horizontal, (4, 1)))
+    np.testing.assert_array_equal(second, np.tile(vertical[::-1, None], 4))
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("z0", "z1")
     assert tick_labels(display.ax_.xaxis) == ["-1.2", "", "0.3", "1.2"]
     assert tick_labels(display.ax_.yaxis) == ["1.2", "0.3", "", "-1.2"]
+
+
+def test_the_manifold_covers_a_mixture_prior():
+    """The grid is that of the quantiles of codes from the prior, wherever these lie."""
+    rng = np.random.default_rng(0)
+    X = np.vstack([rng.normal(center, 0.1, (100, 4)) for center in (-1, 1)])
+    vae = VAE(2, max_iter=20, random_state=0).fit(X)
+    display = ManifoldDisplay.from_estimator(vae, n=5)
+    codes = vae.sample_codes(20_000, random_state=1)
+    for values, dimension in zip(display.quantiles, codes.T, strict=True):
+        shares = (dimension[:, None] <= values).mean(0)
+        np.testing.assert_allclose(shares, (np.arange(5) + 0.5) / 5, atol=0.03)
+    corner = vae.inverse_transform([[display.quantiles[0][0], display.quantiles[1][-1]]])
+    np.testing.assert_allclose(display.images[0, 0].ravel(), corner[0])
 
 
 def test_the_manifold_varies_chosen_dimensions_of_many():

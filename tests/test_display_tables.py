@@ -1,11 +1,14 @@
 """Tests of the pair plot: columns of arrays and frames, categories, and missing cells."""
 
+from decimal import Decimal
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from scipy import sparse
 from sklearn.exceptions import NotFittedError
 
 from skdgm import VAE
@@ -110,3 +113,37 @@ def test_the_panels_take_the_place_of_an_axes():
 
 
 REAL_ARRAY = RNG.normal(size=(10, 2))
+
+
+def test_intervals_decimals_and_declared_orders():
+    """Categories of any type keep the order that the frame declares; decimals are numbers."""
+    z = np.linspace(-2, 2, 40)
+    levels = pd.CategoricalDtype(["low", "mid", "high"], ordered=True)
+    frame = pd.DataFrame(
+        {
+            "cut": pd.cut(z, [-9, -1, 0, 1, 9]),
+            "price": [Decimal(round(10 * value)) / 10 for value in z],
+            "level": pd.Series(np.array(["high", "low", "mid"])[np.arange(40) % 3], dtype=levels),
+        }
+    )
+    display = PairPlotDisplay.from_data(frame, frame)
+    assert [text.get_text() for text in display.axes_[-1, -1].get_xticklabels()] == ["low", "mid", "high"]
+    assert display.axes_[0, 0].get_xlim() == (-0.5, 3.5)
+    low, high = display.axes_[1, 1].get_xlim()
+    assert low < -2 < 2 < high
+
+
+def test_the_noise_of_two_columns_of_categories_differs():
+    words = np.array(["a", "b"])[np.random.default_rng(0).integers(0, 2, (200, 2))]
+    display = PairPlotDisplay.from_data(
+        pd.DataFrame(words, columns=["x", "y"]), pd.DataFrame(words, columns=["x", "y"])
+    )
+    for points in display.axes_[1, 0].collections:
+        x, y = np.asarray(points.get_offsets()).T
+        assert abs(np.corrcoef(x - np.round(x), y - np.round(y))[0, 1]) < 0.3
+
+
+def test_sparse_rows_are_drawn():
+    X = sparse.csr_array(np.random.default_rng(0).poisson(0.5, (60, 3)).astype(float))
+    display = PairPlotDisplay.from_estimator(VAE(1, max_iter=1, random_state=0).fit(X), X)
+    assert list(display.real) == ["0", "1", "2"]

@@ -179,9 +179,27 @@ def test_bad_inputs_are_named():
     with pytest.raises(ValueError, match="Put columns of text and of numbers into a frame"):
         to_onnx(model, FRAME.to_numpy(dtype=object))
     with pytest.raises(TypeError, match="input 'X' holds numbers, but .* fitted to text in column 'color'"):
-        to_onnx(model, IRIS)
+        to_onnx(model, np.column_stack([IRIS, CLASSES]))
     with pytest.raises(ValueError, match="target_opset >= 18, got 15"):
         to_onnx(model, FRAME, target_opset=15)
+
+
+def test_columns_in_another_order_are_refused():
+    frame = pd.DataFrame(IRIS, columns=list("abcd"))
+    model = M2Classifier(**FAST).fit(frame, FEW)
+    for wrong in (frame[["b", "a", "c", "d"]], frame[["a", "b", "c"]], IRIS[:, :3]):
+        with pytest.raises(ValueError, match="the model was fitted to"):
+            to_onnx(model, wrong)
+
+
+def test_booleans_with_missing_cells_are_floats():
+    late = pd.array(_rng.random(150) < 0.5, dtype="boolean")
+    late[::9] = pd.NA
+    frame = pd.DataFrame({"length": IRIS[:, 0], "late": late})
+    model = M2Classifier(**FAST).fit(frame, FEW)
+    session = onnxruntime.InferenceSession(to_onnx(model, frame).SerializeToString())
+    inputs = {"length": IRIS[:, [0]], "late": frame[["late"]].to_numpy(dtype=float, na_value=np.nan)}
+    np.testing.assert_allclose(session.run(None, inputs)[1], model.predict_proba(frame), atol=1e-5)
 
 
 def test_networks_that_torch_cannot_export_are_named():

@@ -13,6 +13,8 @@ from skdgm.display.images import ImageGrid, as_images, value_range
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+N_DRAWS_OF_PRIOR = 10_000  # from which the quantiles of a mixture are estimated
+
 
 class AnalogyDisplay(ImageGrid):
     """One image, then the same style in every class: figure 1 of Kingma et al. 2014.
@@ -184,15 +186,15 @@ class ConditionalSamplesDisplay(ImageGrid):
 class ManifoldDisplay(ImageGrid):
     """Images decoded from a grid of codes that covers two latent dimensions evenly: figure 4 of Kingma & Welling 2013.
 
-    The grid is even on the unit square and is mapped to codes by the inverse of the normal distribution function, so
-    each image stands for the same share of what the model generates.
+    The grid is even on the unit square and is mapped to codes by the quantiles of the prior. Under a standard normal
+    prior, each image stands for the same share of what the model generates.
 
     Parameters
     ----------
     images : ndarray of shape (n, n, height, width) or with a last axis of 3
         The decoded grid. The first dimension grows to the right, the second one upward.
-    quantiles : ndarray of shape (n,), default=None
-        Codes along each dimension, in increasing order, written at the axes. None writes none.
+    quantiles : ndarray of shape (2, n) or (n,), default=None
+        Codes along each dimension, or along both, in increasing order, written at the axes. None writes none.
     names : tuple of two str, default=("", "")
         Names of the two dimensions.
     limits : tuple of two float, default=None
@@ -215,9 +217,9 @@ class ManifoldDisplay(ImageGrid):
     >>> from skdgm import VAE
     >>> from skdgm.display import ManifoldDisplay
     >>> X = load_digits().data / 16
-    >>> vae = VAE(2, max_iter=1, random_state=0).fit(X)
+    >>> vae = VAE(2, prior="normal", max_iter=1, random_state=0).fit(X)
     >>> display = ManifoldDisplay.from_estimator(vae, n=3)
-    >>> display.images.shape, [round(float(z), 2) for z in display.quantiles]
+    >>> display.images.shape, [round(float(z), 2) for z in display.quantiles[0]]
     ((3, 3, 8, 8), [-0.97, 0.0, 0.97])
     """
 
@@ -232,8 +234,9 @@ class ManifoldDisplay(ImageGrid):
         limits: tuple[float, float] | None = None,
     ) -> None:
         marks = {0, len(images) // 2, len(images) - 1}
-        values = [] if quantiles is None else [f"{z:.1f}" if k in marks else "" for k, z in enumerate(quantiles)]
-        super().__init__(images, row_labels=values[::-1], column_labels=values, limits=limits)
+        both = np.zeros((2, 0)) if quantiles is None else np.broadcast_to(quantiles, (2, len(images)))
+        horizontal, vertical = ([f"{z:.1f}" if k in marks else "" for k, z in enumerate(values)] for values in both)
+        super().__init__(images, row_labels=vertical[::-1], column_labels=horizontal, limits=limits)
         self.quantiles = quantiles
         self.names = names
 
@@ -254,15 +257,15 @@ class ManifoldDisplay(ImageGrid):
         Parameters
         ----------
         estimator : fitted transformer
-            A model with standard normal codes, with ``inverse_transform(Z)`` and ``get_feature_names_out()``, such as
-            VAE or DLGM.
+            A model with ``inverse_transform(Z)`` and ``get_feature_names_out()``, such as VAE, DLGM, or M2Classifier.
+            Its prior is taken for standard normal, unless it is a mixture of a VAE or DLGM.
         image_shape : tuple of int, default=None
             ``(height, width)`` or ``(height, width, n_channels)``. Three channels are RGB; others are drawn side by
             side. None reads ``n_features`` pixels as a gray square.
         n : int, default=15
             Images along each dimension, at least 1. More show finer steps, and reach farther into the tails.
         dimensions : tuple of two int, default=None
-            Which latent dimensions to vary; all others are 0. None needs a model with two of them.
+            Which latent dimensions to vary; all others have the prior's mean. None needs a model with two of them.
         y : label, default=None
             Class to decode with, if the estimator is a classifier, such as M2Classifier. None averages over the
             classes.
@@ -288,9 +291,9 @@ class ManifoldDisplay(ImageGrid):
             raise ValueError(f"n must be at least 1, got {n}.")
         names = [str(name) for name in estimator.get_feature_names_out()]
         first, second = _two_dimensions(dimensions, len(names))
-        quantiles = np.array([NormalDist().inv_cdf((k + 0.5) / n) for k in range(n)])
-        codes = np.zeros((n * n, len(names)))
-        codes[:, first], codes[:, second] = np.tile(quantiles, n), np.repeat(quantiles[::-1], n)
+        mean, quantiles = _of_prior(estimator, (first, second), (np.arange(n) + 0.5) / n)
+        codes = np.tile(mean, (n * n, 1)) + np.zeros(len(names))
+        codes[:, first], codes[:, second] = np.tile(quantiles[0], n), np.repeat(quantiles[1][::-1], n)
         labels = [] if y is None else [np.repeat([y], n * n)]
         images = as_images(estimator.inverse_transform(codes, *labels), image_shape)
         images = images.reshape(n, n, *images.shape[1:])
@@ -313,6 +316,16 @@ class ManifoldDisplay(ImageGrid):
         self.ax_.tick_params(labeltop=False, labelbottom=True)
         self.ax_.set(xlabel=self.names[0], ylabel=self.names[1])
         return self
+
+
+def _of_prior(
+    estimator: Any, dimensions: tuple[int, int], shares: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the mean of the prior, and quantiles of two dimensions of shape (2, n): standard normal, or of draws."""
+    if getattr(estimator, "prior", "normal") == "normal":
+        return np.zeros(1), np.tile([NormalDist().inv_cdf(share) for share in shares], (2, 1))
+    codes = estimator.sample_codes(N_DRAWS_OF_PRIOR, random_state=0)
+    return codes.mean(0), np.quantile(codes[:, dimensions], shares, axis=0).T
 
 
 def _two_dimensions(dimensions: tuple[int, int] | None, n_dimensions: int) -> tuple[int, int]:

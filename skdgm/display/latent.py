@@ -368,7 +368,8 @@ class LatentKLDisplay(Display):
         order = np.argsort(-self.kl, kind="stable")
         for label, color, wanted in (("active", COLORS[0], True), ("inactive", GRAY, False)):
             places = np.flatnonzero(self.active[order] == wanted)
-            ax.bar(places, self.kl[order[places]], color=color, label=f"{label}: {len(places)}")
+            ax.bar(places, self.kl[order[places]], color=color)
+            ax.plot([], [], "s", color=color, label=f"{label}: {len(places)}")  # a bar of no place has no color
         ax.set_xticks(range(len(order)), labels=[self.names[k] for k in order], rotation=90 if len(order) > 8 else 0)
         ax.set(ylabel="KL from the prior, nats per row", xlim=(-0.7, len(order) - 0.3))
         ax.legend(frameon=False, loc="upper right")
@@ -402,6 +403,8 @@ def _projected(
 
 def _principal_components(codes: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, str]]:
     """Project codes to the two directions of largest variance; the names say which share of it they hold."""
+    if len(codes) < 2:
+        raise ValueError("projection='pca' needs at least two rows, got one. Use projection='largest_sd'.")
     centered = codes - codes.mean(axis=0)
     left, singular_values, _ = np.linalg.svd(centered, full_matrices=False)
     share = 100 * singular_values**2 / max((singular_values**2).sum(), np.finfo(float).tiny)

@@ -274,6 +274,8 @@ class DensityHistogramDisplay(Display):
         display : DensityHistogramDisplay
             The display itself, with ``ax_`` and ``figure_`` set.
         """
+        if n_bins < 1:
+            raise ValueError(f"n_bins must be at least 1, got {n_bins}.")
         ax = self._draw_open(ax, figsize=(6.5, 3.5))
         scores = {name: np.asarray(values, dtype=float) for name, values in self.scores.items()}
         low, high, is_cut = _range_of_most(list(scores.values()))
@@ -316,4 +318,7 @@ def _range_of_most(groups: Sequence[NDArray[Any]]) -> tuple[float, float, bool]:
     every = np.concatenate(groups)
     median, tenth = max(tuple(np.quantile(group, [0.5, 0.1])) for group in groups)
     low = median - 8 * (median - tenth)
-    return max(low, every.min()), every.max(), bool(every.min() < low)
+    low, high = max(low, every.min()), every.max()
+    if low == high:
+        return low - 0.5, high + 0.5, bool(every.min() < low)
+    return low, high, bool(every.min() < low)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skdgm._labels import is_missing
 from skdgm.display._axes import COLORS, Display
 
 if TYPE_CHECKING:
@@ -21,13 +23,15 @@ JITTER = 0.15  # how far rows of a category spread, as a share of the distance b
 class PairPlotDisplay(Display):
     """Pairs of columns of real and drawn rows: whether a model has learned how the columns depend on each other.
 
-    On the diagonal are histograms of each column, below it the rows. Rows of a category are spread a little. Missing
-    cells are left out.
+    On the diagonal are histograms of each column, below it the rows. Rows of a category are spread a little, and
+    categories are in the order that the frame declares, or else sorted. Missing cells are left out.
 
     Parameters
     ----------
     real, drawn : dict of str to ndarray
         Columns of the two tables, in the same order.
+    orders : dict of str to list, default=None
+        The categories of columns in the order in which to draw them. None sorts them.
 
     Attributes
     ----------
@@ -52,9 +56,16 @@ class PairPlotDisplay(Display):
 
     axes_: NDArray[Any]
 
-    def __init__(self, real: dict[str, NDArray[Any]], drawn: dict[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        real: dict[str, NDArray[Any]],
+        drawn: dict[str, NDArray[Any]],
+        *,
+        orders: dict[str, list[Any]] | None = None,
+    ) -> None:
         self.real = real
         self.drawn = drawn
+        self.orders = orders
 
     @classmethod
     def from_estimator(
@@ -92,7 +103,8 @@ class PairPlotDisplay(Display):
             If the estimator cannot draw rows, or as for ``from_data``.
         """
         cls._check_has(estimator, "sample")
-        drawn = estimator.sample(len(X), random_state=random_state)
+        n_samples = X.shape[0] if hasattr(X, "shape") else len(X)
+        drawn = estimator.sample(n_samples, random_state=random_state)
         return cls.from_data(X, drawn[0] if isinstance(drawn, tuple) else drawn, columns=columns, ax=ax)
 
     @classmethod
@@ -119,7 +131,8 @@ class PairPlotDisplay(Display):
             If a table lacks a column, or if there are no or too many columns.
         """
         chosen = _known_columns(real, "real")[:DEFAULT_COLUMNS] if columns is None else list(columns)
-        return cls(_columns_of(real, chosen, "real"), _columns_of(drawn, chosen, "drawn")).plot(ax)
+        columns_of_both = _columns_of(real, chosen, "real"), _columns_of(drawn, chosen, "drawn")
+        return cls(*columns_of_both, orders=_orders_of(real, chosen)).plot(ax)
 
     def plot(self, ax: Axes | None = None) -> Self:
         """Draw the panels.
@@ -141,7 +154,9 @@ class PairPlotDisplay(Display):
         if place is None:
             raise ValueError("ax must be one of a grid of axes, such as of plt.subplots(), got one placed by hand.")
         self.axes_ = place.subgridspec(n, n).subplots(sharex="col", squeeze=False)
-        scales = [_Scale(name, self.real[name], self.drawn[name]) for name in self.real]
+        orders = self.orders or {}
+        columns = enumerate(self.real)
+        scales = [_Scale(name, self.real[name], self.drawn[name], orders.get(name, []), j) for j, name in columns]
         for i, vertical in enumerate(scales):
             self._draw_histograms(self.axes_[i, i], vertical)
             for j, horizontal in enumerate(scales[:i]):
@@ -182,10 +197,11 @@ class _Scale:
         The cells of the real and of the drawn rows.
     """
 
-    def __init__(self, name: str, real: NDArray[Any], drawn: NDArray[Any]) -> None:
-        self.name, cells = name, [*real.tolist(), *drawn.tolist()]
-        words = {cell for cell in cells if isinstance(cell, str | bool)}
-        self.categories = sorted(words, key=str)
+    def __init__(self, name: str, real: NDArray[Any], drawn: NDArray[Any], order: Sequence[Any], position: int) -> None:
+        self.name, self.position, cells = name, position, [*real.tolist(), *drawn.tolist()]
+        words = {cell for cell in cells if _is_word(cell)}
+        self.categories = [one for one in order if one in words]
+        self.categories += sorted(words.difference(self.categories), key=str)
         codes = {category: code for code, category in enumerate(self.categories)}
         number = codes.get if words else _as_float
         every = np.array([number(cell) for cell in cells], dtype=float)
@@ -201,11 +217,11 @@ class _Scale:
         return float(low - margin), float(high + margin)
 
     def spread(self, table: int) -> NDArray[np.float64]:
-        """Return the places of a table's rows, those of categories with some noise that is the same in each panel."""
+        """Return the places of a table's rows, those of categories with noise that is the column's in each panel."""
         places = self.places[table]
         if not self.categories:
             return places
-        return places + JITTER * np.random.RandomState(table).uniform(-2, 2, len(places))
+        return places + JITTER * np.random.RandomState([table, self.position]).uniform(-2, 2, len(places))
 
     def write_below(self, panel: Axes) -> None:
         """Name the column and its categories below a panel."""
@@ -223,8 +239,22 @@ class _Scale:
 
 
 def _as_float(cell: Any) -> float:
-    """Return a number as a float, and anything else, such as None, as NaN."""
-    return float(cell) if isinstance(cell, Real) else np.nan
+    """Return a number as a float, and a missing cell as NaN."""
+    return float(cell) if isinstance(cell, Real | Decimal) else np.nan
+
+
+def _is_word(cell: Any) -> bool:
+    """Tell whether a cell is a category: a text, a boolean, or an interval."""
+    is_number = isinstance(cell, Real | Decimal) and not isinstance(cell, bool)
+    return not is_number and not is_missing(np.array([cell, None], dtype=object))[0]
+
+
+def _orders_of(table: Any, chosen: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return the categories of a frame's columns in their declared order."""
+    if not hasattr(table, "columns"):
+        return {}
+    declared = {str(column): getattr(getattr(table[column], "dtype", None), "categories", None) for column in chosen}
+    return {column: list(categories) for column, categories in declared.items() if categories is not None}
 
 
 def _known_columns(table: Any, owner: str) -> list[Any]:
@@ -247,5 +277,7 @@ def _columns_of(table: Any, chosen: Sequence[Any], owner: str) -> dict[str, NDAr
             f"A pair plot takes 1 to {MAX_COLUMNS} columns, got {len(chosen)}. Choose the most interesting ones: "
             f"columns={known[:DEFAULT_COLUMNS]}."
         )
+    if hasattr(table, "toarray"):
+        table = table.toarray()
     cells = table if hasattr(table, "columns") else dict(enumerate(np.asarray(table).T))
     return {str(column): np.asarray(cells[column]) for column in chosen}

@@ -145,9 +145,7 @@ KINDS: dict[str, Kind] = {
     "gaussian_heteroscedastic": Kind("standardize", anything, unchanged, *NUMBERS),
     "student_t": Kind("standardize", anything, unchanged, *NUMBERS),
     "gaussian_quantile": Kind("standardize", anything, unchanged, *NUMBERS, of_quantiles),
-    "lognormal": Kind(
-        "divide", lambda x: x > 0, lambda x: np.maximum(x, np.finfo(np.float32).tiny), *POSITIVE, of_positive
-    ),
+    "lognormal": Kind("divide", lambda x: x > 0, lambda x: np.maximum(x, 0), *POSITIVE, of_positive),
     "zero_inflated_lognormal": Kind(
         "divide",
         lambda x: x >= 0,

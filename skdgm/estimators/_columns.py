@@ -17,8 +17,10 @@ from skdgm.estimators._tables import report_unknown
 from skdgm.likelihoods import LIKELIHOODS
 from skdgm.likelihoods.columns import ColumnGroup, Groups
 
-# Standardized values are clipped at this bound to keep their squares finite in float32.
-MAX_STANDARDIZED = 1e6
+# Standardized values are clipped at this bound to keep their squares finite in float32. Of counts and of positive
+# numbers, in units of their median, only logarithms are taken, so that they may be far larger.
+MAX_STANDARDIZED, MAX_POSITIVE, MAX_COUNT = 1e6, 1e37, 1e15
+SMALLEST_POSITIVE = float(np.finfo(np.float32).tiny)
 # Cost in nats of a cell that its column could not hold, if "auto" chose the likelihood or the category is unknown: that
 # of an event of probability 5e-5, in addition to the term of the nearest value.
 OUT_OF_RANGE_NATS = 10.0
@@ -114,7 +116,7 @@ class ColumnTransform:
             is_gray,
             np.zeros(n_columns),
             np.ones(n_columns),
-            np.full(n_columns, MAX_STANDARDIZED),
+            np.full(n_columns, np.inf),
             np.nanmin(X, 0) == np.nanmax(X, 0),
             np.array([one == "number" for one in types]),
             {},
@@ -222,9 +224,9 @@ class ColumnTransform:
         x = (self.nearest(X) - self.center) / self.scale
         for j, levels in self.levels.items():
             x[:, j] = np.where(np.isnan(X[:, j]) | self._is_unknown(X, j), np.nan, nearest_code(X[:, j], levels))
-        if training and (self.outlier_limit < MAX_STANDARDIZED).any():
+        if training and np.isfinite(self.outlier_limit).any():
             x = np.where(np.abs(x) > self.outlier_limit, np.nan, x)
-        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
+        return self._in_float32(x, *self.bounds)
 
     def transform_cells(self, values: np.ndarray, columns: np.ndarray) -> np.ndarray:
         """Transform cells of these columns, as ``transform`` does, if the likelihoods leave zeros where they are."""
@@ -232,8 +234,23 @@ class ColumnTransform:
         for kind, columns_of_kind in self._columns_by_kind(self.is_auto):
             of_kind = np.isin(columns, columns_of_kind)
             x[of_kind] = self._nearest_of(kind, values[of_kind])
-        x = x / self.scale[columns]
-        return np.clip(x, -MAX_STANDARDIZED, MAX_STANDARDIZED, out=np.empty(x.shape, np.float32), casting="same_kind")
+        low, high = self.bounds
+        return self._in_float32(x / self.scale[columns], low[columns], high[columns])
+
+    @staticmethod
+    def _in_float32(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Clip cells to bounds; a positive number stays positive."""
+        if MAX_POSITIVE in high:
+            x = np.where((x > 0) & (x < SMALLEST_POSITIVE), SMALLEST_POSITIVE, x)
+        return np.clip(x, low, high, out=np.empty(x.shape, np.float32), casting="same_kind")
+
+    @property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest transformed cell of each column, (n_columns,)."""
+        scaling = np.array([KINDS[kind].scaling for kind in self.kinds])
+        low = np.where(np.array(self.kinds) == "lognormal", SMALLEST_POSITIVE, -MAX_STANDARDIZED)
+        high = np.select([scaling == "divide", scaling == "none"], [MAX_POSITIVE, MAX_COUNT], MAX_STANDARDIZED)
+        return low, high
 
     def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
         """Tell which rows miss some cells, or have unknown categories, in columns that are not ``learned``."""
@@ -272,7 +289,8 @@ class ColumnTransform:
     def _is_new(self, X: np.ndarray, j: int) -> np.ndarray:
         """Tell which cells of a column of categories have a value that training rows did not have."""
         column, levels = X[:, j], self.levels[j]
-        return np.abs(column - levels[nearest_code(column, levels)]) > ROUNDING * np.maximum(1, np.abs(column))
+        distance = np.abs(column - levels[nearest_code(column, levels)])
+        return distance > ROUNDING * np.maximum(unit_of(levels), np.abs(column))
 
     def _is_unknown(self, X: np.ndarray, j: int) -> np.ndarray:
         """Tell which cells count as missing because their category is new; a new number counts as the nearest one."""
@@ -293,7 +311,7 @@ class ColumnTransform:
     def out_of_range_penalty(self, X: np.ndarray) -> np.ndarray:
         """Sum the cost of each row's cells out of range, in nats, (n,)."""
         with np.errstate(invalid="ignore"):
-            n_moved = (np.abs(X - self.nearest(X)) > ROUNDING).sum(1)
+            n_moved = (np.abs(X - self.nearest(X)) > ROUNDING * np.minimum(1, self.scale)).sum(1)
             for j in self.levels:
                 n_moved = n_moved + self._is_new(X, j)
         return OUT_OF_RANGE_NATS * n_moved
@@ -342,12 +360,12 @@ class ColumnTransform:
 
     def outlier_limits(self, X: np.ndarray) -> np.ndarray:
         """Find cells that are taken for mistakes and warn; the limit of a column is the distance of the next cell."""
-        limit = np.full(X.shape[1], MAX_STANDARDIZED)
+        limit = np.full(X.shape[1], np.inf)
         found = []
         for j in [*np.flatnonzero(self.is_standardized).tolist(), *self._columns_scaled_by("divide")]:
             cells = far_cells(X[:, j], self.center[j], self.scale[j])
             if cells is not None:
-                limit[j] = MAX_STANDARDIZED if cells.limit is None else cells.limit
+                limit[j] = np.inf if cells.limit is None else cells.limit
                 found.append((self._name(j), cells))
         warn_of_far_cells(found)
         return limit
@@ -368,13 +386,20 @@ def nearest_code(column: np.ndarray, levels: np.ndarray) -> np.ndarray:
     return np.searchsorted((levels[1:] + levels[:-1]) / 2, np.nan_to_num(column))
 
 
+def unit_of(levels: np.ndarray) -> float:
+    """The smallest distance of two levels, or the size of a single one, but at most 1."""
+    unit = np.diff(levels).min() if len(levels) > 1 else abs(levels[0])
+    return min(float(unit) or 1.0, 1.0)
+
+
 def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute a robust center and scale of each column from its observed cells, in float64.
 
     The center is the median. The scale is the standard deviation after clipping cells to within five robust scales of
-    the median, and 1 for a constant column. The robust scale is the interquartile range divided by that of a standard
-    normal, but at least a twentieth of the standard deviation between the 1st and 99th percentiles. If the quartiles
-    coincide, it is the median distance of the cells that differ from the median.
+    the median; that of a constant column is the size of its number, but at most 1, and 1 for 0. The robust scale is the
+    interquartile range divided by that of a standard normal, but at least a twentieth of the standard deviation between
+    the 1st and 99th percentiles. If the quartiles coincide, it is the median distance of the cells that differ from the
+    median.
     """
     step = max(1, len(X) // ROWS_FOR_QUANTILES)
     rows = X[::step].astype(np.float64)
@@ -387,7 +412,7 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = sd(np.clip(rows, center - ROBUST_SCALES * robust, center + ROBUST_SCALES * robust), center)
     scale = np.where(scale > 0, scale, robust)  # the rows that were read do not differ
     has_no_spread = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
-    return center, np.where(has_no_spread, 1.0, scale)
+    return center, np.where(has_no_spread, np.where(center == 0, 1.0, np.minimum(np.abs(center), 1.0)), scale)
 
 
 def sd(X: np.ndarray, center: np.ndarray) -> np.ndarray:

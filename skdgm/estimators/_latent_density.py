@@ -30,7 +30,6 @@ from skdgm.estimators._arrays import (
 )
 from skdgm.estimators._base import MIN_EPOCHS_FOR_WARNING, BaseDeepGenerative, in_memory, missing_columns, some
 from skdgm.estimators._callbacks import EpochTasks, fitting
-from skdgm.estimators._columns import MAX_STANDARDIZED
 from skdgm.estimators._diagnosis import are_dependent
 from skdgm.estimators._factors import factor_analysis
 from skdgm.estimators._imputation import BaseImputation
@@ -575,11 +574,13 @@ class BaseLatentDensity(
 
     def _chain(self, rows: np.ndarray, rng: torch.Generator, n_steps: int) -> np.ndarray:
         """Last states of the Markov chain over missing cells."""
+        bounds = self._columns.bounds
 
         def run(x: Tensor, observed: Tensor) -> Tensor:
+            low, high = (torch.from_numpy(bound).to(x) for bound in bounds)
             x = torch.where(observed, x, self.module_.sample(len(x), rng))
             for _ in range(n_steps):
-                x = self.module_.chain_step(x, rng, observed).clamp(-MAX_STANDARDIZED, MAX_STANDARDIZED)
+                x = self.module_.chain_step(x, rng, observed).clamp(low, high)
             return x
 
         return self._drawn(rows, run)

@@ -14,6 +14,8 @@ EPS_OF_BINARY = 4
 # Gray images have at least this share of cells that are exactly black or white, and at most this many distinct values.
 MIN_SHARE_BLACK_OR_WHITE = 1 / 3
 MAX_GRAY_LEVELS = 256
+# Their largest cell is at least this, and that of sparse probabilities this: smaller ones are numbers in other units.
+MIN_LARGEST_GRAY, MIN_LARGEST_PROBABILITY = 0.5, 0.01
 # Images of whole numbers have at least this many columns, and a white of at least this.
 MIN_PIXELS, MIN_WHITE = 16, 15
 # Largest numbers of cells and rows that are read to count levels and to estimate quantiles.
@@ -133,9 +135,9 @@ def choose_for_sparse(X: np.ndarray) -> tuple[list[str], list[str], bool]:
         )
     if np.isin(cells, (0, 1)).all():
         kind, reason = "bernoulli", "only 0 and 1"
-    elif is_count(cells).all():
+    elif are_counts(cells):
         kind, reason = "poisson", "sparse counts"
-    elif cells.max() <= 1:
+    elif MIN_LARGEST_PROBABILITY <= cells.max() <= 1:
         kind, reason = "bernoulli", "sparse values in [0, 1], read as probabilities"
     else:
         kind, reason = "zero_inflated_lognormal", "sparse positive values"
@@ -151,13 +153,18 @@ def of_column(column: np.ndarray, column_type: str) -> tuple[str, str]:
     if are_categories(values, levels):
         return "categorical", f"{len(levels)} distinct values"
     spike = float((values == 0).mean())
-    if values.min() == 0 and len(levels) > 2 and values.max() <= MAX_COUNT and is_count(values).all():
+    if values.min() == 0 and len(levels) > 2 and values.max() <= MAX_COUNT and are_counts(values):
         return "negative_binomial", "counts"
     if values.min() == 0 and spike >= MIN_SPIKE and (values > 0).sum() > MAX_LEVELS:
         return "zero_inflated_lognormal", f"{100 * spike:.0f}% zeros, other values positive"
     if values.min() > 0 and gain_of_logarithm(values) > MIN_GAIN:
         return "lognormal", "positive and skewed"
     return "gaussian", "numbers that suit no other likelihood"
+
+
+def are_counts(values: np.ndarray) -> bool:
+    """Tell whether all cells are whole numbers from 0; a column of tiny numbers is not a column of 0."""
+    return bool(is_count(values).all() and (values[values != 0] > 0.5).all())
 
 
 def are_categories(values: np.ndarray, levels: np.ndarray) -> bool:
@@ -195,7 +202,7 @@ def is_binary(X: np.ndarray) -> np.ndarray:
 def is_gray_image(X: np.ndarray, is_black_or_white: np.ndarray, only_binary: np.ndarray) -> bool:
     """Tell whether the columns with other values than 0 and 1 are gray pixels: in [0, 1], often 0 or 1, few levels."""
     gray = X if not only_binary.any() else X[:, ~only_binary]
-    if np.nanmin(gray) < -ROUNDING or np.nanmax(gray) > 1 + ROUNDING:
+    if np.nanmin(gray) < -ROUNDING or not MIN_LARGEST_GRAY <= np.nanmax(gray) <= 1 + ROUNDING:
         return False
     share = is_black_or_white[:, ~only_binary].sum() / (~np.isnan(gray)).sum()
     if share < MIN_SHARE_BLACK_OR_WHITE:
