@@ -105,7 +105,7 @@ def mask_labels(
 
 
 def _check_stratify(stratify: Any) -> None:
-    if not isinstance(stratify, bool | np.bool_) and stratify != "proportional":
+    if not isinstance(stratify, bool | np.bool_) and not (isinstance(stratify, str) and stratify == "proportional"):
         raise ValueError(f"stratify must be True, False or 'proportional', got {stratify!r}.")
 
 
@@ -175,6 +175,8 @@ def _dtype_holding(dtype: np.dtype[Any], marker: Any) -> np.dtype[Any]:
         return np.result_type(dtype, np.array(marker)) if dtype.kind == "U" else np.dtype(object)
     if dtype.kind not in "buif":
         return np.dtype(object)
+    if isinstance(marker, float) and dtype.kind != "f":
+        return np.dtype(np.float64)
     # Unsigned types next to a negative number would end in float64 for uint64.
     signed = np.dtype(np.int64) if dtype.kind in "bu" else dtype
     return np.result_type(signed, np.min_scalar_type(marker))

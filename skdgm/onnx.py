@@ -77,7 +77,8 @@ def to_onnx(model: Any, X: Any, *, target_opset: int | None = None, options: Any
         TransductiveSVC, or a scikit-learn estimator that contains them, such as a Pipeline.
     X : array or frame of shape (n_samples, n_features)
         Rows like those that the graph will read; only their types count. An array becomes one input, "X". A frame
-        becomes one input of shape (n_samples, 1) for each column, of its name and type; text is read as strings.
+        becomes one input of shape (n_samples, 1) for each column, of its name and type; text is read as strings. In
+        names, skl2onnx replaces all but letters, digits, and underscores.
     target_opset : int or None, default=None
         Version of ONNX's operators, at least 18. None is the highest one that skl2onnx supports; lower ones suit older
         runtimes.

@@ -1,6 +1,7 @@
 """Tests of displays of images: channels, missing pixels, reconstructions, the manifold, and imputation."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.decomposition import PCA
@@ -16,7 +17,7 @@ from skdgm.display import (
     ManifoldDisplay,
     ReconstructionDisplay,
 )
-from skdgm.display.images import MISSING
+from skdgm.display.images import MISSING, as_images
 
 
 class FakeVAE:
@@ -200,6 +201,21 @@ def test_the_chain_has_a_column_per_number_of_steps():
     states = {n: np.nan_to_num(X_HOLES, nan=n) for n in (1, 20)}
     same = ImputationChainDisplay.from_data(X_HOLES, states, X_true=np.zeros((2, 4)))
     np.testing.assert_array_equal(image(display), image(same))
+
+
+def test_the_chain_of_a_classifier_is_refused():
+    X = np.random.default_rng(0).random((20, 4))
+    model = M2Classifier(1, max_iter=1, random_state=0).fit(X, np.arange(20) % 2)
+    with pytest.raises(ValueError, match="needs an estimator whose impute has method='chain', .* got M2Classifier"):
+        ImputationChainDisplay.from_estimator(model, X, steps=(1,))
+
+
+def test_images_of_nullable_columns():
+    X = np.random.default_rng(0).random((5, 4))
+    frame = pd.DataFrame(X).astype("Float64")
+    frame.iloc[0, 1] = pd.NA
+    X[0, 1] = np.nan
+    np.testing.assert_array_equal(as_images(frame, None).reshape(5, 4), X)
 
 
 def test_columns_are_states_of_one_chain():

@@ -208,6 +208,8 @@ def test_codes_are_those_of_the_top_layer_or_of_all():
     everything[:, :4] = 0
     assert np.array_equal(model.set_params(transform_layers="all").inverse_transform(everything), part)
     assert not np.array_equal(whole, part)
+    with pytest.raises(ValueError, match="transform_layers must be 'top' or 'all', got 'first'"):
+        model.set_params(transform_layers="first").transform(X)
 
 
 @pytest.mark.parametrize("posterior", POSTERIORS)

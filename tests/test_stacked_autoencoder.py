@@ -280,6 +280,7 @@ def test_early_stopping_scores_each_layer():
     assert len(stack.validation_scores_) == 2 and stack.n_iter_ < 800
     assert [len(h["bound"]) for h in stack.history_] == [len(scores) for scores in stack.validation_scores_]
     assert stack.n_iter_ == len(stack.loss_curve_)
+    assert all("" not in history for history in stack.history_)
 
 
 @pytest.mark.parametrize("noise", ["auto", "flip", "dropout", "gaussian"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from skdgm._labels import is_missing
 from skdgm.display._axes import Display
 
 if TYPE_CHECKING:
@@ -250,6 +251,8 @@ class ReconstructionDisplay(ImageGrid):
 def as_images(X: ArrayLike, image_shape: tuple[int, ...] | None) -> NDArray[Any]:
     """Reshape a table of shape (n, n_features) to images of shape (n, height, width[, 3])."""
     X = np.asarray(X)
+    if X.dtype == object:  # a frame of nullable types
+        X = np.where(is_missing(X.ravel()).reshape(X.shape), np.nan, X).astype(float)
     if X.ndim != 2 or len(X) == 0:
         raise ValueError(f"X must be of shape (n_samples, n_features) with at least one row, got {X.shape}.")
     height, width, *channels = _image_shape(X.shape[1], image_shape)

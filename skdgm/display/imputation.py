@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -227,6 +228,11 @@ class ImputationChainDisplay(ImageGrid):
             If the estimator has no ``impute``, or as for ``from_data``.
         """
         cls._check_has(estimator, "impute")
+        if "n_steps" not in signature(estimator.impute).parameters:
+            raise ValueError(
+                f"{cls.__name__} needs an estimator whose impute has method='chain', such as VAE or DLGM, got "
+                f"{type(estimator).__name__}. ImputationDisplay takes it."
+            )
         states = {n: estimator.impute(X, method="chain", n_steps=n, random_state=random_state) for n in steps}
         return cls.from_data(X, states, X_true=X_true, image_shape=image_shape, ax=ax)
 

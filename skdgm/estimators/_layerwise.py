@@ -124,7 +124,7 @@ class LayerSettings:
 
     def term(self, source: Source, objective: Objective) -> Term:
         """Return the single term of a layer's training or validation."""
-        return Term("", source, objective, 1.0, self.batch_size(source.n_rows))
+        return Term(None, source, objective, 1.0, self.batch_size(source.n_rows))
 
 
 @dataclass(frozen=True)

@@ -472,6 +472,8 @@ class DLGM(HasPresets, BaseLatentDensity):
 
     @property
     def _code_indices(self) -> np.ndarray:
+        if self.transform_layers not in ("top", "all"):  # set after fit
+            raise ValueError(f"transform_layers must be 'top' or 'all', got {self.transform_layers!r}.")
         layers = self.module_.n_latents
         first = sum(layers[:-1]) if self.transform_layers == "top" else 0
         return np.arange(first, sum(layers))
