@@ -16,7 +16,7 @@ def test_the_page_has_the_tables_of_the_results(monkeypatch):
     import report
 
     text = report.PAGE.read_text()
-    assert len(report.BLOCK.findall(text)) == 19
+    assert len(report.BLOCK.findall(text)) == 20
     assert report.page(text) == text
     for name in set(sys.modules) - before:  # the scripts have names that others may have, too
         if str(FOLDER) in str(getattr(sys.modules[name], "__file__", None)):
