@@ -17,12 +17,13 @@ from typing import NamedTuple
 
 import distributed_fits as fits
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import skdgm
 from skdgm import VAE, M2Classifier, distributed
-from skdgm.distributed._launch import raise_first_error
+from skdgm.distributed._launch import described, raise_first_error
 from skdgm.distributed._snapshots import SharedStore
 from skdgm.distributed._sources import OwnBatches, OwnRows, ShardedSource
 from skdgm.estimators._tables import TableFormat
@@ -307,6 +308,22 @@ def test_fit_starts_processes(tmp_path, few_labels):
     m2 = M2Classifier(3, hidden_layer_sizes=(16,), max_iter=2, random_state=0)
     assert distributed.fit(m2, tmp_path / "X.parquet", y, n_processes=2) is m2
     assert m2.feature_names_in_[0] == "pixel0" and m2.predict(X).shape == y.shape
+
+
+def test_fit_starts_from_what_the_table_holds_now(tmp_path):
+    """Not from the file behind a copy; and nothing of an earlier fit stays."""
+    np.save(tmp_path / "X.npy", np.random.default_rng(0).normal(size=(60, 2)))
+    copy = np.load(tmp_path / "X.npy", mmap_mode="c")
+    copy += 100
+    vae = VAE(1, max_iter=2, random_state=0).fit(pd.DataFrame({"a": copy[:, 0], "b": copy[:, 1]}))
+    distributed.fit(vae, copy, n_processes=2)
+    assert 95 < vae.sample(50, random_state=0).mean() < 105
+    assert not hasattr(vae, "feature_names_in_")
+
+
+@pytest.mark.parametrize("X", [np.ma.masked_array(np.eye(3), np.eye(3) > 0), [[1.0, 2.0]]])
+def test_tables_that_are_no_plain_arrays_are_sent_as_they_are(X, tmp_path):
+    assert list(described(X, tmp_path)) == ["table"]
 
 
 def test_fit_raises_the_error_that_came_first(tmp_path):

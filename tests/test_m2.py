@@ -248,3 +248,11 @@ def test_warmup_scales_the_kl_of_the_first_epochs(data):
     np.testing.assert_allclose(h["objective"], sum(parts) + 0.1 * N / 30 * h["classification"], atol=1e-4)
     colder = sum((1 - kl_weight) * h[f"{k}_kl"] for k in ("unlabeled", "labeled"))
     np.testing.assert_allclose(h["bound"], h["objective"] - colder, atol=1e-4)
+
+
+def test_one_unlabeled_row_does_not_end_early_stopping():
+    """The labeled rows are held out then, of which there are more."""
+    X, y = np.random.default_rng(0).normal(size=(60, 3)), np.arange(60) % 2
+    y[0] = -1
+    model = M2Classifier(1, hidden_layer_sizes=(4,), early_stopping=True, max_iter=2, random_state=0).fit(X, y)
+    assert len(model.validation_scores_) == 2

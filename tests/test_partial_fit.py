@@ -357,6 +357,24 @@ def test_the_estimated_prior_follows_the_unlabeled_rows():
     assert model.class_prior_[0] == pytest.approx((share + 0.3 * 0.5) / 1.3, abs=0.03)
 
 
+@pytest.mark.parametrize("make", [M2Classifier, ADGMClassifier, M1M2Classifier])
+@pytest.mark.parametrize("first", ["fit", "partial_fit"])
+def test_a_few_unlabeled_rows_hardly_move_the_prior_of_many(make, first):
+    """The prior that a fit or a first part has left counts with all of its unlabeled rows."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(1000) < 0.2).astype(int)
+    X = rng.normal(size=(1000, 3)) + 3 * truth[:, None]
+    y = np.where(np.arange(1000) < 60, truth, -1)
+    model = make(1, hidden_layer_sizes=(8,), max_iter=5, random_state=0)
+    if first == "fit":
+        model.fit(X, y)
+    else:
+        model.partial_fit(X, y, classes=[0, 1]).partial_fit(X[:60], y[:60])
+    before = model.class_prior_
+    model.partial_fit(X[truth == 1][-5:], np.full(5, -1))
+    np.testing.assert_allclose(model.class_prior_, before, atol=0.03)
+
+
 def test_totals_of_parts_are_those_of_all_rows():
     """Counts and means of parts are those of all rows; beyond 5,000 rows, later ones count more."""
     rng = np.random.default_rng(0)
@@ -373,7 +391,7 @@ def test_totals_of_parts_are_those_of_all_rows():
 
     means, totals = rng.random((6, 3)), LabelTotals.none(3)
     for mean in means:
-        totals = totals.plus(np.full(1000, -1), RowWeights(None, None)).with_mean(mean, 1000)
+        totals = totals.plus(np.full(1000, -1), RowWeights(None, None)).with_mean(mean, 1000, np.ones(3))
     np.testing.assert_allclose(totals.mean_q_y, 0.8 * means[:5].mean(0) + 0.2 * means[5])
 
 

@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from skdgm._labels import as_column
+
 Estimator = TypeVar("Estimator")
 
 
@@ -58,7 +60,7 @@ def fit(estimator: Estimator, X: Any, y: Any = None, *, n_processes: int) -> Est
         raise ValueError(f"n_processes must be an int >= 1, got {n_processes!r}. Use for example 2.")
     with TemporaryDirectory(prefix="skdgm-") as name:
         folder = Path(name)
-        job = {"estimator": estimator, "X": described(X, folder), "y": None if y is None else np.asarray(y)}
+        job = {"estimator": estimator, "X": described(X, folder), "y": None if y is None else as_column(y)}
         (folder / "job.pickle").write_bytes(pickle.dumps(job))
         done = run(folder, int(n_processes))
         raise_first_error(folder)
@@ -69,6 +71,8 @@ def fit(estimator: Estimator, X: Any, y: Any = None, *, n_processes: int) -> Est
                 "have killed one of them, for instance because memory ran out. Use fewer processes."
             )
         fitted = pickle.loads((folder / "fitted.pickle").read_bytes())
+    for name in [name for name in vars(estimator) if name.endswith("_") and not hasattr(fitted, name)]:
+        delattr(estimator, name)  # of an earlier fit, such as the names of columns
     vars(estimator).update(vars(fitted))
     return estimator
 
@@ -79,10 +83,11 @@ def described(X: Any, folder: Path) -> dict[str, Any]:
         if not Path(X).exists():
             raise FileNotFoundError(f"X names {str(X)!r}, which does not exist. Pass the path of a table.")
         return {"path": str(Path(X).absolute())}
-    if isinstance(X, np.memmap) and X.filename is not None and not isinstance(X.base, np.memmap):  # not a view of one
+    is_file = isinstance(X, np.memmap) and X.filename is not None and X.mode != "c"  # changes of a copy are not in it
+    if is_file and not isinstance(X.base, np.memmap):  # not a view of one
         order = "C" if X.flags.c_contiguous else "F"
         return {"path": str(X.filename), "dtype": X.dtype, "offset": X.offset, "shape": X.shape, "order": order}
-    if not isinstance(X, np.ndarray) or X.dtype == object:
+    if not isinstance(X, np.ndarray) or X.dtype == object or isinstance(X, np.ma.MaskedArray):
         return {"table": np.asarray(X) if isinstance(X, list | tuple) else X}
     np.save(folder / "X.npy", X)
     return {"path": str(folder / "X.npy")}

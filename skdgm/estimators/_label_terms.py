@@ -72,12 +72,14 @@ class LabelTotals(NamedTuple):
             n_unlabeled=self.n_unlabeled + total(weights.sample, unlabeled),
         )
 
-    def with_mean(self, mean_q_y: np.ndarray, n_rows: float) -> LabelTotals:
-        """Take in the mean over the last ``n_rows`` unlabeled rows: an average over all, but at most 5,000."""
-        if self.mean_q_y is None:
-            return self._replace(mean_q_y=mean_q_y)
+    def with_mean(self, mean_q_y: np.ndarray, n_rows: float, class_prior: np.ndarray) -> LabelTotals:
+        """Take in the mean over the last ``n_rows`` unlabeled rows: an average over all, but at most 5,000.
+
+        The mean over the rows of a fit, or of a first part, is close to the class prior that these left.
+        """
+        before = class_prior if self.mean_q_y is None else self.mean_q_y
         step = min(1.0, n_rows / min(self.n_unlabeled, ROWS_FOR_PRIOR))
-        return self._replace(mean_q_y=self.mean_q_y + step * (mean_q_y - self.mean_q_y))
+        return self._replace(mean_q_y=before + step * (mean_q_y - before))
 
     @property
     def shares(self) -> np.ndarray:
@@ -138,7 +140,7 @@ class BaseLabelTerms(BaseIncremental):
         alpha = (1.0, "paper") if self.alpha == "auto" else (self.alpha, self.alpha_normalization)
         of_terms = term_weights(total(weights.sample, unlabeled), total(weights.sample, labeled), *alpha)
         bound_rows = labeled
-        if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else 1):
+        if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else min(2, len(labeled))):
             unlabeled, held_out = self._hold_out(unlabeled, random, wanted=holds_out)
         else:
             bound_rows, held_out = self._hold_out(labeled, random, wanted=holds_out)

@@ -26,7 +26,7 @@ NETWORK_PARAMETERS: dict[str, list[Any]] = {
 
 # Parameters behind the arguments of modules that have other names.
 PARAMETERS = {"n_latent": "n_components", "n_latents": "n_components", "hidden": "hidden_layer_sizes"}
-PARAMETERS |= {"top_down": "inference", "n_prior_components": "prior or n_prior_components"}
+PARAMETERS |= {"top_down": "inference", "n_prior_components": "prior or n_prior_components", "n_side": "passthrough"}
 
 
 def generator(random: np.random.RandomState, device: str | torch.device) -> Generator:

@@ -149,7 +149,7 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
         if estimator.n_unlabeled:
             mean, unlabeled = estimator.found()
             if unlabeled > 0:
-                self._totals = self._totals.with_mean(mean.cpu().numpy(), unlabeled)
+                self._totals = self._totals.with_mean(mean.cpu().numpy(), unlabeled, self.class_prior_)
         totals = self._totals
         if totals.mean_q_y is not None:
             mean = self._tensor(totals.mean_q_y)
