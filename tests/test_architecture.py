@@ -27,7 +27,7 @@ MODULES = {
     "averaging": "optimizer",
     "files": "",
     "training_state": "",
-    "distributed": "_sklearn_compat readers sources",
+    "distributed": "_labels _sklearn_compat readers sources",
     "step_graphs": "sources",
     "training": "averaging distributed optimizer sources step_graphs training_state",
     "checkpoints": "files training_state",

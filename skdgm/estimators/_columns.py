@@ -396,10 +396,9 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Compute a robust center and scale of each column from its observed cells, in float64.
 
     The center is the median. The scale is the standard deviation after clipping cells to within five robust scales of
-    the median; that of a constant column is the size of its number, but at most 1, and 1 for 0. The robust scale is the
-    interquartile range divided by that of a standard normal, but at least a twentieth of the standard deviation between
-    the 1st and 99th percentiles. If the quartiles coincide, it is the median distance of the cells that differ from the
-    median.
+    the median, and 1 for a constant column. The robust scale is the interquartile range divided by that of a standard
+    normal, but at least a twentieth of the standard deviation between the 1st and 99th percentiles. If the quartiles
+    coincide, it is the median distance of the cells that differ from the median.
     """
     step = max(1, len(X) // ROWS_FOR_QUANTILES)
     rows = X[::step].astype(np.float64)
@@ -412,7 +411,7 @@ def center_and_scale(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scale = sd(np.clip(rows, center - ROBUST_SCALES * robust, center + ROBUST_SCALES * robust), center)
     scale = np.where(scale > 0, scale, robust)  # the rows that were read do not differ
     has_no_spread = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
-    return center, np.where(has_no_spread, np.where(center == 0, 1.0, np.minimum(np.abs(center), 1.0)), scale)
+    return center, np.where(has_no_spread, 1.0, scale)
 
 
 def sd(X: np.ndarray, center: np.ndarray) -> np.ndarray:

@@ -304,7 +304,7 @@ class BaseLatentDensity(
     def _reconstruction_r2(self, rows: Table) -> np.ndarray:
         """Share of each column's variance that the reconstruction from the posterior mean explains."""
         rows = some(rows)
-        codes, x = self._means(rows), self._columns.transform(rows)
+        codes, x = self._means(rows), self._columns.transform(rows).astype(np.float64)
         mean = self._apply_to_codes(codes)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a column that is missing in all of these rows
