@@ -292,7 +292,7 @@ class ManifoldDisplay(ImageGrid):
         names = [str(name) for name in estimator.get_feature_names_out()]
         first, second = _two_dimensions(dimensions, len(names))
         mean, quantiles = _of_prior(estimator, (first, second), (np.arange(n) + 0.5) / n)
-        codes = np.tile(mean, (n * n, 1)) + np.zeros(len(names))
+        codes = np.zeros((n * n, len(names))) + mean
         codes[:, first], codes[:, second] = np.tile(quantiles[0], n), np.repeat(quantiles[1][::-1], n)
         labels = [] if y is None else [np.repeat([y], n * n)]
         images = as_images(estimator.inverse_transform(codes, *labels), image_shape)
@@ -321,7 +321,7 @@ class ManifoldDisplay(ImageGrid):
 def _of_prior(
     estimator: Any, dimensions: tuple[int, int], shares: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of the prior, and quantiles of two dimensions of shape (2, n): standard normal, or of draws."""
+    """Return the mean of the prior, and the quantiles of two of its dimensions, (2, n); of a mixture, those of draws."""
     if getattr(estimator, "prior", "normal") == "normal":
         return np.zeros(1), np.tile([NormalDist().inv_cdf(share) for share in shares], (2, 1))
     codes = estimator.sample_codes(N_DRAWS_OF_PRIOR, random_state=0)

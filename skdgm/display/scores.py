@@ -318,7 +318,6 @@ def _range_of_most(groups: Sequence[NDArray[Any]]) -> tuple[float, float, bool]:
     every = np.concatenate(groups)
     median, tenth = max(tuple(np.quantile(group, [0.5, 0.1])) for group in groups)
     low = median - 8 * (median - tenth)
-    low, high = max(low, every.min()), every.max()
-    if low == high:
-        return low - 0.5, high + 0.5, bool(every.min() < low)
-    return low, high, bool(every.min() < low)
+    begin, end = max(low, every.min()), every.max()
+    margin = 0.5 if begin == end else 0.0  # bins need a width
+    return begin - margin, end + margin, bool(every.min() < low)
