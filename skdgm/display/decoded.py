@@ -321,7 +321,7 @@ class ManifoldDisplay(ImageGrid):
 def _of_prior(
     estimator: Any, dimensions: tuple[int, int], shares: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the mean of the prior, and the quantiles of two of its dimensions, (2, n); of a mixture, those of draws."""
+    """Return the mean of the prior, and quantiles of two of its dimensions, (2, n); of a mixture, those of draws."""
     if getattr(estimator, "prior", "normal") == "normal":
         return np.zeros(1), np.tile([NormalDist().inv_cdf(share) for share in shares], (2, 1))
     codes = estimator.sample_codes(N_DRAWS_OF_PRIOR, random_state=0)

@@ -19,7 +19,7 @@ from skdgm.likelihoods.columns import ColumnGroup, Groups
 
 # Standardized values are clipped at this bound to keep their squares finite in float32. Of counts and of positive
 # numbers, in units of their median, only logarithms are taken, so that they may be far larger.
-MAX_STANDARDIZED, MAX_POSITIVE, MAX_COUNT = 1e6, 1e37, 1e15
+MAX_STANDARDIZED, LARGEST_POSITIVE, LARGEST_COUNT = 1e6, 1e37, 1e15
 SMALLEST_POSITIVE = float(np.finfo(np.float32).tiny)
 # Cost in nats of a cell that its column could not hold, if "auto" chose the likelihood or the category is unknown: that
 # of an event of probability 5e-5, in addition to the term of the nearest value.
@@ -240,7 +240,7 @@ class ColumnTransform:
     @staticmethod
     def _in_float32(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Clip cells to bounds; a positive number stays positive."""
-        if MAX_POSITIVE in high:
+        if LARGEST_POSITIVE in high:
             x = np.where((x > 0) & (x < SMALLEST_POSITIVE), SMALLEST_POSITIVE, x)
         return np.clip(x, low, high, out=np.empty(x.shape, np.float32), casting="same_kind")
 
@@ -249,7 +249,7 @@ class ColumnTransform:
         """Smallest and largest transformed cell of each column, (n_columns,)."""
         scaling = np.array([KINDS[kind].scaling for kind in self.kinds])
         low = np.where(np.array(self.kinds) == "lognormal", SMALLEST_POSITIVE, -MAX_STANDARDIZED)
-        high = np.select([scaling == "divide", scaling == "none"], [MAX_POSITIVE, MAX_COUNT], MAX_STANDARDIZED)
+        high = np.select([scaling == "divide", scaling == "none"], [LARGEST_POSITIVE, LARGEST_COUNT], MAX_STANDARDIZED)
         return low, high
 
     def misses_cells(self, X: np.ndarray, learned: np.ndarray) -> np.ndarray:
