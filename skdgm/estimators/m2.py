@@ -59,8 +59,9 @@ class M2Classifier(BaseRowClassifier):
         "zero_inflated_lognormal" for numbers of which at least 10% are 0 and the others positive, "lognormal" for
         skewed positive numbers, and "gaussian" for all others. ``likelihoods_`` tells what was chosen, and why. In
         tables of gray images, all columns are Bernoulli. X counts as gray images if its non-binary columns, taken
-        together, lie in [0, 1], are exactly 0 or 1 in at least a third of their cells, and take at most 256 distinct
-        values. Where "auto" chose, a cell out of range is scored as the nearest value in range, minus 10 nats.
+        together, lie in [0, 1] with a largest value of at least 0.5, are exactly 0 or 1 in at least a third of their
+        cells, and take at most 256 distinct values. Where "auto" chose, a cell out of range is scored as the nearest
+        value in range, minus 10 nats.
 
         A likelihood given by name applies to all columns. A list of pairs such as ``[("poisson", ["visits"]), ("auto",
         make_column_selector(dtype_exclude="int"))]`` names each column exactly once, by name, position, slice, mask, or
