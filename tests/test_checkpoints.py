@@ -405,6 +405,41 @@ def test_another_version_is_an_error(tmp_path, monkeypatch):
     of_another_fit(folder, "fit: format was 1 and is 2. ", small_vae(checkpoint=folder), X)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"categories": ["high", "mid", "low"]},
+        {"categories": ["low", "high", "mid"]},
+        {"ordered": False},
+        {"categories": ["low", "mid", "high", "top"]},
+    ],
+    ids=repr,
+)
+def test_other_declared_categories_are_another_fit(change, tmp_path):
+    """Though the cells are the same: their codes are not."""
+
+    def frame(categories=("low", "mid", "high"), ordered=True):
+        cells = pd.Categorical(np.array(["low", "mid", "high"])[TRUTH % 3], categories, ordered=ordered)
+        return pd.DataFrame({"a": X[:, 20], "b": cells})
+
+    small_vae(checkpoint=tmp_path / "fit").fit(frame())
+    with pytest.raises(ValueError, match=r"another fit: the types of X differ\. "):
+        small_vae(checkpoint=tmp_path / "fit").fit(frame(**change))
+    small_vae(checkpoint=tmp_path / "fit").fit(frame())
+
+
+def test_other_columns_that_a_function_selects_are_another_fit(tmp_path):
+    def vae(n):
+        groups = [("gaussian", lambda X: X.columns[:n]), ("student_t", lambda X: X.columns[n:])]
+        return small_vae(likelihood=groups, checkpoint=tmp_path / "fit")
+
+    frame = pd.DataFrame(X[:, 20:24], columns=list("abcd"))
+    vae(2).fit(frame)
+    vae(2).fit(frame)
+    with pytest.raises(ValueError, match="another fit: likelihood was "):
+        vae(3).fit(frame)
+
+
 def test_an_encoder_with_other_weights_is_another_fit(tmp_path):
     def classifier(seed):
         encoder = FrozenEstimator(small_vae(random_state=seed).fit(X))

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -20,12 +21,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_array
 
 import skdgm
 from skdgm import VAE, M2Classifier, distributed
 from skdgm.distributed._launch import described, raise_first_error
 from skdgm.distributed._snapshots import SharedStore
 from skdgm.distributed._sources import OwnBatches, OwnRows, ShardedSource
+from skdgm.estimators import _checkpoints, _fingerprint
 from skdgm.estimators._tables import TableFormat
 from skdgm.sources import ResidentSource, WeightedSource
 from skdgm.training import row_mean
@@ -145,6 +148,55 @@ def test_a_snapshot_holds_what_is_each_processs_own(n_later):
     if n_later != 2:
         later = {"weights": 5, "stateful.0.chains": 10}
     assert in_threads(n_later, load) == [rank_0, later, later][:n_later]
+
+
+FRAME = pd.DataFrame({"a": np.arange(20.0), "b": list("xyzx" * 5), "c": np.arange(20) % 3 == 0}).convert_dtypes()
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        FRAME[["a", "c"]].to_numpy(float),
+        FRAME,
+        FRAME.to_numpy(object),
+        csr_array(np.eye(20, 6)),
+        np.ma.masked_array(np.eye(20, 3), np.eye(20, 3, 1) > 0),
+    ],
+    ids=lambda X: type(X).__name__,
+)
+@pytest.mark.parametrize("is_large", [False, True])
+def test_shards_are_described_as_the_rows_that_they_are(X, is_large, monkeypatch):
+    """Alike for any number of processes; unlike with another order of rows, another label, or another weight."""
+    local = threading.local()
+    monkeypatch.setattr(_checkpoints, "current", lambda: local.processes)
+    if is_large:
+        monkeypatch.setattr(_fingerprint, "fits_in_memory", lambda shape: shape[0] < 20)
+        monkeypatch.setattr(_fingerprint, "MAX_ROWS", 19)
+
+    def described(n, X, y, weight):
+        def of_one(processes):
+            local.processes = processes
+            part = slice(*(20 * (processes.rank + k) // n for k in range(2)))
+            rows = X.iloc[part] if isinstance(X, pd.DataFrame) else X[part]
+            return _checkpoints.of_processes(VAE(), {"X": rows, "y": y[part], "sample_weight": weight[part]})
+
+        first, *others = in_threads(n, of_one)
+        assert all(other == first for other in others) and first["shape of X"] == [20, X.shape[1]]
+        return first
+
+    def differences(X, y, weight):
+        found = described(2, X, y, weight)
+        return [name for name in found if found[name] != before[name]]
+
+    y, weight = [*"ab" * 9, "a", -1.0], np.linspace(1, 2, 20)
+    y = np.array(y, dtype=object)
+    before = described(1, X, y, weight)
+    assert described(2, X, y, weight) == described(3, X, y, weight) == before
+    swapped = np.r_[7, 1:7, 0, 8:20]
+    rows = X.iloc[swapped] if isinstance(X, pd.DataFrame) else X[swapped]
+    assert differences(rows, y, weight) == ["the rows of X"]
+    assert differences(X, y[swapped], weight) == ["the rows of y"]
+    assert differences(X, y, weight[swapped]) == ["the rows of sample_weight"]
 
 
 # --- two processes ----------------------------------------------------------------------------------------------------

@@ -451,6 +451,86 @@ class Recorder(BaseEstimator):
         return np.zeros(len(X))
 
 
+@pytest.mark.parametrize(
+    ("name", "before", "after", "named"),
+    [
+        ("VAE", {}, {"hidden_layer_sizes": (9,)}, r"hidden_layer_sizes changed .* had hidden=\[8\], now hidden=\[9\]"),
+        ("VAE", {}, {"n_components": 3}, "n_components changed"),
+        ("VAE", {"prior": "normal"}, {"prior": "mixture"}, "prior or n_prior_components changed"),
+        ("VAE", {}, {"likelihood": "student_t"}, "likelihood changed"),
+        ("DLGM", {}, {"posterior": "full"}, "posterior changed"),
+        ("M2", {}, {"activation": "tanh"}, "activation changed"),
+        ("M2", {}, {"likelihood": "student_t"}, "likelihood changed"),
+        ("ADGM", {}, {"skip": True}, "skip changed"),
+        ("M1M2", {}, {"passthrough": False}, "passthrough changed"),
+        ("M1M2", {}, {"encoder__n_components": 3}, "n_components changed"),
+        ("M1M2", {}, {"encoder": None}, "hidden_layer_sizes changed"),
+    ],
+)
+def test_later_parts_keep_the_architecture(name, before, after, named):
+    X, y = table()
+    model = part(MAKERS[name]().set_params(**before), X, y)
+    found = outputs(model, X)
+    with pytest.raises(ValueError, match=f"partial_fit continues .*, but {named}.* Fit a new estimator"):
+        part(model.set_params(**after), X, y)
+    assert np.array_equal(found, outputs(model, X))
+
+
+@pytest.mark.parametrize("make", [lambda: VAE(**FAST), lambda: DLGM(**FAST), lambda: M1M2Classifier(2, **FAST)])
+def test_what_the_first_part_chose_stays(make):
+    """A number of latent dimensions for few rows, and other training parameters later."""
+    X, y = table()
+    model = part(make(), X[:25], y[:25])
+    part(model.set_params(learning_rate_init=1e-3, batch_size=20), X, y)
+    assert np.isfinite(outputs(model, X)).all()
+
+
+def test_training_parameters_of_the_encoder_may_change():
+    X, y = table()
+    model = part(MAKERS["M1M2"](), X, y)
+    before = model.encoder_.transform(X)
+    part(model.set_params(encoder__learning_rate_init=1e-9), X, y)
+    assert model.encoder_.learning_rate_init == 1e-9
+    np.testing.assert_allclose(model.encoder_.transform(X), before, atol=0.3)  # only the average of the weights moves
+
+
+def test_class_weights_count_in_parts_of_one_class():
+    """The objective of two parts, each with the labels of one class, is that of both at once; so are the shares."""
+    X, y = table(400)
+    X, y = X[y != 2], y[y != 2]
+    labeled = y >= 0
+    model = M2Classifier(2, class_weight={0: 5.0}, **FAST)
+    weights = [model_weights(model, part_y) for part_y in (y, np.where(y == 1, -1, y), np.where(y == 0, -1, y))]
+    whole, *parts = [LabelTotals.none(2).plus(part_y, weight) for part_y, weight in weights]
+    total = LabelTotals.none(2).plus(*weights[1]).plus(*weights[2])
+    np.testing.assert_allclose(total.shares, whole.shares)
+    relative = [total.weight_of_part(*weight) for weight in weights[1:]]
+    assert relative[0] == pytest.approx(5 * relative[1])
+    counts = [(weight[0] >= 0).sum() for weight in weights[1:]]
+    assert np.average(relative, weights=counts) == pytest.approx(1) and sum(counts) == labeled.sum()
+    assert whole.weight_of_part(*weights[0]) == pytest.approx(1)
+
+
+def model_weights(model, y):
+    model.classes_ = np.arange(2)
+    return y, model._row_weights(y, None)
+
+
+def test_class_weights_of_parts_of_one_class_move_the_classifier():
+    rng = np.random.default_rng(0)
+    y = np.arange(400) % 2
+    X = rng.normal(size=(400, 2)) + y[:, None]  # they overlap
+    found = []
+    for class_weight in (None, {1: 20.0}):
+        model = M2Classifier(2, class_prior="empirical", class_weight=class_weight, **FAST)
+        model.partial_fit(X, y, classes=[0, 1])
+        for _ in range(10):
+            for label in (0, 1):
+                model.partial_fit(X[y == label], y[y == label])
+        found.append((model.predict(X) == 1).mean())
+    assert found[0] < 0.6 and found[1] > 0.75
+
+
 def test_m1_gives_labeled_rows_to_the_inner_estimator():
     X, y = table()
     model = M1Classifier(Recorder(), encoder=VAE(2, **FAST), n_draws=2)

@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from skdgm.checkpoints import Checkpoint, CheckpointFolder
 from skdgm.distributed._processes import current
 from skdgm.distributed._snapshots import shared
-from skdgm.estimators._fingerprint import fingerprint
+from skdgm.estimators._fingerprint import fingerprint, sum_of_rows
 from skdgm.estimators._shards import is_first
 from skdgm.training_state import SnapshotStore
 
@@ -57,17 +57,29 @@ def checkpoint_of(
 def of_processes(estimator: Any, data: dict[str, Any]) -> dict[str, Any]:
     """Describe a fit of several processes; empty if there is one.
 
-    It has the sums of the shards' numbers of rows, but no digest of their cells: another number of processes, which has
-    other shards of the same rows, may continue the fit.
+    It is the same for any number of processes, which have other shards of the same rows: another number may continue
+    the fit.
     """
     processes = current()
     if processes is None:
         return {}
     shards = processes.exchange(fingerprint(estimator, data))
-    found = {name: value for name, value in shards[0].items() if not name.startswith("the cells of")}
-    for name in (name for name in found if name.startswith("shape of")):
-        found[name] = [sum(shard[name][0] for shard in shards), *found[name][1:]]
+    found = {name: value for name, value in shards[0].items() if is_of_all(name, shards)}
+    for name in (name.removeprefix("shape of ") for name in list(found) if name.startswith("shape of ")):
+        counts = [shard.get(f"shape of {name}", [0])[0] for shard in shards]
+        n_rows, start = sum(counts), sum(counts[: processes.rank])
+        own = data.get(name)
+        sums = processes.exchange(0 if own is None else sum_of_rows(own, start, n_rows))
+        found[f"shape of {name}"] = [n_rows, *found[f"shape of {name}"][1:]]
+        found[f"the rows of {name}"] = f"{sum(sums) % (1 << 256):064x}"
     return found
+
+
+def is_of_all(name: str, shards: list[dict[str, Any]]) -> bool:
+    """Whether an entry describes the whole table, not a shard: categories may be declared by each process."""
+    if name.startswith("the types of"):
+        return all(shard.get(name) == shards[0][name] for shard in shards)
+    return not name.startswith("the cells of")
 
 
 def new_seed(random_state: Any) -> int | None:

@@ -141,6 +141,8 @@ def updated_encoder(
         vae = seeded(default if encoder is None else clone(encoder), random)
     else:
         vae = copy.copy(previous)
+        wanted = (default if encoder is None else encoder).get_params()
+        vae.set_params(**wanted | {"random_state": previous.random_state})
     return vae.partial_fit(X, sample_weight=sample_weight)
 
 

@@ -18,8 +18,9 @@ from skdgm.checkpoints import FORMAT
 from skdgm.estimators._arrays import as_host_array
 from skdgm.estimators._frames import as_table, columns_of, container_of
 from skdgm.estimators._options import resolve_device
-from skdgm.estimators._streams import MAX_ROWS, blocks, fits_in_memory, is_stream, rows_of
+from skdgm.estimators._streams import MAX_ROWS, Table, blocks, fits_in_memory, header_of, is_stream, rows_of
 from skdgm.readers import Rows
+from skdgm.sparse import SparseReader
 
 # Parameters on which no result depends.
 NOT_COMPARED = {"checkpoint", "verbose"}
@@ -33,8 +34,9 @@ def fingerprint(estimator: Any, data: Mapping[str, Any]) -> dict[str, Any]:
             found |= described_table(name, value)
     params = estimator.get_params(deep=True)
     for name in sorted(params):
-        if name.rpartition("__")[2] not in NOT_COMPARED:
-            found[name] = plain(params[name])
+        last = name.rpartition("__")[2]
+        if last not in NOT_COMPARED:
+            found[name] = plain(with_names(params[name], data["X"]) if last == "likelihood" else params[name])
             found |= described_weights(name, params[name])
     if estimator.warm_start:
         found |= described_weights("the fit before", estimator)
@@ -54,7 +56,12 @@ def described_table(name: str, X: Any) -> dict[str, Any]:
     X = as_host_array(X)
     if container_of(X) != "array":
         columns = columns_of(as_table(X, "fit"))
-        about = {f"columns of {name}": [str(column.name) for column in columns], f"shape of {name}": list(X.shape)}
+        about: dict[str, Any] = {
+            f"columns of {name}": [str(column.name) for column in columns],
+            f"shape of {name}": list(X.shape),
+        }
+        types = [(str(column.dtype), column.kind, column.ordered, *(column.categories or ())) for column in columns]
+        about |= {f"the types of {name}": digest(np.array(of_one, dtype=object) for of_one in types)}
         return about | {f"the cells of {name}": digest(column.cells for column in columns)}
     if issparse(X):
         matrix = X.tocsr()
@@ -93,6 +100,45 @@ def digest(arrays: Iterable[np.ndarray]) -> str:
     return found.hexdigest()
 
 
+def sum_of_rows(X: Any, start: int, n_rows: int) -> int:
+    """Sum of SHA-256 over rows with their numbers, from ``start`` on: the sum over shards is that of the whole table.
+
+    Of a table of ``n_rows`` rows that does not fit in memory, only 20,000 rows are compared.
+    """
+    rows = rows_as_numbers(as_host_array(X))
+    numbers = np.arange(start, start + len(rows))
+    if not fits_in_memory((n_rows, rows.shape[1])):
+        wanted = np.random.default_rng(0).choice(n_rows, min(n_rows, MAX_ROWS), replace=False)
+        numbers = np.intersect1d(numbers, wanted)
+        rows = rows[numbers - start]
+    found = 0
+    for first, block in blocks(rows):
+        for number, cells in zip(numbers[first:].tolist(), block.astype(np.float64, order="C"), strict=False):
+            found += int.from_bytes(hashlib.sha256(number.to_bytes(8, "little") + cells.tobytes()).digest(), "little")
+    return found
+
+
+def rows_as_numbers(X: Any) -> Table:
+    """A table, or a list of labels or weights, as rows of numbers; those of text come from its SHA-256."""
+    if is_stream(X):
+        return Rows(SparseReader(X.tocsr())) if issparse(X) else rows_of(X)
+    if container_of(X) == "array" and not isinstance(X, np.ma.MaskedArray):
+        array = np.asarray(X)
+        cells = [array] if array.ndim == 1 else list(array.T)
+    else:
+        cells = [column.cells for column in columns_of(as_table(X, "fit"))]
+    return np.column_stack([as_numbers(of_one) for of_one in cells])
+
+
+def as_numbers(cells: np.ndarray) -> np.ndarray:
+    """Cells as float64, in which 48 bits of SHA-256 fit."""
+    if cells.dtype.kind in "biuf":
+        return cells.astype(np.float64, copy=False)
+    texts = [f"{type(cell).__name__} {cell!r}" for cell in cells.tolist()]
+    numbers = {text: int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "little") for text in set(texts)}
+    return np.array([numbers[text] for text in texts], dtype=np.float64)
+
+
 # --- parameters -------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +164,13 @@ def plain(value: Any) -> Any:
     if hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return re.sub(r" at 0x[0-9a-fA-F]+", "", repr(value))
+
+
+def with_names(likelihood: Any, X: Any) -> Any:
+    """The parameter ``likelihood`` with the columns that functions in it select: these have no value of their own."""
+    if isinstance(likelihood, str):
+        return likelihood
+    return [(name, columns(header_of(X)) if callable(columns) else columns) for name, columns in likelihood]
 
 
 def described_weights(name: str, estimator: Any) -> dict[str, str]:

@@ -158,9 +158,7 @@ class BaseReader(VersionedState):
         """Set ``likelihood_`` and the scales of the columns; a warm start keeps those of the first fit."""
         X = look(rows)
         if self._is_warm_start:
-            wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
-            known = self.likelihood_ if isinstance(wanted, str) else self._fitted_likelihood
-            check_same_architecture({"likelihood": known}, {"likelihood": wanted}, type(self).__name__)
+            self._check_same_likelihood("warm_start=True")
             self._check_same_width(X.shape[1])
             self._columns.check_density_range(X, row_of(rows))
             if is_sparse(rows):
@@ -179,6 +177,14 @@ class BaseReader(VersionedState):
             row_of=row_of(rows),
         )
         self.likelihood_, self.likelihoods_ = self._columns.likelihood, self._columns.choices
+
+    def _check_same_likelihood(self, continued_by: str) -> None:
+        """Raise an error if training continues with another value of ``likelihood``."""
+        wanted = self.likelihood_ if self.likelihood == "auto" else self.likelihood
+        known = self.likelihood_ if isinstance(wanted, str) else self._fitted_likelihood
+        check_same_architecture(
+            {"likelihood": known}, {"likelihood": wanted}, type(self).__name__, continued_by=continued_by
+        )
 
     def _check_same_width(self, n_columns: int) -> None:
         """Raise an error if a warm start gets rows with another number of columns."""

@@ -42,7 +42,7 @@ class LabelTotals(NamedTuple):
     Attributes
     ----------
     counts : ndarray of shape (2, n_classes)
-        Sums of the labels' sample weights by class, and of their weights in training, which class weights multiply.
+        Sums of the labels' sample weights by class, and of their weights in training: times class weights.
     n_labeled, n_unlabeled : int, float
         Number of labels, and sum of the weights of unlabeled rows.
     mean_q_y : ndarray of shape (n_classes,) or None
@@ -87,8 +87,15 @@ class LabelTotals(NamedTuple):
 
         They are positive for classes that have no labels yet.
         """
-        counts = self.counts + 1 / self.counts.shape[1]
+        n_labels, n_classes = self.counts[0].sum(), self.counts.shape[1]
+        counts = self.counts * [[1.0], [n_labels / (self.counts[1].sum() or 1.0)]] + 1 / n_classes
         return counts / counts.sum(1, keepdims=True)
+
+    def weight_of_part(self, targets: np.ndarray, weights: RowWeights) -> float:
+        """Mean class weight of the labels of a part relative to that of all labels, which include them; 1 for none."""
+        of_sample, of_training = LabelTotals.none(self.counts.shape[1]).plus(targets, weights).counts.sum(1)
+        all_sample, all_training = self.counts.sum(1)
+        return float(of_training * all_sample / (of_sample * all_training)) if of_sample else 1.0
 
 
 class BaseLabelTerms(BaseIncremental):
@@ -129,16 +136,21 @@ class BaseLabelTerms(BaseIncremental):
         *,
         n_rows: int,
         holds_out: bool,
+        labels_weight: float = 1.0,
     ) -> tuple[list[Term], Term | None]:
         """Return the terms of J^alpha, eqs. (8) and (9), and the term of the held-out rows.
 
         Rows are held out of the bound only, labeled or unlabeled ones, whichever are more: every label counts in the
         classification term. Under "auto", the objective is the mean bound over all rows plus the mean log q(y | x) over
-        labeled rows. A prior on the variances counts as one row beside ``n_rows``.
+        labeled rows. A prior on the variances counts as one row beside ``n_rows``. ``labels_weight`` multiplies the
+        terms of labeled rows.
         """
         unlabeled, labeled = np.flatnonzero(targets < 0), np.flatnonzero(targets >= 0)
         alpha = (1.0, "paper") if self.alpha == "auto" else (self.alpha, self.alpha_normalization)
         of_terms = term_weights(total(weights.sample, unlabeled), total(weights.sample, labeled), *alpha)
+        of_terms = of_terms._replace(
+            labeled=labels_weight * of_terms.labeled, classification=labels_weight * of_terms.classification
+        )
         bound_rows = labeled
         if len(unlabeled) >= (len(labeled) if self.early_stopping == "auto" else min(2, len(labeled))):
             unlabeled, held_out = self._hold_out(unlabeled, random, wanted=holds_out)

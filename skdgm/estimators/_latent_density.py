@@ -224,6 +224,9 @@ class BaseLatentDensity(
             self._init_from_factors(in_memory(drawn_by_weight(rows, given.relative, random)), random)
         else:
             self._check_part(rows)
+            self._check_same_likelihood("partial_fit")
+            auto = {"n_latent", "n_latents"} if isinstance(self.n_components, str) else set()
+            self._check_same_model(self._architecture_args(len(rows), rows.shape[1], self._columns.groups), auto)
             self.module_ = copy.deepcopy(self.module_).to(self.device_)
         n_rows, source = self._parts.n_rows, self._with_noise(self._make_source(rows, given.relative))
         terms = self._terms(source, n_rows)

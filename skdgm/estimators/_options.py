@@ -111,15 +111,18 @@ def checked_image_shape(given: Any, n_columns: int) -> list[int] | None:
     return [*shape, 1][:3]
 
 
-def check_same_architecture(old: dict[str, Any], new: dict[str, Any], name: str) -> None:
-    """Raise an error if the architecture differs from that of the previous fit."""
+def check_same_architecture(
+    old: dict[str, Any], new: dict[str, Any], name: str, *, continued_by: str = "warm_start=True"
+) -> None:
+    """Raise an error if the architecture differs from that of the previous fit, or of the parts before."""
     changed = [key for key in new if old.get(key) != new[key] and key != "missing_indicator"]  # its weights start at 0
     if changed:
         names = ", ".join(PARAMETERS.get(key, key) for key in changed)
         had, has = (", ".join(f"{key}={of.get(key)!r}" for key in changed) for of in (old, new))
+        way_out = "Use warm_start=False" if continued_by == "warm_start=True" else "Fit a new estimator"
         raise ValueError(
-            f"warm_start=True continues from the last fit, but {names} changed since: {name} had {had}, now {has}. Use "
-            "warm_start=False."
+            f"{continued_by} continues from the last fit, but {names} changed since: {name} had {had}, now {has}. "
+            f"{way_out}."
         )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from skdgm._sklearn_compat import NoCallbacks
 from skdgm.averaging import Progress
 from skdgm.estimators._base import BaseDeepGenerative
 from skdgm.estimators._callbacks import EpochTasks
+from skdgm.estimators._options import check_same_architecture
 from skdgm.estimators._streams import Table, check_keeps_zeros, is_sparse
 from skdgm.training import Term
 
@@ -69,6 +71,11 @@ class BaseIncremental(BaseDeepGenerative):
         for _ in self._checked_blocks(rows):
             pass
         return rows
+
+    def _check_same_model(self, architecture: dict[str, Any], auto: Set[str]) -> None:
+        """Raise an error if parameters that shape the model changed, except what the first part chose: ``auto``."""
+        chosen = {name: value for name, value in architecture.items() if name not in auto}
+        check_same_architecture(self._architecture, chosen, type(self).__name__, continued_by="partial_fit")
 
     def _start_part(self, n_rows: int) -> np.random.RandomState:
         """Count a call and its rows; return its random state, which depends on the first call's and their number."""

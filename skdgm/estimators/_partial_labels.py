@@ -86,10 +86,11 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
             rates = self._init_classifier(data.source, targets, weights.training, random)
             self._totals = self._totals._replace(rate_factors=rates)
         choice = self._choose_alpha(data.n_columns, max(1, self._totals.n_labeled))
-        n_rows = self._parts.n_rows
-        terms, _ = self._terms(
-            data.source, targets, weights, choice.gradient_scale, random, n_rows=n_rows, holds_out=False
-        )
+        options: dict[str, Any] = {
+            "n_rows": self._parts.n_rows,
+            "labels_weight": self._totals.weight_of_part(targets, weights),
+        }
+        terms, _ = self._terms(data.source, targets, weights, choice.gradient_scale, random, holds_out=False, **options)
         self._train_part(
             terms, random, len(targets), penalties=choice.penalties, rate_factors=self._totals.rate_factors
         )
@@ -107,12 +108,14 @@ class BaseIncrementalClassifier(BaseSemiSupervised):
         self, data: TrainingData, targets: np.ndarray, random: np.random.RandomState, *, is_first: bool
     ) -> None:
         """Build the module, or copy it: if training fails, the estimator keeps the old one."""
+        architecture = self._architecture_args(targets, data.n_columns, data.likelihood)
         if not is_first:
+            self._check_same_model(architecture, {"n_centers"})
             self.module_ = copy.deepcopy(self.module_).to(self.device_)
             return
         self._temperatures = dict.fromkeys(PROBA_METHODS, 1.0)
         self._fitted_prior = self.class_prior
-        self.module_ = self._new_module(self._architecture_args(targets, data.n_columns, data.likelihood), random)
+        self.module_ = self._new_module(architecture, random)
 
     def _set_prior_of_part(
         self,

@@ -38,7 +38,9 @@ class BaseRowClassifier(BaseIncrementalClassifier):
     ) -> TrainingData:
         if self._is_first_part:
             return self._training_source(X, y, sample_weight, random, NoCallbacks())
-        return self._data(self._check_part(self._read(X)), y)
+        rows = self._check_part(self._read(X))
+        self._check_same_likelihood("partial_fit")
+        return self._data(rows, y)
 
     def _data(self, rows: Table, y: Tensor) -> TrainingData:
         source = self._source(rows, y, binary=self.dynamic_binarization)

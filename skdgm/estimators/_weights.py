@@ -99,7 +99,7 @@ def by_class_index(class_weight: Any, classes: np.ndarray) -> Any:
 def training_weights(
     targets: np.ndarray, classes: np.ndarray, class_weight: Any, sample_weight: np.ndarray | None
 ) -> np.ndarray | None:
-    """Multiply the weights of the labeled rows by ``class_weight``, which leaves their sum as it is."""
+    """Multiply the weights of the labeled rows by ``class_weight``; only their ratios among labeled rows count."""
     if class_weight is None or not (targets >= 0).any():
         return sample_weight
     weight = np.ones(len(targets)) if sample_weight is None else sample_weight.copy()
@@ -115,5 +115,5 @@ def training_weights(
             f"class_weight must hold positive numbers, or 0 for some classes, got {class_weight!r} for the classes "
             f"{classes.tolist()}."
         )
-    weight[labeled] = weighted * (weight[labeled].sum() / weighted.sum())
+    weight[labeled] = weighted
     return weight
