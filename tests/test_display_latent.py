@@ -29,6 +29,17 @@ def test_two_dimensions_are_drawn_as_they_are():
         assert display.names == ("code 0", "code 1")
 
 
+def test_a_class_called_unlabeled_hides_no_row():
+    y = np.array(["unlabeled", "a", None, "b"] * 10, dtype=object)
+    groups = LatentMapDisplay.from_codes(CODES, y, projection="pca").groups
+    assert {name: len(rows) for name, rows in groups.items()} == {
+        "unlabeled": 10,
+        "a": 10,
+        "b": 10,
+        "unlabeled (class)": 10,
+    }
+
+
 def test_principal_components_are_scikit_learns():
     display = LatentMapDisplay.from_estimator(FakeCodes(), CODES, projection="pca")
     pca = PCA(2).fit(CODES)

@@ -2,6 +2,7 @@
 
 import pickle
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -469,6 +470,40 @@ def test_each_column_stands_in_exactly_one_group(name):
         fit(new(name, likelihood=[("gaussian", ["a", "b", "n", "snow"])]), X, y)
     with pytest.raises(ValueError, match=r"'normal'.*'gaussian'"):
         fit(new(name, likelihood=[("normal", ["a", "b", "n", "bit"])]), X, y)
+
+    with pytest.raises(TypeError, match=r"pairs .*likelihood=\[\('poisson', \['n'\]\), \('auto', "):
+        fit(new(name, likelihood={"n": "poisson"}), X, y)
+
+
+class LazyText:
+    """What dask says of a frame: types without rows."""
+
+    shape, columns, dtypes = (60, 1), ["a"], ["string"]
+
+    def compute(self):
+        raise AssertionError
+
+
+NO_TABLES = {
+    "path": (Path("table.csv"), "Read the file"),
+    "name": ("table.csv", "Read the file"),
+    "dict": ({"a": [1.0, 2.0] * 30}, r"pandas.DataFrame\(X\)"),
+    "generator": ((row for row in np.eye(60)), r"list\(X\)"),
+    "batch": (pa.RecordBatch.from_pydict({"a": [1.0, 2.0] * 30}), r"from_batches\(\[X\]\)"),
+    "lazy": (LazyText(), r"X.compute\(\)"),
+}
+
+
+@pytest.mark.parametrize("case", NO_TABLES)
+@every_estimator
+def test_what_is_no_table_is_named(name, case):
+    X, message = NO_TABLES[case]
+    model, _ = fitted(name, "pandas category")
+    expected = rf"{type(model).__name__} reads tables .*{type(X).__name__}\. .*{message}"
+    with pytest.raises(TypeError, match=expected):
+        fit(new(name), X, np.arange(60) % 2)
+    with pytest.raises(TypeError, match=message):
+        model.transform(X)
 
 
 BAD_CELLS = [

@@ -437,7 +437,10 @@ def _groups(
         values[rows] = labels
         return {}, values
     unlabeled = {} if labeled.all() else {UNLABELED: np.flatnonzero(~labeled)}
-    return unlabeled | {str(label): rows[labels == label] for label in distinct}, None
+    named = {str(label): rows[labels == label] for label in distinct}
+    if UNLABELED in named:  # a class of this name
+        named[f"{UNLABELED} (class)"] = named.pop(UNLABELED)
+    return unlabeled | named, None
 
 
 def _moments_of_rows(mean: NDArray[Any], covariance: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import datetime
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cached_property
 from importlib import import_module
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -162,6 +163,23 @@ def container_of(X: Any) -> str:
     return next((package for package in packages if package in LIBRARIES), "array")
 
 
+def check_is_table(X: Any, owner: str) -> None:
+    """Raise an error for what is often passed for a table, and of which NumPy would only say that it is no number."""
+    way_out = None
+    if isinstance(X, str | bytes | PathLike):
+        way_out = "Read the file, for example by pandas.read_csv; skdgm.readers reads those that do not fit in memory"
+    elif isinstance(X, dict):
+        way_out = "Make a frame: pandas.DataFrame(X)"
+    elif isinstance(X, Iterator):
+        way_out = "Make a list of its rows: list(X)"
+    elif type(X).__name__ == "RecordBatch":
+        way_out = "Make a table: pyarrow.Table.from_batches([X])"
+    elif hasattr(X, "compute") and not all(isinstance(dtype, np.dtype) for dtype in getattr(X, "dtypes", ())):
+        way_out = "Only lazy frames of numbers are read. Make a frame: X.compute()"
+    if way_out is not None:
+        raise TypeError(f"{owner} reads tables of shape (n_samples, n_features), got a {type(X).__name__}. {way_out}.")
+
+
 def is_numeric_array(X: Any) -> bool:
     """Tell whether X is an array of numbers, a sparse matrix, or something that scikit-learn makes an array of."""
     if container_of(X) != "array" or isinstance(X, np.ma.MaskedArray):
@@ -171,6 +189,7 @@ def is_numeric_array(X: Any) -> bool:
 
 def as_table_or_stream(X: Any, owner: str) -> Any:
     """As ``as_table``; sparse matrices and tables that are read in blocks are returned unchanged, too."""
+    check_is_table(X, owner)
     return X if is_stream(X) else as_table(X, owner)
 
 

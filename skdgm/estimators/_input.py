@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from skdgm._sklearn_compat import StrOptions, _check_feature_names, _get_column_indices, validate_data
 from skdgm.estimators._arrays import as_host_array, check_no_empty_column
 from skdgm.estimators._columns import ColumnTransform
-from skdgm.estimators._frames import is_numeric_array
+from skdgm.estimators._frames import check_is_table, is_numeric_array
 from skdgm.estimators._likelihood_choice import LikelihoodChoice
 from skdgm.estimators._options import check_same_architecture
 from skdgm.estimators._shards import exchanged, training_rows
@@ -39,7 +39,7 @@ from skdgm.sparse import SparseReader
 
 ALL_LIKELIHOODS = ["auto", *LIKELIHOODS]
 FLOATS = [np.float64, np.float32]
-LIKELIHOOD_PARAMETER: list[Any] = [StrOptions(set(ALL_LIKELIHOODS)), list, tuple]
+LIKELIHOOD_PARAMETER: list[Any] = [StrOptions(set(ALL_LIKELIHOODS)), list, tuple, dict]  # a dict gets its own error
 
 
 class BaseReader(VersionedState):
@@ -70,6 +70,7 @@ class BaseReader(VersionedState):
         float32 stays float32, all else becomes float64. Streams and sparse matrices are returned as lazy rows.
         """
         X = as_host_array(X)
+        check_is_table(X, type(self).__name__)
         learns = reset and not self._is_warm_start
         if reset and not learns:
             _check_feature_names(self, header_of(X), reset=False)  # the weights are those of the columns' order
@@ -227,6 +228,12 @@ def named_likelihoods(X: Any, likelihood: Any, names: Sequence[str] | None, n_co
 
 def checked_groups(likelihood: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """Check that ``likelihood`` is a list of pairs (name, columns), and return the pairs."""
+    if isinstance(likelihood, dict):
+        pairs = [*((name, [column]) for column, name in likelihood.items()), ("auto", ["..."])]
+        raise TypeError(
+            f"likelihood must be a name or a list of pairs (name, columns), got a dict. Write likelihood={pairs}, with "
+            "all other columns in the last pair."
+        )
     for pair in likelihood:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2 or pair[0] not in ALL_LIKELIHOODS:
             raise ValueError(
