@@ -174,7 +174,7 @@ def makers_of(estimator: Any) -> dict[str, Callable[[], nn.Module]]:
     if isinstance(estimator, StackedAutoencoder):
         return {"transform": lambda: RowModule(estimator, estimator.module_, stacked_codes)}
     if isinstance(estimator, TransductiveSVC):
-        return {"decision_function": lambda: kernel_machine(estimator.svm_)}
+        return {"decision_function": lambda: kernel_machine(estimator.svm_, estimator._center)}
     return {}
 
 
@@ -189,18 +189,19 @@ def probability_module(classifier: BaseSemiSupervised, *, is_log: bool) -> RowMo
     return RowModule(classifier, classifier._model, partial(probabilities, temperature=temperature, is_log=is_log))
 
 
-def kernel_machine(svms: Any) -> KernelMachine:
+def kernel_machine(svms: Any, center: np.ndarray) -> KernelMachine:
     """Make the module of the SVMs of a TransductiveSVC: exact ones, or linear ones on features of the rows."""
     if isinstance(svms, LinearSVMs):
         coef, intercept, features = svms.coef[:-1], svms.coef[-1], svms.features
         if features is None:
-            return KernelMachine(None, None, coef, intercept)
-        return KernelMachine(features.gamma, features.components_, features.normalization_.T @ coef, intercept)
+            return KernelMachine(center, None, None, coef, intercept)
+        rows, coef = features.components_, features.normalization_.T @ coef
+        return KernelMachine(center, features.gamma, rows, coef, intercept)
     svcs = svms.svcs
     coef = block_diag(*[svc.dual_coef_.T for svc in svcs])
-    intercept = np.concatenate([svc.intercept_ for svc in svcs])
+    intercept = np.concatenate([svc.intercept_ for svc in svcs]) + svms.offset
     gamma = svcs[0].gamma if svcs[0].kernel == "rbf" else None
-    return KernelMachine(gamma, np.concatenate([svc.support_vectors_ for svc in svcs]), coef, intercept)
+    return KernelMachine(center, gamma, np.concatenate([svc.support_vectors_ for svc in svcs]), coef, intercept)
 
 
 # --- functions of a model, of rows as it reads them, and of which cells are observed --------------------------------
@@ -331,20 +332,28 @@ class LevelReader(nn.Module):
 class KernelMachine(nn.Module):
     """The decision functions of a TransductiveSVC: one column per class, also if there are two classes."""
 
+    center: Tensor
     rows: Tensor
     coef: Tensor
     intercept: Tensor
 
-    def __init__(self, gamma: float | None, rows: np.ndarray | None, coef: np.ndarray, intercept: np.ndarray) -> None:
+    def __init__(
+        self,
+        center: np.ndarray,
+        gamma: float | None,
+        rows: np.ndarray | None,
+        coef: np.ndarray,
+        intercept: np.ndarray,
+    ) -> None:
         super().__init__()
         self.gamma, self.has_kernel = gamma, rows is not None
-        arrays = {"rows": np.zeros((0, 0)) if rows is None else rows, "coef": coef, "intercept": intercept}
-        for name, array in arrays.items():
+        rows = np.zeros((0, 0)) if rows is None else rows
+        for name, array in {"center": center, "rows": rows, "coef": coef, "intercept": intercept}.items():
             self.register_buffer(name, torch.tensor(array, dtype=torch.float64))
 
     def forward(self, X: Tensor) -> Tensor:
         """Decision values, (n, n_classes), of the dtype of X."""
-        x = X.double()
+        x = X.double() - self.center
         if self.has_kernel:
             x = self.kernel(x)
         values = x @ self.coef + self.intercept

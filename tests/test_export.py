@@ -66,6 +66,7 @@ CASES = {
     "M1M2Classifier": (M1M2Classifier(encoder=VAE(**FAST), **FAST), HOLES),
     "M1M2Classifier codes only": (M1M2Classifier(encoder=VAE(**FAST), passthrough=False, **FAST), IRIS),
     "TransductiveSVC": (TransductiveSVC(), IRIS),
+    "TransductiveSVC, other intercepts": (TransductiveSVC(gamma=1e-6), IRIS),
     "TransductiveSVC linear": (TransductiveSVC(kernel="linear"), IRIS),
     "TransductiveSVC primal": (TransductiveSVC(n_components=20, random_state=0), IRIS),
     "TransductiveSVC primal linear": (TransductiveSVC(n_components=20, kernel="linear"), IRIS),

@@ -17,6 +17,7 @@ from skdgm.svm import solvers
 from skdgm.svm.annealing import Annealing
 from skdgm.svm.shares import MAX_DRIFT, estimate_shares
 from skdgm.svm.solvers import Solver
+from skdgm.svm.switching import cuts
 
 EXACT, PRIMAL = 10_000, 60  # n_components: at least the number of rows, and fewer
 
@@ -46,7 +47,9 @@ def test_all_labeled_binary_is_the_svc():
 def test_all_labeled_multiclass_is_one_versus_rest():
     X, y = _clouds()
     ours, theirs = TransductiveSVC(C=3, kernel="linear").fit(X, y), OneVsRestClassifier(SVC(C=3, kernel="linear"))
-    np.testing.assert_allclose(ours.decision_function(X), theirs.fit(X, y).decision_function(X), rtol=1e-10)
+    centered = X - X.mean(0)  # columns are centered, which changes an SVM within SVC's tolerance
+    np.testing.assert_allclose(ours.decision_function(X), theirs.fit(centered, y).decision_function(centered))
+    np.testing.assert_allclose(ours.decision_function(X), theirs.fit(X, y).decision_function(X), atol=5e-3)
     np.testing.assert_array_equal(ours.transduction_, y)
 
 
@@ -76,6 +79,54 @@ def test_shares_hold_among_the_unlabeled_rows(n_components, max_unlabeled):
     assert (np.abs(counts - shares * (y < 0).sum()) < (1 if max_unlabeled is None else 2)).all()
     np.testing.assert_array_equal(model.transduction_[y >= 0], y[y >= 0])
     np.testing.assert_allclose(model.class_ratio_, shares)
+
+
+def _overlapping_clouds():
+    rng, y = np.random.default_rng(0), np.arange(600) % 2
+    X = rng.normal(size=(600, 5))
+    X[:, 0] += 3 * y
+    return X, np.where(np.arange(600) < 40, y, -1), y
+
+
+@pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
+@pytest.mark.parametrize("params", [{"gamma": 1e-4}, {"C": 0.01, "C_unlabeled": 0.001}, {"offset": 100}], ids=str)
+def test_rows_within_the_margins_do_not_all_get_one_class(params, n_components):
+    """Then the SVM's own intercept can put all rows on one side; labels under shares do not depend on it."""
+    X, y, y_true = _overlapping_clouds()
+    X[:, 1] += params.get("offset", 0)
+    params = {name: value for name, value in params.items() if name != "offset"}
+    model = TransductiveSVC(n_components=n_components, random_state=0, **params).fit(X, y)
+    assert model.score(X, y_true) > 0.9
+    unlabeled = X[y < 0]
+    np.testing.assert_allclose(np.bincount(model.predict(unlabeled)) / len(unlabeled), model.class_ratio_, atol=2e-3)
+    np.testing.assert_array_equal(model.predict(unlabeled), model.transduction_[y < 0])
+
+
+def test_intercepts_of_several_classes_under_a_small_gamma():
+    X, y_true = _clouds(n=100)
+    model = TransductiveSVC(gamma=1e-6).fit(X, mask_labels(y_true, 15, random_state=0))
+    assert (np.bincount(model.predict(X), minlength=3) > 40).all() and model.score(X, y_true) > 0.8
+
+
+def test_the_cut_of_a_class_leaves_as_many_rows_above_as_it_has():
+    decision = np.array([[3.0, 1], [1, 5], [2, 4], [0, 2]])
+    np.testing.assert_array_equal(cuts(decision, np.array([1, 3])), [2.5, 1.5])
+    np.testing.assert_array_equal(cuts(decision[:, :1], np.array([1, 3])), [0.5])
+    for n_rows in ([0, 4], [4, 0]):
+        above = decision > cuts(decision, np.array(n_rows))
+        np.testing.assert_array_equal(above.sum(0), n_rows)
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "linear"])
+@pytest.mark.parametrize("n_components", [EXACT, PRIMAL])
+def test_an_offset_of_all_columns_changes_nothing(kernel, n_components):
+    X, y, _ = _overlapping_clouds()
+    before = X + 1e6
+    params = {"kernel": kernel, "n_components": n_components, "gamma": 0.2, "random_state": 0}
+    near, far = TransductiveSVC(**params).fit(X, y), TransductiveSVC(**params).fit(before, y)
+    np.testing.assert_allclose(far.decision_function(before), near.decision_function(X), atol=1e-3)
+    assert far.history_["objective"]
+    np.testing.assert_array_equal(before, X + 1e6)  # rows of the caller stay as they are
 
 
 def test_shares_are_those_of_the_labels_or_uniform():
@@ -307,7 +358,7 @@ def test_values_whose_squares_overflow_are_refused(clouds):
             call(np.where(np.arange(len(X))[:, None] == 3, -1e101, X))
 
 
-@pytest.mark.parametrize("ratio", [[0.5, 0.6], [-0.5, 1.5], [1.0], [np.nan, 1.0]])
+@pytest.mark.parametrize("ratio", [[0.5, 0.6], [-0.5, 1.5], [1.0], [np.nan, 1.0], ["a", 0.5]])
 def test_shares_that_do_not_fit_are_refused(ratio):
     X, y = _clouds(((-2, 0), (2, 0)))
     with pytest.raises(ValueError, match="class_ratio must hold 2 non-negative shares that sum to 1.*Use 'estimated'"):

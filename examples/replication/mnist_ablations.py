@@ -41,6 +41,9 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "softplus": ({"activation": "softplus"}, {}),
     "200 hidden units": ({"hidden_layer_sizes": (200,)}, {}),
     "sum over all classes": ({"n_enumerated": None}, {}),
+    "300 epochs": ({"max_iter": 300}, {}),
+    "600 epochs": ({"max_iter": 600}, {}),
+    "sum over all classes, 300 epochs": ({"n_enumerated": None, "max_iter": 300}, {}),
     "estimated class prior": ({"class_prior": "estimated"}, {}),
 }
 

@@ -158,6 +158,10 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
     The objective has many local minima; annealing finds a good one, not the best one. The method helps if classes are
     clusters with sparse regions between them, and can harm if they are not.
 
+    Under a small `C` or `gamma`, or with ``gamma="scale"`` and columns far from 0, nearly all rows lie within the
+    margins, and the objective can be least with all rows on one side. The intercepts are then chosen such that
+    `predict` gives the unlabeled rows the shares `class_ratio_`.
+
     ``class_ratio="estimated"`` works as follows. The first estimate is the shares that the SVM on the labeled rows
     predicts, pulled toward the shares of the labels as if there were `n_classes` more rows in those shares. This gives
     every class with a label a positive share. Later estimates follow the boundary as it moves out of the clusters, but
@@ -216,7 +220,7 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         "random_state": ["random_state"],
     }
 
-    _needed_when_fitted = ("svm_", "classes_", "n_features_in_")
+    _needed_when_fitted = ("svm_", "classes_", "n_features_in_", "_center")
 
     def __init__(
         self,
@@ -287,14 +291,16 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
             If an SVM takes more than a million steps, as it may with a linear kernel and columns of thousands. Scale X.
         """
         rows, labels = self._read_labeled(X, y)
+        gamma, self._center = self._gamma(rows), rows.mean(0)
+        rows = rows - self._center  # no SVM depends on it, but sums of squares lose digits
         shares = self._shares(labels)
         random = same_random(check_random_state(self.random_state))
         labeled, used, rest = self._indices(labels, random)
-        solver = self._solver(rows, np.concatenate([labeled, used]), len(labeled), random)
+        solver = self._solver(rows, np.concatenate([labeled, used]), len(labeled), gamma, random)
         annealing = self._annealing(solver, labels[labeled], shares)
         if len(used):
             annealing.run(self.C_unlabeled, self.n_stages)
-        self.svm_, self.class_ratio_ = annealing.solution.svms, annealing.shares
+        self.svm_, self.class_ratio_ = annealing.svms(), annealing.shares
         self.history_, self.n_iter_ = annealing.history, 1 + len(annealing.history["objective"])
         labels[used] = annealing.labels
         labels[rest] = labels_under_shares(self.svm_.decision_function(rows[rest]), self.class_ratio_, solver.width)
@@ -323,8 +329,9 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         if isinstance(self.class_ratio, str):
             counts = np.ones(n_classes) if self.class_ratio == "uniform" else np.bincount(labels[labels >= 0])
             return counts / counts.sum()
-        given = np.asarray(self.class_ratio, dtype=float)
-        if given.shape != (n_classes,) or not np.all(given >= 0) or not np.isclose(given.sum(), 1):
+        given = np.asarray(self.class_ratio)
+        are_numbers = given.dtype.kind in "iuf" and given.shape == (n_classes,)
+        if not are_numbers or not np.all(given >= 0) or not np.isclose(given.sum(), 1):
             raise ValueError(
                 f"class_ratio must hold {n_classes} non-negative shares that sum to 1, one for each of the classes "
                 f"{self.classes_.tolist()}, got {self.class_ratio!r}. Use 'estimated' if they are not known."
@@ -339,14 +346,16 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
             used = np.sort(random.choice(unlabeled, self.max_unlabeled, replace=False))
         return np.flatnonzero(labels >= 0), used, np.setdiff1d(unlabeled, used)
 
-    def _solver(self, rows: Floats, indices: Ints, n_labeled: int, random: np.random.RandomState) -> Solver:
+    def _solver(
+        self, rows: Floats, indices: Ints, n_labeled: int, gamma: float, random: np.random.RandomState
+    ) -> Solver:
         return make_solver(
             rows,
             indices,
             n_labeled,
             C=self.C,
             kernel=self.kernel,
-            gamma=self._gamma(rows),
+            gamma=gamma,
             n_components=self.n_components,
             random_state=random,
         )
@@ -382,7 +391,7 @@ class TransductiveSVC(ClassifierMixin, VersionedState):
         check_is_fitted(self, "svm_")
         rows = validate_data(self, X, reset=False, dtype=np.float64)
         self._check_size(rows)
-        decision = self.svm_.decision_function(rows)
+        decision = self.svm_.decision_function(rows - self._center)
         return decision.ravel() if len(self.classes_) == 2 else decision
 
     @tensor_in_tensor_out

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdgm.svm.shares import estimate_shares, limit_drift
-from skdgm.svm.solvers import Solver
-from skdgm.svm.switching import label_costs, labels_under_shares, predicted_labels, switch_labels, targets_of
+from skdgm.svm.solvers import DecisionFunctions, Solver
+from skdgm.svm.switching import cuts, label_costs, labels_under_shares, predicted_labels, switch_labels, targets_of
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
 
 FIRST_STAGE = 1e-3  # first value of C_unlabeled, as a fraction of its last value
+MAX_BEYOND_MARGIN = 0.1  # share of a class's rows beyond its margin, below which the class lies within it
 
 
 class Annealing:
@@ -80,7 +81,7 @@ class Annealing:
             before = self.solver.objective(self.solution, targets, C_unlabeled)
             fitted = self.solver.solve(targets, C_unlabeled)
             after = self.solver.objective(fitted, targets, C_unlabeled)
-            if after > before:  # as good as the solver's precision allows
+            if not after <= before:  # as good as the solver's precision allows
                 break
             self.solution = fitted
             n_switched = switch_labels(label_costs(self._decision, self.solver.width), self.labels)
@@ -88,6 +89,22 @@ class Annealing:
                 self.history[name].append(value)
             if n_switched <= self.tol * len(self.labels):
                 break
+
+    def svms(self) -> DecisionFunctions:
+        """The fitted SVMs; with other intercepts if a class lies within its margin, and mostly on the wrong side.
+
+        Under a small cost or gamma, nearly all rows lie within the margins. The objective is then linear in an
+        intercept, and its minimum can have all rows on one side. Each SVM instead gets as many rows as its class has.
+        """
+        decision, n_classes = self._decision, len(self.shares)
+        own = np.hstack([-decision, decision]) if n_classes == 2 else decision
+        is_beyond = np.take_along_axis(own, self.labels[:, None], 1)[:, 0] >= 1
+        n_rows, n_kept, n_beyond = (
+            np.bincount(self.labels[part], minlength=n_classes)
+            for part in (slice(None), self.labels == predicted_labels(decision), is_beyond)
+        )
+        is_lost = (n_kept < n_rows / 2) & (n_beyond < MAX_BEYOND_MARGIN * n_rows)
+        return self.solution.svms.shifted(-cuts(decision, n_rows)) if is_lost.any() else self.solution.svms
 
     @property
     def _decision(self) -> Floats:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,9 @@ class DecisionFunctions(Protocol):
 
     def decision_function(self, X: Floats) -> Floats:
         """Values of shape (n, 1) or (n, n_classes)."""
+
+    def shifted(self, offset: Floats) -> Self:
+        """The same, with an offset added to the values of each SVM."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,10 @@ def make_solver(
 
 @dataclass(frozen=True)
 class KernelSVMs:
-    """One SVC per column of the targets."""
+    """One SVC per column of the targets, and what is added to its values."""
 
     svcs: list[SVC]
+    offset: Floats | float = 0.0
 
     @property
     def n_svms(self) -> int:
@@ -117,7 +121,11 @@ class KernelSVMs:
         """Values of shape (n, n_columns)."""
         if not len(X):
             return np.empty((0, len(self.svcs)))
-        return np.column_stack([svc.decision_function(X) for svc in self.svcs])
+        return np.column_stack([svc.decision_function(X) for svc in self.svcs]) + self.offset
+
+    def shifted(self, offset: Floats) -> Self:
+        """The same, with an offset added to the values of each SVM."""
+        return replace(self, offset=self.offset + offset)
 
 
 class ExactSolver(Solver):
@@ -164,6 +172,10 @@ class LinearSVMs:
         for block, features in blocks_of_features(self.features, X, np.arange(len(X))):
             values[block] = features @ self.coef[:-1] + self.coef[-1]
         return values
+
+    def shifted(self, offset: Floats) -> Self:
+        """The same, with an offset added to the values of each SVM."""
+        return replace(self, coef=np.vstack([self.coef[:-1], self.coef[-1] + offset]))
 
 
 class PrimalSolver(Solver):

@@ -29,6 +29,15 @@ def predicted_labels(decision: Floats) -> Ints:
     return (decision[:, 0] > 0).astype(np.int64) if decision.shape[1] == 1 else decision.argmax(1)
 
 
+def cuts(decision: Floats, n_rows: Ints) -> Floats:
+    """For each SVM, the value that as many rows exceed as its class has, ``n_rows`` of shape (n_classes,)."""
+    ordered = np.sort(decision.astype(np.float64), axis=0)[::-1]
+    ordered = np.concatenate([ordered[:1] + 1, ordered, ordered[-1:] - 1])
+    above = n_rows[-decision.shape[1] :]  # the only SVM for two classes is that of the second
+    columns = np.arange(decision.shape[1])
+    return (ordered[above, columns] + ordered[above + 1, columns]) / 2
+
+
 def labels_under_shares(decision: Floats, shares: Floats, width: float) -> Ints:
     """Class index of each row by its decision values, such that each class has its share of the rows."""
     labels = np.repeat(np.arange(len(shares)), apportion(shares, len(decision)))
