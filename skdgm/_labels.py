@@ -7,12 +7,13 @@ torch.
 from __future__ import annotations
 
 import numbers
-import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import assert_all_finite, column_or_1d
+
+from skdgm._warnings import warn_user
 
 # What None, NaN, NaT, and pandas.NA become in an array of NumPy's strings.
 TEXTS_OF_MISSING = ("None", "nan", "NaT", "<NA>")
@@ -139,7 +140,7 @@ def encode_labels(
     classes, positions = np.unique(labels, return_inverse=True)
     if "" in classes.tolist():
         message = f'{owner} takes the empty string for a class. If it marks unlabeled rows, pass unlabeled_value="".'
-        warnings.warn(message, UserWarning, stacklevel=2)
+        warn_user(message)
     targets = np.full(len(labeled), -1, dtype=np.int64)
     targets[labeled] = positions
     return classes, targets

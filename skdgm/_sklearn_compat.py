@@ -48,7 +48,8 @@ def check_sample_weight(sample_weight: Any, X: Any) -> Any:
 def with_labels(scorer: Any, classes: Any) -> Any:
     """Tell a scorer of probabilities which class each column belongs to: the scored rows may lack some classes."""
     metric, response = getattr(scorer, "_score_func", None), getattr(scorer, "_response_method", None)
-    of_probabilities = response in ("predict_proba", "predict_log_proba")
+    responses = response if isinstance(response, list | tuple) else [response]
+    of_probabilities = not {"predict_proba", "predict_log_proba"}.isdisjoint(responses)
     if classes is None or metric is None or not of_probabilities or "labels" not in signature(metric).parameters:
         return scorer
     if "labels" in scorer._kwargs:

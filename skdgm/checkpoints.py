@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +19,11 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 from uuid import uuid4
-from warnings import warn
 
 import numpy as np
 import torch
 
+from skdgm._warnings import warn_user
 from skdgm.files import (
     DamagedFileError,
     ForeignFileError,
@@ -42,8 +41,6 @@ ABOUT = "fit.json"
 TEMPORARY = re.compile(r"\..*\.tmp")
 N_KEPT = 2  # states of a training: the newest one may turn out to be damaged
 MAX_SHOWN = 60  # characters of a value in a message
-# Files in which a warning does not help the user: it should point at the call of fit.
-INTERNAL = ("skdgm", "sklearn", "contextlib")
 
 Fingerprint = dict[str, Any]
 
@@ -187,7 +184,7 @@ class CheckpointFolder:
     def warn_once(self, message: str) -> None:
         """Warn, but only the first time in a fit."""
         if not self.has_warned:
-            warn(message, UserWarning, stacklevel=levels_to_user())
+            warn_user(message)
         self.has_warned = True
 
     def _found(self, fit: Fingerprint) -> Fingerprint | None:
@@ -287,7 +284,7 @@ class TrainingFiles:
                 continue
             except (DamagedFileError, ForeignFileError, OSError) as error:
                 text = f"{os.fspath(path)!r} is damaged ({error}). The fit continues from the state before it."
-                warn(text, UserWarning, stacklevel=levels_to_user())
+                warn_user(text)
                 with suppress(OSError):
                     path.unlink()
                 continue
@@ -366,11 +363,3 @@ def shown(entries: Mapping[str, Any], name: str) -> str:
     """An entry as a short text."""
     text = repr(entries[name]) if name in entries else "not there"
     return text if len(text) <= MAX_SHOWN else f"{text[:MAX_SHOWN]}..."
-
-
-def levels_to_user() -> int:
-    """The ``stacklevel`` with which a warning of the caller points at the user's code."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in INTERNAL:
-        level, frame = level + 1, frame.f_back
-    return level

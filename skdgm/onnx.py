@@ -6,7 +6,6 @@ The modules of ``skdgm.export`` become nodes of the graph, so whatever network a
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from sklearn.svm import SVC
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from skdgm._warnings import ignored
 from skdgm.estimators._frames import Column, columns_of, container_of, holds_integers
 from skdgm.estimators._tables import ColumnFormat
 from skdgm.estimators.adgm import ADGMClassifier
@@ -126,8 +126,7 @@ def to_onnx(model: Any, X: Any, *, target_opset: int | None = None, options: Any
     register_converters()
     if options is None and hasattr(model, "classes_"):
         options = {id(model): {"zipmap": False}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # skl2onnx reads attributes that scikit-learn has deprecated
+    with ignored(FutureWarning):  # skl2onnx reads attributes that scikit-learn has deprecated
         return skl2onnx.to_onnx(model, initial_types=input_types(X, model), target_opset=target_opset, options=options)
 
 
@@ -437,8 +436,7 @@ def quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with ignored(Warning):
             yield
     finally:
         logger.setLevel(level)

@@ -14,6 +14,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
 # module (a file or a folder): the modules that it may import
 TORCH = "noise distributions structured_normals likelihoods networks optimizer models"  # upward
 MODULES = {
+    "_warnings": "",
     "noise": "",
     "distributions": "noise",
     "structured_normals": "noise distributions",
@@ -30,18 +31,18 @@ MODULES = {
     "distributed": "_labels _sklearn_compat readers sources",
     "step_graphs": "sources",
     "training": "averaging distributed optimizer sources step_graphs training_state",
-    "checkpoints": "files training_state",
+    "checkpoints": "_warnings files training_state",
     "_sklearn_compat": "",
-    "_labels": "_sklearn_compat",
+    "_labels": "_sklearn_compat _warnings",
     "model_selection": "_sklearn_compat _labels",
     "datasets": "_sklearn_compat _labels",
     "svm": "",
     "estimators": f"{TORCH} _version averaging checkpoints distributed readers sources sparse training training_state "
-    "_sklearn_compat _labels svm",
+    "_sklearn_compat _labels _warnings svm",
     "display": "_labels",
     "callbacks": "",
     "export": "estimators svm",
-    "onnx": "estimators export",
+    "onnx": "_warnings estimators export",
     "dask": "",
     "_version": "",
     "io": "_version checkpoints estimators files likelihoods svm",
@@ -55,6 +56,7 @@ OUTSIDE = {
     "files": "numpy",
     "checkpoints": "numpy torch",
     "_version": "",
+    "_warnings": "",
     "readers": "numpy",
     "sources": "torch numpy",
     "sparse": "torch numpy",

@@ -186,6 +186,19 @@ def test_a_marker_in_numbers_is_as_good_as_nan(marker):
         assert table.dtype == before.dtype and np.array_equal(table == table, before == before)
 
 
+def test_a_number_marks_no_boolean():
+    """False equals 0 in Python, but 0 may mark incomes that were not asked for; True marks booleans only."""
+    pd = pytest.importorskip("pandas")
+    rows = np.arange(40)
+    frame = pd.DataFrame({"income": np.where(rows % 4 == 0, 0, rows + 0.5), "smoker": rows % 3 == 0})
+    for table in (frame, frame.astype({"smoker": object}), frame.to_numpy(object)):
+        filled = np.asarray(DeepImputer(vae(), missing_values=0).fit_transform(table))
+        assert (filled[:, 1].astype(bool) == frame["smoker"]).all()
+        assert (filled[:, 0].astype(float) > 0).all()
+    filled = np.asarray(DeepImputer(vae(), missing_values=True).fit_transform(frame.assign(one=1.0)))
+    assert (filled[:, 2].astype(float) == 1).all() and not filled[:, 1].astype(bool).any()
+
+
 def test_integers_may_hold_a_marker():
     """Means of an array of integers are floats."""
     X = np.random.default_rng(0).poisson(3, (60, 3))

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
-from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
+from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.feature_selection import SelectFromModel, SelectKBest
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -19,7 +19,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier, OutputCodeClassifier
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import StandardScaler
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
 from sklearn.svm import SVC
@@ -61,6 +61,7 @@ class Supervised(Recorder):
 SPREAD = LabelSpreading(gamma=1.0)
 M2 = M2Classifier(5, hidden_layer_sizes=(30,), max_iter=15, random_state=0)
 LOGISTIC = LogisticRegression()
+SMALL_VAE = VAE(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0)
 
 
 @pytest.fixture(scope="module")
@@ -315,9 +316,36 @@ def test_metadata_is_split_and_put_together_again(data):
         member = SemiSupervisedMetaClassifier(bag).fit(X, y, sample_weight=weight).estimator_.estimators_[0].estimator_
         drawn, of_unlabeled = np.split(member.weight_, [-(y < 0).sum()])  # rows that bagging did not draw are left out
         assert np.array_equal(of_unlabeled, weight[y < 0])
-        assert drawn.sum() == (y >= 0).sum() and drawn.min() == 1
-    with pytest.raises((ValueError, TypeError), match="sample_weight|enable_metadata_routing"):
+        assert drawn.sum() == pytest.approx(weight[y >= 0].sum())  # on the scale of the weights that were given
+        np.testing.assert_allclose(drawn / drawn.min(), np.rint(drawn / drawn.min()))
+    with pytest.raises((ValueError, TypeError), match="sample.weight"):
         SemiSupervisedMetaClassifier(VotingClassifier([("a", SPREAD)])).fit(X, y, sample_weight=weight)
+
+
+@pytest.mark.parametrize("factor", [None, 1.0, 7.0])
+@pytest.mark.parametrize("wrap", [SemiSupervisedMetaClassifier, lambda meta: M1Classifier(meta, encoder=SMALL_VAE)])
+def test_weights_of_a_meta_estimator_have_the_scale_of_those_of_unlabeled_rows(wrap, factor, data):
+    """AdaBoostClassifier makes weights that sum to 1; equal weights are the same as none."""
+    X, y, _, _ = data
+    weight = None if factor is None else np.full(len(y), factor)
+    model = wrap(AdaBoostClassifier(Recorder(), n_estimators=1, random_state=0)).fit(X, y, sample_weight=weight)
+    np.testing.assert_allclose(model.estimator_.estimators_[0].estimator_.weight_, factor or 1.0)
+
+
+WEIGHTED = [SPREAD, M2, LOGISTIC, VotingClassifier([("a", M2)], voting="soft")]
+
+
+@pytest.mark.parametrize("inner", WEIGHTED, ids=lambda inner: type(inner).__name__)
+def test_weights_without_metadata_routing_are_passed_on(inner, data):
+    X, y, _, _ = data
+    model = SemiSupervisedMetaClassifier(inner)
+    if inner is SPREAD:
+        with pytest.raises(TypeError, match="sample_weight"):
+            model.fit(X, y, sample_weight=np.ones(len(y)))
+        return
+    used = np.random.default_rng(0).random(len(y)) < 0.8
+    weighted = model.fit(X, y, sample_weight=1.0 * used).predict_proba(X[:20])
+    np.testing.assert_allclose(weighted, model.fit(X[used], y[used]).predict_proba(X[:20]), atol=1e-3)
 
 
 def test_transform_and_names_of_the_inner_estimator(data):
@@ -344,13 +372,19 @@ def test_score_counts_labeled_rows_only(data):
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("params", [{"max_features": 0.5}, {"bootstrap_features": True}])
-def test_members_must_see_the_columns_of_x(params, data):
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, lambda X: np.where(X > 0.5, "dark", X.astype(object))])
+@pytest.mark.parametrize("params", [{"max_features": 0.5}, {"bootstrap_features": True}, {}])
+def test_members_must_see_the_columns_of_x(params, kind, data, monkeypatch):
     """Fewer columns, or the same number in another choice: the unlabeled rows would not match."""
     X, y, _, _ = data
-    bagging = BaggingClassifier(SPREAD, n_estimators=2, random_state=0, **params)
-    with pytest.raises(ValueError, match="LabelSpreading should learn.*max_features=1.0 and bootstrap_features=False"):
-        SemiSupervisedMetaClassifier(bagging).fit(X, y)
+    bagging = BaggingClassifier(Recorder(), n_estimators=2, random_state=0, **params)
+    model = SemiSupervisedMetaClassifier(bagging)
+    monkeypatch.setattr(Recorder, "fit", lambda self, X, y, sample_weight=None: self)
+    if not params:
+        model.fit(kind(X), y)
+        return
+    with pytest.raises(ValueError, match="Recorder should learn.*max_features=1.0 and bootstrap_features=False"):
+        model.fit(kind(X), y)
 
 
 def test_steps_of_pipelines_must_suit(data):
@@ -367,8 +401,44 @@ def test_steps_of_pipelines_must_suit(data):
     selected = make_pipeline(selector, SPREAD)
     with pytest.raises(ValueError, match="SelectFromModel would read their marker as a class.*FrozenEstimator"):
         SemiSupervisedMetaClassifier(VotingClassifier([("a", selected)])).fit(X, y)
+    for nested in (
+        ColumnTransformer([("a", SelectKBest(k=3), slice(0, 64))]),
+        ColumnTransformer([("a", StandardScaler(), slice(0, 2))], remainder=SelectKBest(k=3)),
+        make_union(StandardScaler(), SelectKBest(k=3)),
+        make_pipeline(StandardScaler(), make_union(SelectKBest(k=3))),
+    ):
+        with pytest.raises(ValueError, match="SelectKBest would read their marker as a class.*FrozenEstimator"):
+            SemiSupervisedMetaClassifier(make_pipeline(nested, SPREAD)).fit(X, y)
     frozen = make_pipeline(FrozenEstimator(selector.fit(X[y >= 0], y[y >= 0])), SPREAD)
     assert SemiSupervisedMetaClassifier(VotingClassifier([("a", frozen)])).fit(X, y).score(X_test, y_test) > 0.8
+
+
+@pytest.mark.parametrize("marker", ["?", 9])
+def test_markers_of_all_parts_become_that_of_the_member(marker, data):
+    """Earlier steps, the base estimator of self-training, and the final estimator of a stack, too."""
+    X, y, X_test, y_test = data
+    classes = ["a", "b", "c", "d"] if marker == "?" else [1, 2, 3, 4]
+    words = np.array([*classes, marker], dtype=object)[y]
+    m2 = clone(M2).set_params(unlabeled_value=marker)
+    steps = make_pipeline(make_union(m2), clone(m2))
+    training = SelfTrainingClassifier(clone(m2))
+    stack = StackingClassifier([("a", clone(m2))], final_estimator=clone(m2), cv=3)
+    for inner in (steps, training, stack):
+        model = SemiSupervisedMetaClassifier(inner, unlabeled_value=marker).fit(X, words)
+        assert model.classes_.tolist() == classes
+        assert model.score(X_test, np.array(classes, dtype=object)[y_test]) > 0.8
+    assert len(stack.final_estimator.get_params()) and stack.final_estimator.unlabeled_value == marker  # a copy changed
+    fitted = SemiSupervisedMetaClassifier(steps, unlabeled_value=marker).fit(X, words).estimator_.estimator_
+    assert fitted[0].transformer_list[0][1].classes_.tolist() == [0, 1, 2, 3]
+
+
+def test_members_that_are_fitted_must_be_frozen(data):
+    X, y, X_test, y_test = data
+    fitted = clone(M2).fit(X, y)
+    with pytest.raises(ValueError, match='StackingClassifier with cv="prefit" .*FrozenEstimator'):
+        SemiSupervisedMetaClassifier(StackingClassifier([("a", fitted)], cv="prefit")).fit(X, y)
+    stack = StackingClassifier([("a", FrozenEstimator(fitted))], cv="prefit")
+    assert SemiSupervisedMetaClassifier(stack).fit(X, y).score(X_test, y_test) > 0.8
 
 
 def test_classes_of_members_are_those_of_the_labels(data):
@@ -396,9 +466,11 @@ def test_metadata_of_unlabeled_rows_must_be_known(data):
     rows, ages = UnlabeledRows(X[y < 0], X[y >= 0]), np.arange((y >= 0).sum())
     with pytest.raises(ValueError, match="Recorder got age for its labeled rows only"):
         rows.append_to(X[y >= 0], y[y >= 0], {"age": ages}, "Recorder")
-    _, _, params = rows.append_to(X[y >= 0], y[y >= 0], {"sample_weight": ages, "copy": True}, "Recorder")
-    expected = [*ages / ages.mean(), *np.ones((y < 0).sum())]  # weights that a meta-estimator makes may have any scale
-    assert np.array_equal(params["sample_weight"], expected) and params["copy"] is True
+    weight = rows.comparable(ages)  # weights that a meta-estimator makes may have any scale
+    _, _, params = rows.append_to(X[y >= 0], y[y >= 0], {"sample_weight": weight, "copy": True}, "Recorder")
+    expected = [*ages / ages.mean(), *np.ones((y < 0).sum())]
+    np.testing.assert_allclose(params["sample_weight"], expected)
+    assert params["copy"] is True
 
 
 @pytest.mark.parametrize(

@@ -402,6 +402,34 @@ def test_a_cell_out_of_range_costs_ten_nats():
     np.testing.assert_allclose(stack.score_samples(beyond), stack.score_samples(X[:20]) - 10)
 
 
+def test_training_rows_above_given_layers_must_be_in_range():
+    """Of lower layers, and of the fit before: their range was chosen, and rows of other units would be clipped."""
+    X = patterns()
+    bottom = StackedAutoencoder((6, 4), stop_after=1, **SHORT).fit(X)
+    again = StackedAutoencoder((6, 4), warm_start=True, **SHORT).fit(X)
+    before = again.score(X)
+    for model in (
+        StackedAutoencoder((6, 4), lower=FrozenEstimator(bottom), **SHORT),
+        StackedAutoencoder((6, 4), lower=FrozenEstimator(bottom), likelihood="bernoulli", **SHORT),
+        again,
+    ):
+        with pytest.raises(ValueError, match=r"needs X .*in \[0, 1\], got values in \[0, 255\]"):
+            model.fit(255 * X)
+    assert again.score(X) == before
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_bounds_of_layers_count_cells_out_of_range(layer):
+    X = patterns()
+    stack = StackedAutoencoder((6, 6, 4), stop_after=2, **SHORT).fit(X)
+    beyond = X[:20].copy()
+    beyond[:5, 0] = np.where(beyond[:5, 0] == 1, 3.0, -2.0)
+    inside, found = (stack.latent_marginal_bound(rows, layer=layer) for rows in (X[:20], beyond))
+    for name in ("q_lower_bound", "upper_bound", "autoencoder_bound"):
+        assert getattr(found, name) == pytest.approx(getattr(inside, name) - 10 * 5 / 20, abs=1e-5), name
+    assert stack.score(beyond) == pytest.approx(stack.score(X[:20]) - 2.5, abs=1e-5)
+
+
 @pytest.mark.parametrize(("n_components", "inference"), [((30,), "rich"), ((12, 25), "rich"), ((12, 25), "rbm")])
 def test_log_partition_is_bracketed(n_components, inference):
     """Both estimates agree with log Z by enumeration, and are it where fit enumerates, for any rows to start from."""

@@ -10,7 +10,6 @@ from numbers import Integral, Real
 from os import PathLike
 from types import MappingProxyType
 from typing import Any, ClassVar
-from warnings import warn
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from torch import Generator, Tensor, nn
 
 from skdgm import training
 from skdgm._sklearn_compat import CallbackSupportMixin, Interval, StrOptions
+from skdgm._warnings import warn_user
 from skdgm.averaging import Progress
 from skdgm.checkpoints import Checkpoint
 from skdgm.distributed._rows import ShardedReader
@@ -263,7 +263,7 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         self.loss_curve_ = [-bound for bound in history.terms["bound"]]
         self.validation_scores_ = history.validation or None
         self.n_iter_ = len(self.loss_curve_)
-        interrupt.warn(epochs.title, self.n_iter_, stacklevel=5)
+        interrupt.warn(epochs.title, self.n_iter_)
         planned = self._planned_epochs(n_rows, n_steps)
         self._warn_if_still_rising(epochs.title, settings.max_iter, planned, history.final_rise)
 
@@ -278,11 +278,10 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
                 if planned > n_epochs
                 else f"Set max_iter={2 * n_epochs}."
             )
-            warn(
+            warn_user(
                 f"{title} reached its {n_epochs} epochs while the bound still rose, by {rise:.2g} nats per row within "
                 f"a fifth of the epochs at full learning rate. {way_out}",
                 ConvergenceWarning,
-                stacklevel=6,
             )
 
     def _run_engine(
@@ -346,12 +345,11 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
         baseline = self._independent_log_density(some(X)) - math.log(n_classes)
         bound = max(self.validation_scores_ or self.history_["bound"][-1:])
         if bound < baseline - BASELINE_SLACK * X.shape[1]:
-            warn(
+            warn_user(
                 f"{type(self).__name__} ended at a bound of {bound:.4g} nats per row, but independent columns reach "
                 f"{baseline:.4g}: the fit is worse than a model with independent columns. Lower "
                 f"learning_rate_init={self.learning_rate_init:g}, or raise max_iter (this fit had {self.n_iter_}).",
                 ConvergenceWarning,
-                stacklevel=5,
             )
 
     def _independent_log_density(self, X: np.ndarray) -> float:

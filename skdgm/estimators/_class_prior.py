@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skdgm._warnings import warn_user
 from skdgm.estimators._arrays import CHUNK
 from skdgm.estimators._options import generator
 from skdgm.estimators._weights import relative, total
@@ -187,9 +187,7 @@ class ClassPriorEstimator:
         distance = 0.5 * np.abs(found - given / given.sum()).sum()
         if distance > MAX_PRIOR_DISTANCE:
             listed = ", ".join(f"{label}: {share:.2f}" for label, share in zip(classes, found, strict=True))
-            warnings.warn(
+            warn_user(
                 f"class_prior={self.class_prior!r} does not fit the unlabeled rows, for which the classifier finds the "
                 f"shares {{{listed}}}. Use class_prior='estimated', unless you are sure of the given shares.",
-                UserWarning,
-                stacklevel=5,
             )

@@ -100,7 +100,7 @@ def check_y_given(classifier: Any, y: Any) -> None:
 
 def score_labeled(classifier: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
     """Compute the accuracy of a classifier over the labeled rows."""
-    check_consistent_length(X, y)
+    check_consistent_length(X, y, sample_weight)
     labeled, labels = labels_of(as_host_array(y), classifier.unlabeled_value)
     if not labeled.any():
         raise ValueError(

@@ -186,10 +186,13 @@ class ColumnTransform:
         return [LikelihoodChoice(*row) for row in zip(labels, self.kinds, self.reasons, strict=True)]
 
     def check_density_range(
-        self, X: np.ndarray, row_of: Callable[[int, int], int] = lambda row, column: row
+        self, X: np.ndarray, row_of: Callable[[int, int], int] = lambda row, column: row, *, of_auto: bool = False
     ) -> np.ndarray:
-        """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row."""
-        for kind, columns in self._columns_by_kind(~self.is_auto):
+        """Return X if it has a density, otherwise raise an error; the encoder accepts any finite row.
+
+        Columns whose likelihood was chosen are checked only with ``of_auto``: their cells out of range have a penalty.
+        """
+        for kind, columns in self._columns_by_kind(np.full(len(self.kinds), True) if of_auto else ~self.is_auto):
             with np.errstate(invalid="ignore"):
                 is_held = KINDS[kind].holds(X[:, columns]) | np.isnan(X[:, columns])
             if not is_held.all():

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from sklearn.decomposition import FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import cross_val_score
+
+from skdgm._warnings import ignored
 
 # Limits of one fit: it only initializes training, so it need not be exact.
 MAX_ROWS = 1_000
@@ -54,8 +54,7 @@ def factor_analysis(x: np.ndarray, max_factors: int, random: np.random.RandomSta
     if rows.shape[1] > WIDE:
         candidates = [min(max_factors, max(1, len(rows) // ROWS_PER_FACTOR_IF_WIDE))]
     models = [FactorAnalysis(n, max_iter=MAX_ITER, random_state=0) for n in candidates]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    with ignored(ConvergenceWarning):
         scores = [cross_val_score(model, rows, cv=FOLDS).mean() for model in models] if len(models) > 1 else [0.0]
         model = models[int(np.argmax(scores))].fit(rows)
     # add back the variance that clipping removed: otherwise a value that few rows have would get almost no density

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from warnings import warn
 
 import numpy as np
+
+from skdgm._warnings import warn_user
 
 # Cells this many scales from the median, and this much further away than any other, are taken for mistakes,
 FAR, GAP = 1000.0, 10.0
@@ -67,9 +68,7 @@ def warn_of_far_cells(found: Sequence[tuple[Any, FarCells]]) -> None:
         if columns:
             listed = ", ".join(f"{cells.value:.6g} in column {name!r}" for name, cells in columns[:3])
             more = f" and {len(columns) - 3} more columns" if len(columns) > 3 else ""
-            warn(
+            warn_user(
                 f"X has cells that are extremely far from all others in their column: {listed}{more}. {consequence} If "
                 "they mark missing cells, replace them by NaN or drop the rows.",
-                UserWarning,
-                stacklevel=2,
             )

@@ -161,7 +161,8 @@ class BaseReader(VersionedState):
         if self._is_warm_start:
             self._check_same_likelihood("warm_start=True")
             self._check_same_width(X.shape[1])
-            self._columns.check_density_range(X, row_of(rows))
+            is_named = self.likelihood != "auto" or not self._may_mix_likelihoods
+            self._columns.check_density_range(X, row_of(rows), of_auto=is_named)
             if is_sparse(rows):
                 check_keeps_zeros(self._columns.kinds)
             return

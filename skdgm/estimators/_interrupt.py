@@ -15,7 +15,8 @@ from contextvars import ContextVar
 from time import monotonic
 from types import FrameType
 from typing import ClassVar
-from warnings import warn
+
+from skdgm._warnings import warn_user
 
 # A second Ctrl-C within this many seconds raises KeyboardInterrupt.
 SECONDS_TO_RAISE = 2.0
@@ -48,15 +49,13 @@ class Interrupt:
         """Whether Ctrl-C was pressed."""
         return self.requested
 
-    def warn(self, title: str, n_epochs: int, stacklevel: int) -> None:
+    def warn(self, title: str, n_epochs: int) -> None:
         """Warn if Ctrl-C was pressed, and tell after which epoch the training ended."""
         if self.requested:
-            warn(
+            warn_user(
                 f"Training interrupted by user: {title} ended after epoch {n_epochs}. The estimator is fitted. To "
                 f"raise KeyboardInterrupt instead, for instance to stop a search, press Ctrl-C twice within "
                 f"{SECONDS_TO_RAISE:g} seconds.",
-                UserWarning,
-                stacklevel=stacklevel + 1,
             )
 
 

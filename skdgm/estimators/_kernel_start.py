@@ -5,7 +5,6 @@ Cross-validation over the labels chooses how much of both.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
+
+from skdgm._warnings import ignored
 
 # Limits on the labeled rows: for the fit, as centers of the kernel, and to choose the strengths.
 MAX_ROWS, MAX_CENTERS, MAX_ROWS_TO_CHOOSE = 10_000, 200, 300
@@ -151,8 +152,7 @@ def held_out_losses(x: np.ndarray, targets: np.ndarray, weight: np.ndarray, fold
 
 def logistic_regression(x: np.ndarray, targets: np.ndarray, weight: np.ndarray) -> LogisticRegression:
     """Fit logistic regression with scikit-learn's C=1."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # it only initializes q(y | x)
+    with ignored(ConvergenceWarning):  # it only initializes q(y | x)
         return LogisticRegression(max_iter=200).fit(x, targets, weight)
 
 

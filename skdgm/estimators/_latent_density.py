@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, ClassVar
-from warnings import warn
 
 import numpy as np
 import torch
@@ -20,6 +18,7 @@ from sklearn.utils.validation import check_scalar
 from torch import Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions, check_sample_weight
+from skdgm._warnings import warn_user
 from skdgm.estimators._arrays import (
     CHUNK,
     PreservesFloatDtype,
@@ -308,11 +307,9 @@ class BaseLatentDensity(
         """Share of each column's variance that the reconstruction from the posterior mean explains."""
         rows = some(rows)
         codes, x = self._means(rows), self._columns.transform(rows).astype(np.float64)
-        mean = self._apply_to_codes(codes)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # a column that is missing in all of these rows
-            residual, variance = np.nanmean((x - mean) ** 2, 0), np.nanvar(x, 0)
-        return 1 - residual / np.where(variance > 0, variance, np.nan)
+        squares = np.ma.masked_invalid((x - self._apply_to_codes(codes)) ** 2)
+        variance = np.ma.masked_invalid(x).var(0).filled(np.nan)  # a column may be missing in all of these rows
+        return 1 - squares.mean(0).filled(np.nan) / np.where(variance > 0, variance, np.nan)
 
     def _apply_to_codes(self, codes: np.ndarray) -> np.ndarray:
         """Decode codes of all latent dimensions to the scale of the module."""
@@ -327,12 +324,10 @@ class BaseLatentDensity(
         ):
             return
         layers = ", ".join(str(layer + 1) for layer in np.flatnonzero(self.active_units_ == 0))
-        warn(
+        warn_user(
             f"{type(self).__name__} has no active units in layer {layers} of {len(self.active_units_)} (from X "
             "upward): its codes carry nothing, although columns are correlated. Use fewer layers, a longer warm-up "
             "(kl_warmup=0.5), or a smaller learning_rate_init.",
-            UserWarning,
-            stacklevel=5,
         )
 
     # --- transformer and density --------------------------------------------------------------------------------

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from warnings import warn
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Generator, Tensor, nn
 
+from skdgm._warnings import warn_user
 from skdgm.estimators._options import with_input_noise
 from skdgm.models.binary_codes import BinaryCodeModule, output_at
 from skdgm.models.centering import CenteredParameters
@@ -331,11 +331,10 @@ def checked_log_partition(
     """Compute log Z and its standard error; warn if the error is large."""
     log_z, error = log_partition(rbm, mean, n_steps, n_chains, rng)
     if error > MAX_PARTITION_ERROR:
-        warn(
+        warn_user(
             f"annealed importance sampling with n_annealing_steps={n_steps} and n_annealing_chains={n_chains} gives "
             f"log Z = {log_z:.2f} with a standard error of {error:.2f} nats: densities may be too high by "
             "several nats. Raise n_annealing_steps.",
             ConvergenceWarning,
-            stacklevel=7,  # the call of fit
         )
     return log_z, error

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skdgm.estimators._frames import LIBRARIES, Column, as_floats, columns_of, container_of, is_missing
+from skdgm.estimators._frames import BOOLEANS, LIBRARIES, Column, as_floats, columns_of, container_of, is_missing
 
 
 def with_missing(table: Any, marker: Any) -> Any:
@@ -36,10 +36,14 @@ def with_missing(table: Any, marker: Any) -> Any:
 
 
 def _equals(column: Column, marker: Any) -> np.ndarray:
-    """Tell which cells equal the marker; text never equals a number."""
+    """Tell which cells equal the marker; neither text nor a boolean equals a number."""
+    is_boolean = isinstance(marker, BOOLEANS)
     if column.holds_objects:  # pandas.NA may be among them, which cannot be compared
-        return column.mapped({marker: 1.0}) == 1.0
-    return np.asarray(column.cells == marker) if not isinstance(marker, str) else np.zeros(len(column.cells), bool)
+        is_like = np.array([isinstance(cell, BOOLEANS) == is_boolean for cell in column.keys], dtype=bool)
+        return is_like & (column.mapped({marker: 1.0}) == 1.0)
+    if isinstance(marker, str) or is_boolean != (column.kind == "boolean"):
+        return np.zeros(len(column.cells), bool)
+    return np.asarray(column.cells == marker)
 
 
 def _blank(library: Any, column: Column, is_marked: np.ndarray) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple
-from warnings import warn
 
 import numpy as np
 from scipy.special import log_softmax
@@ -14,6 +13,7 @@ from sklearn.utils import check_random_state
 from torch import Generator, Tensor
 
 from skdgm._sklearn_compat import Interval, RealNotInt, StrOptions
+from skdgm._warnings import warn_user
 from skdgm.distributions import Categorical
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, finite_log_densities, tensor_in_tensor_out
 from skdgm.estimators._auto_alpha import rates_of_classifier
@@ -217,11 +217,9 @@ class BaseSemiSupervised(
     def _warn_if_one_class(self) -> None:
         """Warn if there is nothing to classify."""
         if len(self.classes_) == 1:
-            warn(
+            warn_user(
                 f"y has labels of one class only, {self.classes_.tolist()[0]!r}, which every row will be assigned. "
                 "Label rows of another class, or name the other classes in class_prior={label: share, ...}.",
-                UserWarning,
-                stacklevel=5,
             )
 
     def _warn_if_unlike_labeled(self, source: Source, targets: np.ndarray) -> None:
@@ -233,12 +231,10 @@ class BaseSemiSupervised(
         )
         share = share_unlike(labeled, unlabeled)
         if share > MAX_SHARE_UNLIKE:
-            warn(
+            warn_user(
                 f"{100 * share:.0f}% of the unlabeled rows are far from all labeled rows, {FACTOR_OF_DISTANCE:g} "
                 "times farther than any labeled row is from its nearest one. Their class may have no labels, and their "
                 "predictions mean little. Label some of them, or leave them out.",
-                UserWarning,
-                stacklevel=5,
             )
 
     def _classifier_inputs(self, source: Source, indices: np.ndarray) -> np.ndarray:

@@ -30,7 +30,8 @@ class StackBounds(BaseDeepGenerative):
         """Bound the log-likelihood that a layer can reach under any prior over its codes, before the next layer exists.
 
         Bounds are means over X in nats per row, in the units of X. For any upper layers above the layer p(x | h), the
-        mean log-likelihood of X is at most U = max_Q mean log sum_h p(x | h) Q(h).
+        mean log-likelihood of X is at most U = max_Q mean log sum_h p(x | h) Q(h). A cell out of the range of training
+        is scored as the nearest value in it, minus 10 nats.
 
         Parameters
         ----------
@@ -84,15 +85,19 @@ class StackBounds(BaseDeepGenerative):
         n_layers = len(self.module_.layers)
         check_scalar(layer, "layer", Integral, min_val=-n_layers, max_val=n_layers - 1)
         rng, level = self._fixed_generator(), layer % n_layers
+        X = as_host_array(X)
         x = self._rows_below(X, level, rng)
         source = x if codes_of is None else self._rows_below(as_host_array(codes_of), level, rng)
-        return self._bounds(level, x, source, rng, method=method, n_draws=n_draws, certify=certify)
+        penalty = float(self._columns.out_of_range_penalty(np.asarray(self._read(X))).mean())
+        return self._bounds(level, x, source, rng, penalty, method=method, n_draws=n_draws, certify=certify)
 
     @torch.no_grad()
-    def _bounds(self, level: int, x: Tensor, source: Tensor, rng: Generator, **options: Any) -> LayerBounds:
+    def _bounds(
+        self, level: int, x: Tensor, source: Tensor, rng: Generator, penalty: float = 0.0, **options: Any
+    ) -> LayerBounds:
         """Compute ``latent_marginal_bound`` from the input of layer ``level``, in the units of X."""
         log_scale = 0.0 if level else float(np.sum(self._columns.log_scale(np.ones((1, x.shape[1]), bool))))
-        return layer_bounds(self.module_.layers[level], x, source, rng, log_scale, **options)
+        return layer_bounds(self.module_.layers[level], x, source, rng, log_scale + penalty, **options)
 
     @torch.no_grad()
     def _rows_below(self, X: Any, level: int, rng: Generator) -> Tensor:

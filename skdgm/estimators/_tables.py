@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from warnings import warn
 
 import numpy as np
 from scipy import sparse
 
+from skdgm._warnings import warn_user
 from skdgm.estimators._dtypes import described, restored
 from skdgm.estimators._frames import (
     LIBRARIES,
@@ -177,7 +177,7 @@ def report_unknown(handle_unknown: str, found: str) -> None:
             f"{found} Use handle_unknown='ignore' to read unknown categories as missing, or fit to rows that have it."
         )
     if handle_unknown == "warn":
-        warn(f"{found} It is read as missing. handle_unknown='ignore' silences this warning.", UserWarning, 2)
+        warn_user(f"{found} It is read as missing. handle_unknown='ignore' silences this warning.")
 
 
 def _order(label: Any) -> tuple[int, Any, str]:

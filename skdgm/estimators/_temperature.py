@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from skdgm._warnings import silenced
 from skdgm.estimators._interrupt import interrupts_raise
 from skdgm.estimators._shards import of_rows
 from skdgm.estimators._weights import relative
@@ -107,8 +107,7 @@ def temperatures(
         if not len(fold):
             continue
         used.append(fold)
-        with interrupts_raise(), warnings.catch_warnings():  # no model yet that could be kept; it warns for all of them
-            warnings.simplefilter("ignore")
+        with interrupts_raise(), silenced():  # no model yet that could be kept; it warns for all of them
             model = fitted(y)
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))

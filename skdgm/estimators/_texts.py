@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
-from warnings import warn
 
+from skdgm._warnings import warn_user
 from skdgm.estimators._frames import NUMBERS, title_of
 from skdgm.estimators._tables import ColumnFormat, TableFormat
 
@@ -25,11 +25,9 @@ def warn_of_texts(table: TableFormat, declared: Sequence[Any], n_rows: int) -> N
         if form.kind == "category" and categories is None:
             found = what_is_wrong(form, n_rows)
             if found:
-                warn(
+                warn_user(
                     f"{title_of(form.name, j).capitalize()} of X holds {found} If these are categories, declare them, "
                     "for example by X.astype({name: 'category'}) in pandas.",
-                    UserWarning,
-                    stacklevel=2,
                 )
 
 

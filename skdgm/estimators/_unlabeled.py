@@ -16,10 +16,11 @@ import numpy as np
 from scipy import sparse
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
 from sklearn.feature_selection import SelectorMixin, VarianceThreshold
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.semi_supervised import LabelPropagation, LabelSpreading, SelfTrainingClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -31,6 +32,7 @@ from skdgm.estimators._weights import by_class_index
 
 READ_UNLABELED = (LabelPropagation, LabelSpreading, SelfTrainingClassifier)
 UNLABELED = -1  # the only marker that all of these read; labels are then class indices
+MARKER = "unlabeled_value"  # the parameter of those that can read another one
 BY_LABEL = ("class_weight", "class_prior")  # parameters that may be dicts by label
 GRIDS = ("param_grid", "param_distributions")  # of scikit-learn's searches
 
@@ -45,7 +47,7 @@ def reads_unlabeled(estimator: Any) -> bool:
     last = steps_of(estimator)[-1]
     if isinstance(last, FrozenEstimator):
         return False
-    return isinstance(last, READ_UNLABELED) or getattr(last, "unlabeled_value", None) is not None
+    return isinstance(last, READ_UNLABELED) or getattr(last, MARKER, None) is not None
 
 
 def has_reader(estimator: Any) -> bool:
@@ -75,7 +77,8 @@ def members_of(estimator: Any) -> list[Any]:
 def _named(params: dict[str, Any]) -> list[Any]:
     """Return the pairs of name and estimator in the parameter ``estimators``."""
     named = params.get("estimators")
-    return list(named) if isinstance(named, list | tuple) and all(len(pair) == 2 for pair in named) else []
+    pairs = named if isinstance(named, list | tuple) else []
+    return list(pairs) if all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs) else []
 
 
 def _searched(params: dict[str, Any]) -> list[Any]:
@@ -99,17 +102,35 @@ def marked(estimator: Any, classes: np.ndarray) -> Any:
         If a step of the pipeline before the last would read the marker as a class.
     """
     *steps, last = steps_of(estimator)
-    for step in steps:
-        if _learns_labels(step):
+    for part in (part for step in steps for part in parts_of(step)):
+        if _learns_labels(part):
             raise ValueError(
                 f"the pipeline gets unlabeled rows for its last step {type(last).__name__}, but its step "
-                f"{type(step).__name__} would read their marker as a class. Fit that step to the labeled rows and pass "
+                f"{type(part).__name__} would read their marker as a class. Fit that step to the labeled rows and pass "
                 "it as FrozenEstimator, or use a step that does not read y."
             )
-    if getattr(last, "unlabeled_value", UNLABELED) != UNLABELED:
-        last.set_params(unlabeled_value=UNLABELED)
+    _set_markers(estimator)
     by_label = {name: of for name, of in estimator.get_params().items() if name.rpartition("__")[2] in BY_LABEL}
     return estimator.set_params(**{name: by_class_index(of, classes) for name, of in by_label.items()})
+
+
+def parts_of(step: Any) -> list[Any]:
+    """Return what gets y in the ``fit`` of a step: the members of pipelines, unions, and column transformers."""
+    if isinstance(step, Pipeline):
+        members = [member for _, member in step.steps]
+    elif isinstance(step, FeatureUnion):
+        members = [member for _, member in step.transformer_list]
+    elif isinstance(step, ColumnTransformer):
+        members = [*(member for _, member, _ in step.transformers), step.remainder]
+    else:
+        return [step]
+    return [part for member in members if hasattr(member, "fit") for part in parts_of(member)]
+
+
+def _set_markers(estimator: Any) -> None:
+    """Let all estimators inside another one know the marker -1; None stays, with which they read no marker."""
+    markers = {name: value for name, value in estimator.get_params().items() if name.rpartition("__")[2] == MARKER}
+    estimator.set_params(**{name: UNLABELED for name, value in markers.items() if value is not None})
 
 
 def _learns_labels(step: Any) -> bool:
@@ -145,11 +166,17 @@ def with_unlabeled_rows(estimator: Any, unlabeled: UnlabeledRows) -> Any:
     """
     if not has_reader(estimator):
         return estimator
+    _set_markers(estimator)  # also in a final estimator, whose labels a stack encodes
     if isinstance(estimator, Pipeline):
         _check_keeps_rows(estimator)
         name, last = estimator.steps[-1]
         return estimator.set_params(**{name: wrapped(last, unlabeled)})
     params = estimator.get_params(deep=False)
+    if isinstance(params.get("cv"), str) and params["cv"] == "prefit":
+        raise ValueError(
+            f'{type(estimator).__name__} with cv="prefit" would not fit its members. Pass those that are fitted as '
+            "FrozenEstimator, with another cv."
+        )
     changed: dict[str, Any] = {}
     if any(has_reader(value) for value in (params.get("estimator"), *_searched(params))):
         changed["estimator"] = wrapped(params["estimator"], unlabeled)
@@ -187,20 +214,25 @@ class UnlabeledRows:
         Rows to which the meta-estimator is fitted. Its members may get any selection of them.
     metadata : dict
         Metadata of the unlabeled rows by name, with one entry per row.
+    labeled_weight : array-like of shape (n_labeled,) or None
+        The ``sample_weight`` of the labeled rows. A meta-estimator may give its members weights of another scale.
     """
 
-    def __init__(self, rows: Any, labeled_rows: Any, metadata: dict[str, Any] | None = None) -> None:
-        self._keep(uuid4().hex, rows, checksums(labeled_rows), metadata or {})
+    def __init__(
+        self, rows: Any, labeled_rows: Any, metadata: dict[str, Any] | None = None, labeled_weight: Any = None
+    ) -> None:
+        weight = np.ones(1) if labeled_weight is None else np.asarray(labeled_weight)
+        self._keep(uuid4().hex, rows, checksums(labeled_rows), metadata or {}, weight)
 
-    def _keep(self, key: str, rows: Any, known: set[int] | None, metadata: dict[str, Any]) -> None:
-        self._key, self._rows, self._known, self._metadata = key, rows, known, metadata
+    def _keep(self, key: str, rows: Any, known: set[int], metadata: dict[str, Any], weight: np.ndarray) -> None:
+        self._key, self._rows, self._known, self._metadata, self._weight = key, rows, known, metadata, weight
         IN_USE[key] = self
 
     def __enter__(self) -> UnlabeledRows:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._rows, self._known, self._metadata = None, None, {}
+        self._rows, self._known, self._metadata, self._weight = None, set(), {}, np.ones(1)
 
     def append_to(
         self, X: Any, targets: np.ndarray, params: dict[str, Any], owner: str
@@ -225,22 +257,28 @@ class UnlabeledRows:
         longer = {name: self._extended(name, value, n_rows, owner) for name, value in params.items()}
         return stacked(X, self._rows), np.concatenate([targets, np.full(n_more, UNLABELED)]), longer
 
+    def comparable(self, weight: Any) -> np.ndarray:
+        """Weights that a meta-estimator gives to its rows, on the scale of those of the unlabeled rows."""
+        if np.isin(weight, self._weight).all():
+            return np.asarray(weight)
+        return np.multiply(weight, self._weight.mean() / np.mean(weight))  # made by it, as AdaBoostClassifier does
+
     def _extended(self, name: str, value: Any, n_rows: int, owner: str) -> Any:
         if not _per_row(value, n_rows):
             return value
-        if name not in self._metadata and name != "sample_weight":
+        if name == "sample_weight":
+            more = self._metadata.get(name, np.ones(self._rows.shape[0]))
+            return np.concatenate([value, more])
+        if name not in self._metadata:
             raise ValueError(
                 f"{owner} got {name} for its labeled rows only, and needs it for the unlabeled rows as well. Pass it "
                 "for all rows to the outermost fit."
             )
-        if name not in self._metadata:  # weights that a meta-estimator makes itself, as AdaBoostClassifier does
-            return np.concatenate([np.divide(value, np.mean(value)), np.ones(self._rows.shape[0])])
         return np.concatenate([np.asarray(value), np.asarray(self._metadata[name])])
 
     def _check_same_table(self, X: Any, owner: str) -> None:
         """Raise an error if a meta-estimator changed rows or columns: the unlabeled rows would not match X."""
-        known = checksums(X) if self._known is not None else None
-        if X.shape[1] == self._rows.shape[1] and (known is None or known <= (self._known or set())):
+        if X.shape[1] == self._rows.shape[1] and checksums(X) <= self._known:
             return
         raise ValueError(
             f"{owner} should learn from unlabeled rows, but gets labeled rows with other columns than these or with "
@@ -257,7 +295,7 @@ class UnlabeledRows:
         return self
 
     def __reduce__(self) -> Any:
-        return _restored, (self._key, self._rows, self._known, self._metadata)
+        return _restored, (self._key, self._rows, self._known, self._metadata, self._weight)
 
 
 # By key, so that what returns from another process shares, and forgets, the rows of this process.
@@ -393,8 +431,9 @@ class WithWeightsAndUnlabeledRows(WithUnlabeledRows):
         """Fit the member to the labeled rows of positive weight and to the unlabeled rows."""
         if sample_weight is None:
             return super().fit(X, y, **params)
-        kept = np.flatnonzero(sample_weight)
-        params = select_rows({**params, "sample_weight": sample_weight}, kept, len(y))
+        weight = self.unlabeled.comparable(sample_weight)
+        kept = np.flatnonzero(weight)
+        params = select_rows({**params, "sample_weight": weight}, kept, len(y))
         return super().fit(_safe_indexing(X, kept), _safe_indexing(y, kept), **params)
 
 
@@ -412,15 +451,19 @@ def stacked(first: Any, second: Any) -> Any:
     return rows.reset_index(drop=True) if hasattr(rows, "reset_index") else rows
 
 
-def checksums(X: Any) -> set[int] | None:
-    """Return the checksum of each row; None for sparse rows, and for rows that do not consist of numbers."""
+def checksums(X: Any) -> set[int]:
+    """Return the checksum of each row, which is the same for numbers of single and double precision."""
     if sparse.issparse(X):
-        return None
+        matrix = sparse.csr_array(X, dtype=np.float32, copy=True)
+        matrix.sum_duplicates()
+        matrix.eliminate_zeros()
+        cells = np.rec.fromarrays([matrix.indices.astype(np.int64), matrix.data])
+        return {crc32(row.tobytes()) for row in np.split(cells, matrix.indptr[1:-1])}
     try:
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(X, dtype=np.float32)
     except (TypeError, ValueError):
-        return None
+        return {crc32(repr(row).encode()) for row in np.asarray(X, dtype=object).tolist()}
     return {crc32(row) for row in values}
 
 

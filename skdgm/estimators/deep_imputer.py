@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any, ClassVar
-from warnings import warn
 
 import numpy as np
 from sklearn.base import MetaEstimatorMixin, TransformerMixin, clone
@@ -22,6 +21,7 @@ from skdgm._sklearn_compat import (
     _safe_indexing,
     validate_data,
 )
+from skdgm._warnings import warn_user
 from skdgm.distributed._processes import together
 from skdgm.estimators._arrays import PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
@@ -262,11 +262,9 @@ class DeepImputer(PreservesFloatDtype, CallbackSupportMixin, TransformerMixin, M
         if self._format_of_empty is None:
             return filled
         if not self.keep_empty_features:
-            warn(
+            warn_user(
                 f"Skipping features without any observed values: {self._names()[self._empty]}. At least one "
                 "non-missing value is needed for imputation. To keep them, use keep_empty_features=True.",
-                UserWarning,
-                stacklevel=2,
             )
             return filled
         empty = self._part(table, self._empty)

@@ -8,7 +8,6 @@ from contextlib import nullcontext
 from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ClassVar
-from warnings import warn
 
 import numpy as np
 from sklearn import get_config
@@ -28,6 +27,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdgm._labels import check_two_classes
 from skdgm._sklearn_compat import CallbackSupportMixin, HasMethods, Interval, StrOptions, _fit_context, validate_data
+from skdgm._warnings import warn_user
 from skdgm.distributed._processes import alone, together
 from skdgm.estimators._arrays import CHUNK, PreservesFloatDtype, as_host_array, tensor_in_tensor_out
 from skdgm.estimators._callbacks import unchanged_on_error
@@ -351,11 +351,9 @@ class M1Classifier(
             return {}
         if "sample_weight" in signature(getattr(self._inner, method)).parameters:
             return {"sample_weight": weight}
-        warn(
+        warn_user(
             f"{method} of the inner estimator {type(self._inner).__name__} does not take sample_weight: the weights "
             "count for the encoder only. Use an inner estimator that does, or metadata routing.",
-            UserWarning,
-            stacklevel=4,
         )
         return {}
 
@@ -380,10 +378,15 @@ class M1Classifier(
         estimator = seeded(clone(self._inner), random)
         task, labels = context.subcontext(task_name="fit-estimator"), self._inner_labels(targets[indices])
         metadata = select_rows(params, np.flatnonzero(targets < 0), len(targets))
-        with UnlabeledRows(Z_unlabeled, Z, metadata) as unlabeled, callbacks_passed_on(task, estimator):
+        of_inner = select_rows(params, indices, len(targets))
+        of_labeled = select_rows(params, np.flatnonzero(targets >= 0), len(targets)).get("sample_weight")
+        with (
+            UnlabeledRows(Z_unlabeled, Z, metadata, of_labeled) as unlabeled,
+            callbacks_passed_on(task, estimator),
+        ):
             task.call_on_fit_task_begin(estimator=self, X=Z, y=labels)
             with alone():  # all processes have all codes, and fit to them alike
-                self._prepared(estimator, unlabeled).fit(Z, labels, **select_rows(params, indices, len(targets)))
+                self._prepared(estimator, unlabeled).fit(Z, labels, **of_inner)
             task.call_on_fit_task_end(estimator=self, X=Z, y=labels)
         if self._inner_uses_indices:
             check_classes(estimator, len(self.classes_))

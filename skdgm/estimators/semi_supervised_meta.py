@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import ClassifierMixin, MetaEstimatorMixin
 from sklearn.utils import get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
@@ -128,8 +129,9 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, Versione
         y : array-like of shape (n_samples,)
             Labels; ``unlabeled_value``, None, NaN, NaT, and pandas.NA mark unlabeled rows.
         **fit_params : dict
-            Metadata for the ``fit`` of the inner estimator; routing needs ``enable_metadata_routing=True``. Arrays with
-            one entry per row of X are split like X.
+            Metadata for the ``fit`` of the inner estimator, such as ``sample_weight``. With
+            ``enable_metadata_routing=True`` they are routed, otherwise passed on as they are. Arrays with one entry per
+            row of X are split like X.
 
         Returns
         -------
@@ -146,8 +148,10 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, Versione
         """
         with unchanged_on_error(self), together(self):
             refuse(self, "fit")
-            routed = process_routing(self, "fit", **fit_params) if fit_params else None
-            return self._fit(X, y, routed.estimator.fit if routed else {})
+            fit_params = {name: value for name, value in fit_params.items() if value is not None}
+            if fit_params and get_config()["enable_metadata_routing"]:
+                fit_params = process_routing(self, "fit", **fit_params).estimator.fit
+            return self._fit(X, y, fit_params)
 
     def _fit(self, X: Any, y: Any, params: dict[str, Any]) -> SemiSupervisedMetaClassifier:
         check_y_given(self, y)
@@ -155,7 +159,7 @@ class SemiSupervisedMetaClassifier(ClassifierMixin, MetaEstimatorMixin, Versione
         self.classes_, targets = encode_labels(as_host_array(y), self.unlabeled_value, owner=type(self).__name__)
         check_consistent_length(rows, targets)
         (labeled, X, params), (_, X_unlabeled, metadata) = self._split(rows, targets, params)
-        with UnlabeledRows(X_unlabeled, X, metadata) as unlabeled:
+        with UnlabeledRows(X_unlabeled, X, metadata, params.get("sample_weight")) as unlabeled:
             fitted = WithUnlabeledRows(self.estimator, unlabeled).fit(X, self.classes_[targets[labeled]], **params)
         self.estimator_ = fitted if reads_unlabeled(self.estimator) else fitted.estimator_
         return self

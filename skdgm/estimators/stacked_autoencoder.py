@@ -542,7 +542,7 @@ class StackedAutoencoder(
                 "'auto', or fit lower again."
             )
         self.likelihood_, self.likelihoods_, self._columns = lower.likelihood_, lower.likelihoods_, lower._columns
-        self._columns.check_density_range(look(rows), row_of(rows))
+        self._columns.check_density_range(look(rows), row_of(rows), of_auto=True)
 
     def _split_rows(self, n_rows: int, random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Return indices of the training rows, and of the rows held out for early stopping or for judging layers."""
@@ -652,7 +652,7 @@ class StackedAutoencoder(
             history = self._run_engine(
                 module, [term], settings, random, epochs, validation, rate, interrupted=interrupt.is_requested
             )
-        interrupt.warn(epochs.title, len(history.terms["bound"]), stacklevel=8)
+        interrupt.warn(epochs.title, len(history.terms["bound"]))
         task.call_on_fit_task_end(estimator=self, X=X)
         return history
 
@@ -736,11 +736,12 @@ class StackedAutoencoder(
         """Compute log p(x), exactly or by estimates, in nats per row.
 
         It is exact (``is_exact_``) if the codes of all lower layers have at most 15 bits and the smaller side of the
-        RBM has at most 20 units. Otherwise it contains two estimates. Codes drawn from the encoder make it too low on
-        average, the more the encoder differs from the posterior. Annealed importance sampling makes log Z too low on
-        average, and log p(x) therefore too high by the same amount for all rows; the standard error of log Z is
-        ``log_partition_error_``. It may be far too small for an RBM that was trained for long: compare such models only
-        after ``bracket_log_partition``, which estimates log Z from above, too.
+        RBM, or its hidden side if the RBM models real numbers, has at most 20 units. Otherwise it contains two
+        estimates. Codes drawn from the encoder make it too low on average, the more the encoder differs from the
+        posterior. Annealed importance sampling makes log Z too low on average, and log p(x) therefore too high by the
+        same amount for all rows; the standard error of log Z is ``log_partition_error_``. It may be far too small for
+        an RBM that was trained for long: compare such models only after ``bracket_log_partition``, which estimates log
+        Z from above, too.
 
         Parameters
         ----------
