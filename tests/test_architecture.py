@@ -108,11 +108,11 @@ INSIDE = {
     },
     "models": {
         "refinement": "bound",
-        "gaussian_latent": "bound holes imputation priors refinement",
+        "gaussian_latent": "adaptive bound holes imputation priors refinement",
         "vae": "gaussian_latent holes priors",
         "dlgm": "gaussian_latent holes priors",
         "label_sum": "bound",
-        "m2": "bound holes imputation label_sum",
+        "m2": "adaptive bound holes imputation label_sum",
         "adgm": "holes m2",
         "m1m2": "gaussian_latent imputation m2 vae",
         "autoencoder": "binary_codes",

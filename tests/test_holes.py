@@ -88,7 +88,9 @@ def test_fills_are_draws_of_the_conditional_if_the_encoder_is_exact():
 
     x = torch.tensor([[1.5, 0.0]]).expand(4000, 2)
     rng = RowNoise(0, torch.arange(4000.0)[:, None])
-    filled, mask = fills(x, rng, torch.tensor([True, False]).expand(4000, 2), torch.zeros(2, dtype=torch.bool), step)
+    start = Normal(torch.full((10, 4000, 2), 1 / (1 + var) * 1.5), torch.full((2,), np.log(1 + var)).float())
+    observed, learned = torch.tensor([True, False]).expand(4000, 2), torch.zeros(2, dtype=torch.bool)
+    filled, mask = fills(x, rng, observed, learned, start, step, (10,))
     assert torch.equal(filled[..., 0], x[:, 0].expand(10, 4000)) and mask.all()
     covariance = np.array([[1 + var, 1], [1, 1 + var]])
     drawn = filled[..., 1].numpy().ravel()
@@ -100,7 +102,9 @@ def test_a_learned_column_stays_missing():
     """Only columns that were complete in training are filled; others are read as missing."""
     learned = learned_holes([True, False, False], 3)
     observed = torch.tensor([[False, False, True]])
-    filled, mask = fills(torch.zeros(1, 3), None, observed, learned, lambda x, mask: Normal(x + 1, torch.zeros(3)))
+    start = Normal(torch.zeros(10, 1, 3), torch.zeros(3))
+    step = lambda x, mask: Normal(x + 1, torch.zeros(3))  # noqa: E731
+    filled, mask = fills(torch.zeros(1, 3), None, observed, learned, start, step, (10,))
     assert torch.equal(mask, torch.tensor([[[False, True, True]]]).expand(10, 1, 3))
     assert (filled[..., 1] != 0).all() and (filled[..., [0, 2]] == 0).all()
     assert has_new_holes(observed, learned)

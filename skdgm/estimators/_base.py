@@ -392,16 +392,21 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
     def _apply_with_noise(self, function: NoisyFunction, X: Table, n_draws: int) -> np.ndarray:
         """Like ``_apply``, for functions that draw: a row's noise depends on the fit's seed and its own values.
 
-        Rows with missing cells that the networks have not learned to read come in chunks of their own.
+        Rows with missing cells come in chunks of their own, with more draws.
         """
-        return self._by_holes(X, lambda rows: self._apply_in_chunks(function, rows, n_draws))
+        complete, holed = (partial(self._apply_in_chunks, function, n_draws=n) for n in (n_draws, 4 * n_draws))
+        return self._by_holes(X, complete, holed, learned=np.asarray(False))
 
-    def _by_holes(self, X: Table, function: RowFunction, of_holed: RowFunction | None = None) -> np.ndarray:
-        """Apply a function to rows, and ``of_holed`` to those with missing cells that the networks cannot read."""
+    def _by_holes(
+        self, X: Table, function: RowFunction, of_holed: RowFunction, learned: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Apply a function to rows, and ``of_holed`` to those with missing cells in columns that are not ``learned``.
+
+        None means the columns whose missing cells the networks have learned to read.
+        """
         if isinstance(X, Rows):
-            return in_blocks(partial(self._by_holes, function=function, of_holed=of_holed), X)
-        of_holed = of_holed or function
-        holed = self._columns.misses_cells(X, self._learned_holes)
+            return in_blocks(partial(self._by_holes, function=function, of_holed=of_holed, learned=learned), X)
+        holed = self._columns.misses_cells(X, self._learned_holes if learned is None else learned)
         if holed.all() or not holed.any():
             return (of_holed if holed.any() else function)(X)
         of_complete = function(X[~holed])

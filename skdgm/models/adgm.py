@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -178,6 +179,17 @@ class ADGMModule(M2Module):
         return torch.cat([z.expand(*lead, -1), a.expand(*lead, -1)], -1)
 
     def weighted_draws(
+        self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As in M2, but proposals do not adapt: they are mixtures already, over a."""
+        return self.encoder_draws(x, y, rng, n_draws, observed)
+
+    def prior_draws(self, y: Tensor, shape: Sequence[int], rng: Rng) -> Tensor:
+        """As in M2; under ``skip``, with draws of p(a | z, y) behind those of p(z)."""
+        z = super().prior_draws(y, shape, rng)
+        return self.with_auxiliary(z, self.auxiliary_decoder(z, y).rsample(rng)) if self.skip else z
+
+    def encoder_draws(
         self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """As in M2, with draws of a and z: log p(x, a, z | y) - log q(a, z | x, y), and the codes."""

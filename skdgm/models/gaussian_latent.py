@@ -12,8 +12,9 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution, contiguous_last, log_mean_exp
+from skdgm.models.adaptive import Proposal, adapted_draws, chosen_by_weight, draws_at
 from skdgm.models.bound import Bound, ImportanceBound
-from skdgm.models.holes import EncoderInput, fills, has_new_holes
+from skdgm.models.holes import N_FILLS, N_STARTS, EncoderInput, fills, has_holes, has_new_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.priors import Prior
 from skdgm.models.refinement import LocationScale, refined
@@ -88,7 +89,8 @@ class GaussianLatentModule(nn.Module):
     def elbo(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """E_q[log p(x | z)] - KL(q(z | x) || p(z)), with the expectation from ``n_draws`` draws of z; (n,)."""
         if has_new_holes(observed, self.learned_holes):
-            draws = self.log_weights(x, rng, n_draws, observed)
+            z, log_q_z = self.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+            draws = self.log_joint(x, z, observed) - log_q_z
         else:
             z, kl = self.p_z.draw_and_kl(self.q_z(x, observed), rng, n_draws)
             draws = self.p_x(z, observed).log_prob(x) - kl
@@ -103,11 +105,22 @@ class GaussianLatentModule(nn.Module):
     def weighted_draws(
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None, n_refinement_steps: int = 0
     ) -> tuple[Tensor, Tensor]:
-        """``log_weights`` and the draws of z, (n_draws, n, n_latent)."""
-        proposal, bound = self.proposal(x, rng, observed), partial(self.importance_bound_by, x, rng, observed=observed)
+        """``log_weights`` and the draws of z, (n_draws, n, n_latent); more draws if cells are missing."""
+        proposal, log_joint = self.proposal(x, rng, observed), partial(self.log_joint, x, observed=observed)
+        if has_holes(observed) and not n_refinement_steps:
+            return adapted_draws(log_joint, Proposal.of(proposal, rng), self.prior(x, rng), rng, n_draws)
+        bound = partial(self.importance_bound_by, x, rng, observed=observed)
         q_z = refined(proposal, bound, rng, n_refinement_steps) if n_refinement_steps else proposal
         z, log_q_z = q_z.expand(n_draws).rsample_and_log_prob(rng)
-        return self.p_x(z, observed).log_prob(x) + self.p_z.log_prob(z) - log_q_z, z
+        return log_joint(z) - log_q_z, z
+
+    def log_joint(self, x: Tensor, z: Tensor, observed: Tensor | None = None) -> Tensor:
+        """log p(x, z), or log p(x_observed, z), at draws of z; (..., n)."""
+        return self.p_x(z, observed).log_prob(x) + self.p_z.log_prob(z)
+
+    def prior(self, x: Tensor, rng: Rng) -> Proposal:
+        """p(z), from which codes of the rows are drawn."""
+        return Proposal(lambda n_draws: self.p_z.sample((n_draws, len(x), self.n_latent), rng, x), self.p_z.log_prob)
 
     def log_likelihood(
         self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None, n_refinement_steps: int = 0
@@ -131,7 +144,13 @@ class GaussianLatentModule(nn.Module):
 
     def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
         """Rows filled by independent Markov chains, (n_fills, n, n_columns), and the mask with which to read them."""
-        return fills(x, rng, observed, self.learned_holes, lambda x, mask: self.p_x(self.q_z(x, mask).rsample(rng)))
+        z = self.prior(x, rng).draw(N_STARTS)
+        start = self.p_x(draws_at(z, chosen_by_weight(self.p_x(z, observed).log_prob(x), rng, N_FILLS)))
+
+        def step(x: Tensor, mask: Tensor) -> Distribution:
+            return self.p_x(self.q_z(x, mask).rsample(rng))
+
+        return fills(x, rng, observed, self.learned_holes, start, step)
 
     def expected(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor) -> Tensor:
         """Center of p(x | x_observed) by self-normalized importance sampling with ``n_draws`` draws; (n, n_columns).

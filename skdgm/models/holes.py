@@ -19,13 +19,18 @@ from skdgm.noise import Rng
 
 EncoderInput = tuple[Tensor, Tensor | None]  # rows that the encoder reads, and which cells are observed
 
-# Number of independent chains per row, and of their steps.
-N_FILLS, N_STEPS = 10, 10
+# Number of independent chains per row, and of their steps; and of draws of p(z), among which their start is chosen.
+N_FILLS, N_STEPS, N_STARTS = 20, 5, 200
 
 
 def learned_holes(missing_indicator: bool | Sequence[bool], n_columns: int) -> Tensor:
     """Which columns had missing cells in training, (n_columns,)."""
     return torch.as_tensor(missing_indicator, dtype=torch.bool).expand(n_columns).clone()
+
+
+def has_holes(observed: Tensor | None) -> bool:
+    """Tell whether some row misses some of its cells, but not all."""
+    return observed is not None and bool((observed.any(-1) & ~observed.all(-1)).any())
 
 
 def has_new_holes(observed: Tensor | None, learned: Tensor) -> bool:
@@ -41,24 +46,29 @@ def fills(
     rng: Rng,
     observed: Tensor,
     learned: Tensor,
+    start: Distribution,
     step: Callable[[Tensor, Tensor], Distribution],
     lead: tuple[int, ...] = (N_FILLS,),
 ) -> EncoderInput:
     """Rows whose new holes are filled by independent chains, (*lead, n, n_columns), and the mask to read them with.
+
+    A few steps do not carry a chain far: it must start from rows that agree with the observed cells.
 
     Parameters
     ----------
     x, observed : Tensor of shape (n, n_columns)
     learned : Tensor of bool of shape (n_columns,)
         Columns whose missing cells stay missing, since the encoder reads them.
+    start : Distribution over (*lead, n, n_columns)
+        p(x | z) at draws of z that explain the observed cells.
     step : callable
         Takes rows and mask, and returns p(x | z) at a draw of z.
     lead : tuple of int
         Numbers of chains per row.
     """
-    kept, readable = observed | learned, observed.expand(*lead, *x.shape)
-    state, has_cells = x.expand(*lead, *x.shape), observed.any(-1, keepdim=True)  # without any, q(z | x) is the prior
+    kept = observed | learned
+    state, has_cells = torch.where(kept, x, start.rsample(rng)), observed.any(-1, keepdim=True)
+    readable = (has_cells & (observed | ~learned)).expand_as(state)  # without any cell, q(z | x) is the prior
     for _ in range(N_STEPS):
         state = torch.where(kept, state, step(state, readable).rsample(rng))
-        readable = (has_cells & (observed | ~learned)).expand_as(state)
     return state, readable

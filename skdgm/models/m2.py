@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -18,8 +19,9 @@ from skdgm.distributions import (
     scaled_gradient,
 )
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
+from skdgm.models.adaptive import Proposal, adapted_draws, chosen_by_weight, draws_at
 from skdgm.models.bound import LabelBound
-from skdgm.models.holes import N_FILLS, EncoderInput, fills, has_new_holes, learned_holes
+from skdgm.models.holes import N_FILLS, N_STARTS, EncoderInput, fills, has_holes, has_new_holes, learned_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
 from skdgm.models.label_sum import LabelPairs, pairs_of
 from skdgm.networks import CategoricalNetwork, ColumnLayers, DecoderNetwork, NormalNetwork
@@ -249,7 +251,8 @@ class M2Module(nn.Module):
         """The bound of eq. (7), with the expectation from ``n_draws`` draws of z per class; (n,)."""
         if observed is not None and has_new_holes(observed, self.learned_holes):
             q_y = self.q_y_marginal(x, rng, observed)
-            of_classes = contiguous_last(self.log_weights(x, rng, n_draws, observed)).mean(-1) + self.log_p_y[:, None]
+            log_w, _ = self.encoder_draws(x, self.every_class, rng, n_draws, observed)
+            of_classes = contiguous_last(log_w).mean(-1) + self.log_p_y[:, None]
             return (q_y.probs * of_classes.T).sum(-1) + q_y.entropy()
         return contiguous_last(torch.stack([self.elbo_draw(x, rng, observed) for _ in range(n_draws)])).mean(-1)
 
@@ -272,20 +275,37 @@ class M2Module(nn.Module):
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n).
 
-        Draws come in blocks whose decoded rows stay in the processor's cache, unless each block had to fill holes anew.
+        Draws come in blocks whose decoded rows stay in the processor's cache, unless proposals adapt to missing cells.
         """
-        fills_holes = observed is not None and has_new_holes(observed, self.learned_holes)
-        block = n_draws if fills_holes else max(1, MAX_DECODED_ROWS // (len(x) * self.n_classes))
+        block = n_draws if has_holes(observed) else max(1, MAX_DECODED_ROWS // (len(x) * self.n_classes))
         sizes = (min(block, n_draws - start) for start in range(0, n_draws, block))
         return torch.cat([self.weighted_draws(x, self.every_class, rng, n, observed)[0] for n in sizes])
 
     def weighted_draws(
         self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """``log_weights`` of k classes y, (k, 1), and the draws of z; (n_draws, k, n) and (n_draws, k, n, n_latent)."""
+        """``log_weights`` of k classes y, (k, 1), and the draws of z; (n_draws, k, n) and (n_draws, k, n, n_latent).
+
+        There are more draws if cells are missing.
+        """
+        if not has_holes(observed):
+            return self.encoder_draws(x, y, rng, n_draws, observed)
+        x = self.modeled(x)
+        q_z = Proposal.of(self.proposal(x, y, rng, observed), rng)
+        p_z = Proposal.standard_normal((len(y), len(x), self.n_latent), rng, x)
+        return adapted_draws(partial(self.log_joint_of, x, y, observed), q_z, p_z, rng, n_draws)
+
+    def encoder_draws(
+        self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """As ``weighted_draws``, from the encoder alone."""
         x = self.modeled(x)
         z, log_q_z = self.proposal(x, y, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
-        return self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z) - log_q_z, z
+        return self.log_joint_of(x, y, observed, z) - log_q_z, z
+
+    def log_joint_of(self, x: Tensor, y: Tensor, observed: Tensor | None, z: Tensor) -> Tensor:
+        """log p(x, z | y) at draws of z, (..., k, n)."""
+        return self.p_x(y, z, observed).log_prob(x) + log_standard_normal(z)
 
     def log_likelihood(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x), with the label summed out; (n,)."""
@@ -313,7 +333,10 @@ class M2Module(nn.Module):
         def step(x: Tensor, mask: Tensor) -> Distribution:
             return self.p_x(y, self.draw(self.read(x, rng, mask), y, rng, mask))
 
-        return fills(x, rng, observed, self.learned_holes, step, (N_FILLS, len(y)))
+        code = self.prior_draws(y, (N_STARTS, len(y), len(x)), rng)
+        index = chosen_by_weight(self.p_x(y, code, observed).log_prob(x), rng, N_FILLS)
+        start = self.p_x(y, draws_at(code, index))
+        return fills(x, rng, observed, self.learned_holes, start, step, (N_FILLS, len(y)))
 
     def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
         """Rows filled by chains over y, z, and the missing cells, (n_fills, n, n_columns), and their mask."""
@@ -323,7 +346,15 @@ class M2Module(nn.Module):
             y = self.reweighted(self.q_y_of(read, mask).log_probs, mask).sample(rng)
             return self.p_x(y, self.draw(read, y, rng, mask))
 
-        return fills(x, rng, observed, self.learned_holes, step)
+        y = Categorical(self.log_p_y.expand(N_STARTS, len(x), -1)).sample(rng)
+        code = self.prior_draws(y, y.shape, rng)
+        index = chosen_by_weight(self.p_x(y, code, observed).log_prob(x), rng, N_FILLS)
+        start = self.p_x(y.gather(0, index), draws_at(code, index))
+        return fills(x, rng, observed, self.learned_holes, start, step)
+
+    def prior_draws(self, y: Tensor, shape: Sequence[int], rng: Rng) -> Tensor:
+        """Draws of the code under p(z), of ``shape`` without its dimensions, to which y broadcasts."""
+        return standard_normal((*shape, self.n_latent), rng, like=self.log_p_y)
 
     def q_y_marginal(self, x: Tensor, rng: Rng, observed: Tensor) -> Categorical:
         """q(y | x_observed): q(y | x), averaged over fills of the missing cells; (n, n_classes)."""
