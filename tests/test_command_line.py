@@ -276,6 +276,38 @@ def test_impute_writes_a_file_for_each_draw(folder):
     assert not Path("filled.csv").exists()
 
 
+def test_a_quote_that_is_not_closed_is_an_error(folder, capsys):
+    """Otherwise it swallows all further rows, and only those before it would be filled."""
+    rows = [[*row[:4], "ok"] for row in flowers(holes=30)]
+    rows[20][4] = '"ok'
+    write_csv("unclosed.csv", rows)
+    assert run("impute", "unclosed.csv", "--out", "filled.csv") == 1
+    assert "goes on for 130 lines" in (error := capsys.readouterr().err) and "double quote not closed" in error
+    rows[20][4] = '"o\nk, ""fine"""'
+    write_csv("closed.csv", rows)
+    assert run("impute", "closed.csv", "--out", "filled.csv") == 0 and len(read_csv("filled.csv")) == 151
+
+
+@pytest.mark.parametrize(("point", "written"), [(".", "."), (",", ",")])
+def test_new_columns_have_the_decimal_sign_of_the_file(folder, point, written):
+    rows = [[cell.replace(".", point) for cell in row] for row in flowers()]
+    write_csv("flowers.csv", rows, ['"a; b"', *NAMES[1:], '"the, species"'], delimiter=";")
+    assert run("label", "flowers.csv", "--target", "the, species", "--out", "labeled.csv") == 0
+    shares = [row[-1] for row in read_csv("labeled.csv", delimiter=";")[1:] if row[-1]]
+    assert len(shares) == 120 and all(written in share for share in shares)
+
+
+def test_a_column_with_few_cells_does_not_hide_outliers(folder, capsys):
+    rows = [[*row[:4], ""] for row in flowers()]
+    rows[3][4] = rows[9][4] = "1.5"
+    rows[7][0] = "95.0"
+    write_csv("flowers.csv", rows)
+    assert run("outliers", "flowers.csv", "--keep", "species") == 0
+    found = capsys.readouterr()
+    assert "All-NaN" not in found.err + found.out
+    assert re.search(r"^ *8 .*sepal_length 95", found.out, re.MULTILINE)
+
+
 def test_outliers_names_the_cell_that_is_wrong(folder, capsys):
     rows = flowers(150)
     rows[41][3] = "9.9"
@@ -636,6 +668,16 @@ def test_numbers_are_written_with_the_decimals_of_their_column():
     assert column.is_number and column.native(pa.array([1.0])).to_pylist() == ["1,00"]
     column, _ = column_of(["1e-5"], ["0.123"])
     assert column.native(pa.array([1.234567891e-5])).to_pylist() == ["1.23457e-05"]
+
+
+def test_decimals_of_a_file_that_shows_none_are_those_of_the_number():
+    """A saved model fills columns that are empty, or whole by chance, in a new file."""
+    for cells in ([], ["5", "12"]):
+        column = Column("x", pa.string(), reads_numbers=True)
+        column.update(pa.array(cells, pa.string()))
+        assert column.native(pa.array([0.0051234567, 5.5, None])).to_pylist() == ["0.00512346", "5.5", None]
+    column.update(pa.array(["0.25"]))
+    assert column.native(pa.array([0.0051234567, -0.001])).to_pylist() == ["0.01", "0.00"]
 
 
 def test_a_plus_sign_is_read_as_numbers_and_kept_in_text():

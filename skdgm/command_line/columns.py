@@ -170,8 +170,9 @@ class Column:
             return cells.cast(self.type, safe=False)
         if not pa.types.is_floating(cells.type):
             return cells.cast(pa.string())
-        form = f"{{:.{self.decimals}f}}" if self.decimals >= 0 else "{:.6g}"
-        texts = [None if value is None else form.format(value) for value in cells.to_pylist()]
+        says_decimals = self.decimals > 0 or (self.decimals == 0 and self.n_numbers and not self.is_integer)
+        form = f"{{:.{self.decimals}f}}" if says_decimals else "{:.6g}"  # the model's rows may have had more
+        texts = [None if value is None else without_negative_zero(form.format(value)) for value in cells.to_pylist()]
         return pa.array([text and text.replace(".", ",") for text in texts] if self.comma else texts, pa.string())
 
 
@@ -203,6 +204,11 @@ def typed(cells: pa.Array, type_: pa.DataType, name: str, *, decimal_comma: bool
 def holds_numbers(type_: pa.DataType) -> bool:
     """Tell whether cells of a type are numbers."""
     return pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+
+
+def without_negative_zero(text: str) -> str:
+    """Return a number as text, without the sign of a number that is rounded to 0."""
+    return text.removeprefix("-") if float(text) == 0 else text
 
 
 def without_plus(numbers: pa.Array) -> pa.Array:

@@ -107,7 +107,8 @@ class Explanation:
     def __init__(self, model: Any, rows: pa.Table, columns: dict[str, Column]) -> None:
         self.model, self.columns = model, columns
         some = rows.take(pa.array(np.linspace(0, rows.num_rows - 1, min(rows.num_rows, ROWS_FOR_USUAL)).astype(int)))
-        self.usual = np.nanmedian(self._costs(some), axis=0)
+        costs = np.ma.masked_invalid(self._costs(some))
+        self.usual = np.ma.median(costs, axis=0).filled(0.0)  # 0 for a column that all these rows miss
 
     def _costs(self, rows: pa.Table) -> np.ndarray:
         """Return -log p(cell | other cells of the row) for each cell, in nats; NaN for missing ones."""

@@ -33,7 +33,7 @@ class ParquetTable:
     """
 
     is_text = False
-    decimal_comma = False
+    decimal_comma = writes_commas = False
 
     def __init__(self, path: Path, missing: Sequence[str] = ()) -> None:
         self.path, self.missing = path, pa.array(list(missing), pa.string())

@@ -127,6 +127,8 @@ def scan(table: TableFile, limit: int, seed: int, target: str | None = None) -> 
     if not found.n_rows:
         raise CommandError(f"{table.path} has no rows below the names of its columns.")
     found.sample = sample.drawn()
+    has_points = any(column.decimals > 0 and not column.comma for column in found.columns.values())
+    table.writes_commas &= not has_points or any(column.comma for column in found.columns.values())
     return found
 
 

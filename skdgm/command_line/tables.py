@@ -65,6 +65,8 @@ class TableFile(Protocol):
         Whether all cells are text.
     decimal_comma : bool
         Whether numbers may have a comma before their fraction.
+    writes_commas : bool
+        Whether numbers of new columns get a decimal comma.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class TableFile(Protocol):
     size: int
     is_text: bool
     decimal_comma: bool
+    writes_commas: bool
 
     def blocks(self, advance: Advance = ...) -> Iterator[Block]:
         """Read the file from start to end; ``advance`` is called with what has been read of ``size``."""

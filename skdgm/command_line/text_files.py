@@ -54,7 +54,7 @@ class TextTable:
             self.header, names = next(records(file, self.delimiter), ("", []))
         self.names = [name.strip() for name in names]
         check_names(self.names, path)
-        self.decimal_comma = self.delimiter == ";"
+        self.decimal_comma = self.writes_commas = self.delimiter == ";"
 
     def blocks(self, advance: Advance = lambda step: None) -> Iterator[Block]:
         """Read the file from start to end; ``advance`` is called with the bytes that were read."""
@@ -123,7 +123,7 @@ class TextWriter:
 
     def __init__(self, file: Any, table: TextTable) -> None:
         self.file, self.delimiter, self.names = file, table.delimiter, table.names
-        self.decimal_comma = table.decimal_comma
+        self.writes_commas = table.writes_commas
 
     def append(self, block: Block, added: Mapping[str, pa.Array]) -> None:
         """Write the rows of a block with more cells at the end of each."""
@@ -156,7 +156,7 @@ class TextWriter:
         """Cells as text; numbers with four decimals."""
         if pa.types.is_floating(column.type):
             texts = ["" if value is None else f"{value:.4f}" for value in column.to_pylist()]
-            return [text.replace(".", ",") for text in texts] if self.decimal_comma else texts
+            return [text.replace(".", ",") for text in texts] if self.writes_commas else texts
         return ["" if value is None else str(value) for value in column.to_pylist()]
 
     def _quoted(self, text: str) -> str:
@@ -178,6 +178,8 @@ def records(file: Any, delimiter: str) -> Iterator[tuple[str, list[str]]]:
             yield line
 
     for cells in csv.reader(remembered(), delimiter=delimiter):
+        if len(lines) > 1 and len(split_record("".join(lines).rstrip("\r\n"), delimiter)) != len(cells):
+            raise csv.Error(f"a row goes on for {len(lines)} lines to the end of the file")
         if cells:
             yield mark + "".join(lines), cells
             mark = ""
@@ -199,4 +201,5 @@ def delimiter_of(path: Path, header: str) -> str:
     """Return the delimiter: that of the header line, or a tab in a .tsv file."""
     if path.suffix.lower() in (".tsv", ".tab"):
         return "\t"
-    return max(",;\t", key=header.count)
+    unquoted = re.sub(r'"[^"]*"', "", header)
+    return max(",;\t", key=unquoted.count)

@@ -527,14 +527,15 @@ class BaseLatentDensity(
         method : {"importance", "chain"}, default="importance"
             "importance" weighs draws of the latent code by how well they explain the observed cells. "chain" runs the
             paper's Markov chain. It starts from a row drawn from the model; each step encodes the row, draws a new row
-            from the decoder, and restores the observed cells.
+            from the decoder, and restores the observed cells. Errors of the encoder add up: if few cells are observed,
+            long chains can drift far away.
         n_draws : int or None, default=None
             None fills each cell once: "importance" with the mean E[x_missing | x_observed] of a number or the most
             probable category, "chain" with the last state of the chain. An integer returns that many independent draws
             of the missing cells (multiple imputation).
         n_steps : int, default=100
-            Number of steps of the chain, at least 1. More steps make it forget its start. ("importance" draws
-            ``n_importance_samples`` codes per row.)
+            Number of steps of the chain, at least 1. More steps make it forget its start, and drift farther.
+            ("importance" draws ``n_importance_samples`` codes per row and proposal.)
         random_state : int, RandomState instance or None, default=None
             Seeds the draws. The mean of "importance" does not need it: like ``score_samples``, it uses noise that is
             determined by the seed of the fit and the values of each row.

@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from skdgm._warnings import silenced
+from skdgm.estimators._class_prior import label_counts
 from skdgm.estimators._interrupt import interrupts_raise
 from skdgm.estimators._shards import of_rows
-from skdgm.estimators._weights import relative
 
 # Prior sd of the logarithm of a temperature: a few labels say little, and draw it only a little way from 1.
 LOG_TEMPERATURE_SD = 0.5
@@ -99,7 +99,8 @@ def temperatures(
         Draws the folds.
     """
     log_proba: dict[str, list[np.ndarray]] = {method: [np.empty((0, n_classes))] for method in methods}
-    used = [np.empty(0, int)]
+    used, scales = [np.empty(0, int)], [np.empty(0)]
+    of_labels = label_counts(targets, n_classes, weight)
     for fold in folds(targets, n_folds, random):
         y = targets.copy()
         y[fold] = -1
@@ -109,6 +110,7 @@ def temperatures(
         used.append(fold)
         with interrupts_raise(), silenced():  # no model yet that could be kept; it warns for all of them
             model = fitted(y)
+        scales.append((model.class_prior_ / of_labels[model.classes_])[np.searchsorted(model.classes_, targets[fold])])
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
             found[:, model.classes_] = of_rows(model.set_params(proba_method=method).predict_log_proba, X, fold)
@@ -116,8 +118,8 @@ def temperatures(
     rows = np.concatenate(used)
     if not len(rows):
         return dict.fromkeys(methods, 1.0)
-    scale = relative(weight, rows)
+    scale = np.concatenate(scales) * (1.0 if weight is None else weight[rows])
     return {
-        method: fit_temperature(np.concatenate(parts), targets[rows], 1.0 if scale is None else scale)
+        method: fit_temperature(np.concatenate(parts), targets[rows], scale / scale.mean())
         for method, parts in log_proba.items()
     }

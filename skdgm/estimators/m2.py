@@ -248,7 +248,7 @@ class M2Classifier(BaseRowClassifier):
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
-        proportionally longer.
+        proportionally longer. A row with missing cells gets four times as many, and some to adapt to it.
 
         The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
         ``proba_method="bayes"``.

@@ -207,7 +207,7 @@ class VAE(HasPresets, BaseLatentDensity):
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
-        proportionally longer.
+        proportionally longer. A row with missing cells gets four times as many, and some to adapt to it.
 
         They are used in ``score_samples``, ``elbo_samples``, and ``impute``.
 
