@@ -297,6 +297,21 @@ def test_new_columns_have_the_decimal_sign_of_the_file(folder, point, written):
     assert len(shares) == 120 and all(written in share for share in shares)
 
 
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_rows_with_empty_cells_are_no_outliers_in_any_unit(folder, capsys, unit):
+    """Their densities are those of fewer columns, and are compared with other rows without these."""
+    rows = [[f"{float(cell) / unit:.6g}" for cell in row[:4]] for row in flowers()]
+    rows[100][0] = f"{12 / unit:.6g}"
+    for row in range(8):
+        rows[row][:2] = "", ""
+    write_csv("flowers.csv", rows, NAMES)
+    assert run("outliers", "flowers.csv", "--top", "4", "--out", "scores.csv") == 0
+    scores = np.array([float(row[-1]) for row in read_csv("scores.csv")[1:]])
+    assert scores.argmax() == 100
+    assert abs(np.median(scores[:8])) < 3 and abs(np.median(scores[8:])) < 0.5
+    assert np.median(np.abs(scores[:8])) < 2 * np.median(np.abs(scores[8:])) + 1
+
+
 def test_a_column_with_few_cells_does_not_hide_outliers(folder, capsys):
     rows = [[*row[:4], ""] for row in flowers()]
     rows[3][4] = rows[9][4] = "1.5"
@@ -355,6 +370,45 @@ def test_parquet_keeps_types_and_columns(folder):
     assert kinds.type == pa.int8() and set(kinds.to_pylist()) == {0, 1, 2}
     assert run("sample", "flowers.parquet", "-n", 4, "--out", "new.parquet") == 0
     assert pq.read_table("new.parquet").num_rows == 4
+
+
+def test_parquet_columns_that_cannot_be_read_are_left_out(folder, capsys):
+    rows = flowers()
+    table = pa.table({name: [float(row[j]) for row in rows] for j, name in enumerate(NAMES)})
+    extra = {
+        "lists": pa.array([[1, 2]] * 150),
+        "parts": pa.array([{"a": 1}] * 150),
+        "bytes": pa.array([b"x", b"y"] * 75),
+        "large": pa.array([2**64 - 1, 5, 7] * 50, pa.uint64()),
+        "species": pa.array([row[4] or None for row in rows]),
+    }
+    for name, column in extra.items():
+        table = table.append_column(name, column)
+    pq.write_table(table, "odd.parquet")
+    assert run("impute", "odd.parquet", "--out", "filled.parquet") == 0
+    found = capsys.readouterr()
+    printed = found.out + found.err
+    for name in ("lists", "parts", "bytes"):
+        assert re.search(rf"{name}.*its type is", printed), name
+    assert pq.read_table("filled.parquet")["lists"].equals(table["lists"])
+    for name in ("lists", "bytes"):
+        assert run("label", "odd.parquet", "--target", name, "--out", "labeled.parquet") == 1
+        assert "labels must be text, numbers, or booleans" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(skdgm, "save"), reason="skdgm.save is not there")
+def test_a_saved_model_labels_an_empty_column(folder, capsys):
+    rows = flowers(n_labels=100)
+    table = pa.table({name: [float(row[j]) for row in rows] for j, name in enumerate(NAMES)})
+    pq.write_table(table.append_column("species", pa.array([row[4] or None for row in rows])), "old.parquet")
+    words = ["--target", "species", "--out"]
+    assert run("label", "old.parquet", *words, "one.parquet", "--save-model", "flowers.skdgm") == 0
+    pq.write_table(table.append_column("species", pa.nulls(150)), "new.parquet")
+    assert run("label", "new.parquet", *words, "two.parquet", "--use-model", "flowers.skdgm") == 0
+    assert pq.read_table("two.parquet")["species_filled"].null_count == 0
+    pq.write_table(table.append_column("species", pa.array([1, None, 3] * 50)), "numbers.parquet")
+    assert run("label", "numbers.parquet", *words, "three.parquet", "--use-model", "flowers.skdgm") == 1
+    assert "holds int64, but the model has the classes ['setosa'" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not hasattr(skdgm, "save"), reason="skdgm.save is not there")

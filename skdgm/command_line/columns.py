@@ -72,14 +72,16 @@ class Column:
 
     def update(self, cells: pa.Array) -> None:
         """Take note of more cells of the column."""
-        observed = cells.drop_null()
         self.n_rows += len(cells)
-        self.n_observed += len(observed)
+        self.n_observed += len(cells) - cells.null_count
+        if self.is_unreadable:
+            return
+        observed = cells.drop_null()
         if self.reads_numbers:
             self._update_texts(observed)
         if self.is_integer:
             integers = without_plus(observed) if self.reads_numbers else observed
-            self._update_steps(integers.cast(pa.int64()).to_numpy())
+            self._update_steps(integers.cast(pa.int64(), safe=False).to_numpy())
 
     def _update_texts(self, observed: pa.Array) -> None:
         is_number = pc.match_substring_regex(observed, NUMBER_WITH_COMMA if self.decimal_comma else NUMBER)
@@ -105,6 +107,11 @@ class Column:
     # --- judge --------------------------------------------------------------------------------------------------
 
     @property
+    def is_unreadable(self) -> bool:
+        """Whether the type is one of bytes, or of values with parts."""
+        return pa.types.is_nested(self.type) or pa.types.is_binary(self.type) or pa.types.is_large_binary(self.type)
+
+    @property
     def is_number(self) -> bool:
         """Whether all cells are numbers."""
         if self.reads_numbers:
@@ -123,16 +130,16 @@ class Column:
 
     def reason_to_leave_out(self, sample: pa.Array) -> str:
         """Return why the column cannot help a model, judging by some of its cells, too; "" if it can."""
-        observed = sample.drop_null()
-        n_distinct = pc.count_distinct(observed).as_py()
         if not self.n_observed:
             return "all its cells are empty"
+        if self.is_unreadable:
+            return f"its type is {self.type}"
+        observed = sample.drop_null()
+        n_distinct = pc.count_distinct(observed).as_py()
         if pa.types.is_temporal(self.type) or self.n_dates == self.n_observed:
             return "dates and times are not read; add a column with a number, such as days since the first one"
         if self.n_telephones == self.n_observed:
             return "telephone numbers"
-        if pa.types.is_nested(self.type) or pa.types.is_binary(self.type):
-            return f"its type is {self.type}"
         if len(observed) < MIN_ROWS:
             return ""
         if self.is_running_number:

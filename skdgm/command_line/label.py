@@ -41,7 +41,7 @@ def run(arguments: Namespace) -> None:
         raise CommandError(f"{table.path} already has a column {taken[0]!r}. Rename it or remove it first.")
     model, schema = reused(arguments, table) if arguments.use_model else trained(arguments, table)
     result = Labeled(arguments.target, model.classes_, arguments.top)
-    type_ = table.type_of(arguments.target) or pa.array(model.classes_.tolist()).type
+    type_ = type_of_labels(table, arguments.target, model.classes_)
     with complete_file(out) as temporary, progress_bar(f"writing {out.name}", table.size) as advance:
         with table.writer(temporary, [(added[0], type_), (added[1], pa.float64())]) as writer:
             for block in table.blocks(advance):
@@ -50,6 +50,27 @@ def run(arguments: Namespace) -> None:
                 writer.append(block, dict(zip(added, columns, strict=True)))
     result.tell(is_reused=bool(arguments.use_model))
     print(f"Wrote {arguments.out}: all columns, {added[0]!r}, and {added[1]!r}.")
+
+
+def type_of_labels(table: TableFile, target: str, classes: np.ndarray) -> pa.DataType:
+    """Return the type of the target in the file; that of the classes if it has none.
+
+    Raises
+    ------
+    CommandError
+        If the type cannot hold the classes.
+    """
+    labels, type_ = pa.array(classes.tolist()), table.type_of(target)
+    if type_ is None or pa.types.is_null(type_):
+        return labels.type
+    try:
+        labels.cast(type_)
+    except pa.ArrowException as error:
+        raise CommandError(
+            f"column {target!r} of {table.path} holds {type_}, but the model has the classes {classes.tolist()[:5]}. "
+            "Rename the column, or train a model on this file."
+        ) from error
+    return type_
 
 
 def reused(arguments: Namespace, table: TableFile) -> tuple[Any, pa.Schema]:
@@ -68,6 +89,11 @@ def trained(arguments: Namespace, table: TableFile) -> tuple[Any, pa.Schema]:
     from skdgm import M2Classifier
 
     check_names_exist([arguments.target, *arguments.ignore, *arguments.keep], table)
+    type_ = table.type_of(arguments.target)
+    if pa.types.is_nested(type_) or pa.types.is_temporal(type_) or pa.types.is_binary(type_):
+        raise CommandError(
+            f"column {arguments.target!r} holds {type_}, but labels must be text, numbers, or booleans. Convert it."
+        )
     found = scan(table, arguments.rows, arguments.seed, arguments.target)
     check_labels(found, arguments.target)
     names = usable_columns(found, [*arguments.ignore, arguments.target], arguments.keep)
@@ -107,7 +133,7 @@ class Labeled:
         """Return the labels of a block, given or predicted, and the probabilities of the predicted ones."""
         n_rows = block.table.num_rows
         has_target = self.target in block.table.column_names
-        given = block.table[self.target].combine_chunks() if has_target else pa.nulls(n_rows, type_)
+        given = block.table[self.target].combine_chunks().cast(type_) if has_target else pa.nulls(n_rows, type_)
         best = probabilities.argmax(axis=1)
         predicted = pa.array(self.classes[best].tolist()).cast(type_)
         is_given = pc.is_valid(given).to_numpy(zero_copy_only=False)

@@ -22,6 +22,8 @@ SCORE = "outlier_score"
 UNUSUAL_NATS, MAX_CELLS = 3.0, 3
 # Rows from which it is told what is usual, and the widest table in which cells are named: each is left out in turn.
 ROWS_FOR_USUAL, MAX_COLUMNS = 30, 100
+# Rows that tell what score is typical with some cells missing, and patterns of missing cells for which they do.
+ROWS_PER_PATTERN, MAX_PATTERNS = 100, 50
 
 
 def run(arguments: Namespace) -> None:
@@ -45,7 +47,7 @@ def run(arguments: Namespace) -> None:
     found = scan(table, arguments.rows, arguments.seed)
     model, schema = density(arguments, found)
     training_rows = typed_rows(found.sample.select(schema.names), schema, decimal_comma=table.decimal_comma)
-    typical, unusual = np.median(model.score_samples(training_rows)), MostUnusual(arguments.top)
+    typical, unusual = TypicalScores(model, training_rows), MostUnusual(arguments.top)
     with ExitStack() as stack:
         advance = stack.enter_context(progress_bar("scoring", table.size))
         writer = out and stack.enter_context(
@@ -53,7 +55,7 @@ def run(arguments: Namespace) -> None:
         )
         for block in table.blocks(advance):
             rows = typed_rows(block.table.select(schema.names), schema, decimal_comma=table.decimal_comma)
-            scores = typical - model.score_samples(rows)
+            scores = typical.of(rows) - model.score_samples(rows)
             unusual.update(rows, scores, block.start)
             if writer:
                 writer.append(block, {SCORE: pa.array(scores)})
@@ -61,6 +63,46 @@ def run(arguments: Namespace) -> None:
     unusual.tell(Explanation(model, training_rows, columns) if len(columns) <= MAX_COLUMNS else None)
     if out:
         print(f"Wrote {out}: all columns, and {SCORE!r}.")
+
+
+class TypicalScores:
+    """Median log-densities of training rows that miss the same cells: densities of other cells have other units.
+
+    Parameters
+    ----------
+    model : estimator
+    rows : pyarrow.Table
+        The rows that the model was trained on.
+    """
+
+    def __init__(self, model: Any, rows: pa.Table) -> None:
+        self.model, self.rows, self.observed = model, rows, observed_cells(rows)
+        self.found: dict[bytes, float] = {}
+
+    def of(self, rows: pa.Table) -> np.ndarray:
+        """Return the typical score of rows with the missing cells of each row, (n_rows,)."""
+        patterns, index = np.unique(observed_cells(rows), axis=0, return_inverse=True)
+        return np.array([self._of_pattern(pattern) for pattern in patterns])[index.ravel()]
+
+    def _of_pattern(self, pattern: np.ndarray) -> float:
+        """Return that of one pattern of observed cells; of the most similar one, once there are very many."""
+        key = pattern.tobytes()
+        if key not in self.found:
+            if len(self.found) == MAX_PATTERNS:
+                return min(self.found.items(), key=lambda one: (np.frombuffer(one[0], bool) != pattern).sum())[1]
+            self.found[key] = self._median(pattern)
+        return self.found[key]
+
+    def _median(self, pattern: np.ndarray) -> float:
+        candidates = np.flatnonzero(self.observed[:, pattern].all(1))
+        candidates = candidates if len(candidates) else np.arange(self.rows.num_rows)
+        if not pattern.all():
+            chosen = np.linspace(0, len(candidates) - 1, min(len(candidates), ROWS_PER_PATTERN)).astype(int)
+            candidates = candidates[chosen]
+        rows = self.rows.take(pa.array(candidates))
+        for name, is_observed in zip(rows.column_names, pattern, strict=True):
+            rows = rows if is_observed else without(rows, name)
+        return float(np.median(self.model.score_samples(rows)))
 
 
 class MostUnusual:
@@ -114,8 +156,7 @@ class Explanation:
         """Return -log p(cell | other cells of the row) for each cell, in nats; NaN for missing ones."""
         tables = [rows, *(without(rows, name) for name in self.columns)]
         whole, *rest = np.split(self.model.score_samples(pa.concat_tables(tables)), len(tables))
-        observed = [pc.is_valid(rows[name]).to_numpy() for name in self.columns]
-        return np.where(np.transpose(observed), np.transpose(rest) - whole[:, None], np.nan)
+        return np.where(observed_cells(rows), np.transpose(rest) - whole[:, None], np.nan)
 
     def of(self, row: pa.Table) -> str:
         """Describe the cells that make a row unusual, the worst first, and what would be expected in their place."""
@@ -133,6 +174,11 @@ class Explanation:
     def _text(self, row: pa.Table, name: str) -> str:
         cell = self.columns[name].native(row[name].combine_chunks())[0].as_py()
         return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
+
+
+def observed_cells(rows: pa.Table) -> np.ndarray:
+    """Tell which cells are observed, (n_rows, n_columns)."""
+    return np.column_stack([pc.is_valid(column).to_numpy() for column in rows.columns])
 
 
 def without(rows: pa.Table, name: str) -> pa.Table:

@@ -62,7 +62,9 @@ class ParquetTable:
             column = column.cast(column.type.value_type)
         if pa.types.is_floating(column.type):
             return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        if column.type == pa.uint64():  # the largest of them are no int64
+            return column.cast(pa.float64(), safe=False)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or is_view(column.type):
             column = column.cast(pa.string())
             return pc.if_else(pc.is_in(column, self.missing), pa.scalar(None, pa.string()), column)
         return column
@@ -72,7 +74,7 @@ class ParquetTable:
         if name not in self.names:
             return None
         type_ = self.schema.field(name).type
-        return getattr(type_, "value_type", type_)
+        return type_.value_type if pa.types.is_dictionary(type_) else type_
 
     @contextmanager
     def writer(self, path: Path, added: Sequence[tuple[str, pa.DataType]] = ()) -> Iterator[ParquetWriter]:
@@ -82,6 +84,11 @@ class ParquetTable:
             schema = schema.append(pa.field(name, type_))
         with pq.ParquetWriter(path, schema) as file:
             yield ParquetWriter(file, schema)
+
+
+def is_view(type_: pa.DataType) -> bool:
+    """Tell whether a type is that of views of text, which PyArrow cannot compare."""
+    return hasattr(pa.types, "is_string_view") and pa.types.is_string_view(type_)
 
 
 class ParquetWriter:
