@@ -25,6 +25,9 @@ from skdgm.distributions import (
 )
 from skdgm.noise import Rng, standard_normal
 
+# Numbers of draws times components of a mixture that are in memory together.
+MAX_CELLS = 1 << 22
+
 
 class LowRankNormal(WithKL):
     """Normal whose precision is diagonal plus low rank: N(mean, (D + U U^T)^-1).
@@ -206,7 +209,9 @@ class EqualMixture:
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of draws of shape (n_draws, ..., n, d), (n_draws, ..., n)."""
-        return log_mean_exp(self.components.log_prob(z[:, None]), dim=1)
+        n_together = max(1, MAX_CELLS // (len(self.components.mean) * z[0].numel()))  # bounds the memory
+        parts = (self.components.log_prob(part[:, None]) for part in z.split(n_together))
+        return torch.cat([log_mean_exp(part, dim=1) for part in parts])
 
 
 class ProductNormal(WithKL):

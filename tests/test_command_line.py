@@ -683,6 +683,14 @@ def column_of(*parts, name="x"):
         ("x", [["2024-01-31", "1999-12-01"] * 9], "dates and times"),
         ("x", [["31.1.2024", None], ["1/2/1999"]], "dates and times"),
         ("x", [["2024-01-31 10:15"]], "dates and times"),
+        ("x", [["21.02.24", "1.3.24"] * 9], "dates and times"),
+        ("x", [["21 Feb 2024", "1. March 2024"] * 9], "dates and times"),
+        ("x", [["2024-02", "2024-03"] * 9], "dates and times"),
+        ("x", [["11:10", "9:05:30"] * 9], "dates and times"),
+        ("x", [["2024-01-31", "1999-12-01"] * 9 + ["n/a"]], "dates and times"),
+        ("x", [[f"{i}.0" for i in range(20)]], "a running number"),
+        ("x", [[f"{i / 4}" for i in range(20)]], ""),
+        ("user_id", [[str(10**17 + 123456 * i * i) for i in range(20)]], "an identifier"),
         ("x", [[None, None]], "all its cells are empty"),
         ("x", [["a", "b", "c"]], ""),
     ],
@@ -732,6 +740,22 @@ def test_decimals_of_a_file_that_shows_none_are_those_of_the_number():
         assert column.native(pa.array([0.0051234567, 5.5, None])).to_pylist() == ["0.00512346", "5.5", None]
     column.update(pa.array(["0.25"]))
     assert column.native(pa.array([0.0051234567, -0.001])).to_pylist() == ["0.01", "0.00"]
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [
+        (["983", "3.229", "821", "12.345"], True),
+        (["983", "3.229", "821", "12.34"], False),
+        (["983", "0.229"], False),
+        (["983", "3,229"], False),
+        (["983", "821"], False),
+    ],
+)
+def test_points_that_may_separate_thousands_are_told(cells, wanted):
+    column = Column("x", pa.string(), reads_numbers=True, decimal_comma=True)
+    column.update(pa.array(cells))
+    assert column.has_thousands == wanted
 
 
 def test_a_plus_sign_is_read_as_numbers_and_kept_in_text():

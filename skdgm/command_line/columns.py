@@ -18,11 +18,18 @@ INTEGER = r"^[-+]?(0|[1-9]\d{0,14})$"
 NUMBER = r"^[-+]?((0|[1-9]\d*)(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 NUMBER_WITH_COMMA = NUMBER.replace(r"\.", r"[.,]")
 TELEPHONE = r"^\+[1-9]\d{6,14}$"
-DATE = r"^(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ]\d{1,2}:\d{2}.*)?$"
+TIME = r"\d{1,2}:\d{2}(:\d{2}.*)?"
+DAY = r"\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})|\d{1,2}\.? [A-Za-z]{3,9}\.? \d{4}"
+DATE = rf"^(({DAY})([T ]{TIME})?|{TIME})$"
+WHOLE = r"^[-+]?\d+$"
+# A point before three digits, in a file with decimal commas.
+THOUSANDS = r"^[-+]?[1-9]\d{0,2}\.\d{3}$"
 NAME_OF_IDENTIFIER = re.compile(r"(?i:(^|[\W_])(id|uuid|guid|index|key))$|[a-z](ID|Id)$|^$")
 
 # A column that has this few rows is never taken for an identifier.
 MIN_ROWS = 10
+# A column in which at least this share of the cells are dates is one of dates.
+MOSTLY_DATES = 0.9
 # Text is a category if at most this share of its cells, and at most this many, are different.
 MAX_DISTINCT_SHARE, MAX_CATEGORIES = 0.5, 1_000
 # A column of text is reported as numbers with another mark for missing cells if at least this share are numbers.
@@ -42,7 +49,7 @@ class Column:
         Whether to read text as numbers where all of it is.
     decimal_comma : bool
         Whether numbers may have a comma before their fraction.
-    n_rows, n_observed, n_numbers, n_integers, n_dates, n_telephones : int
+    n_rows, n_observed, n_numbers, n_integers, n_whole, n_pointed, n_thousands, n_dates, n_telephones : int
         Numbers of all cells, of those that are not missing, and of those that are such text.
     decimals : int
         Most digits behind the decimal point; -1 if a number has an exponent.
@@ -60,13 +67,16 @@ class Column:
     n_observed: int = 0
     n_numbers: int = 0
     n_integers: int = 0
+    n_whole: int = 0
+    n_pointed: int = 0
+    n_thousands: int = 0
     n_dates: int = 0
     n_telephones: int = 0
     decimals: int = 0
     comma: bool = False
     others: Counter[str] = field(default_factory=Counter)
-    _steps: set[int] = field(default_factory=set)
-    _last: int | None = None
+    _steps: set[float] = field(default_factory=set)
+    _last: float | None = None
 
     # --- learn --------------------------------------------------------------------------------------------------
 
@@ -79,15 +89,19 @@ class Column:
         observed = cells.drop_null()
         if self.reads_numbers:
             self._update_texts(observed)
-        if self.is_integer:
-            integers = without_plus(observed) if self.reads_numbers else observed
-            self._update_steps(integers.cast(pa.int64(), safe=False).to_numpy())
+        if self.is_number:
+            numbers = without_plus(observed) if self.reads_numbers else observed
+            numbers = pc.replace_substring(numbers, ",", ".") if self.reads_numbers else numbers
+            self._update_steps(numbers.cast(pa.float64(), safe=False).to_numpy())
 
     def _update_texts(self, observed: pa.Array) -> None:
         is_number = pc.match_substring_regex(observed, NUMBER_WITH_COMMA if self.decimal_comma else NUMBER)
         numbers, others = observed.filter(is_number), observed.filter(pc.invert(is_number))
         self.n_numbers += len(numbers)
         self.n_integers += sum_of(pc.match_substring_regex(numbers, INTEGER))
+        self.n_whole += sum_of(pc.match_substring_regex(numbers, WHOLE))
+        self.n_pointed += sum_of(pc.match_substring(numbers, "."))
+        self.n_thousands += sum_of(pc.match_substring_regex(numbers, THOUSANDS))
         self.n_dates += sum_of(pc.match_substring_regex(others, DATE))
         self.n_telephones += sum_of(pc.match_substring_regex(numbers, TELEPHONE))
         if len(self.others) <= MAX_MARKS:
@@ -98,11 +112,11 @@ class Column:
         self.decimals = -1 if has_exponent or self.decimals < 0 else max(self.decimals, pc.max(digits).as_py() or 0)
         self.comma = self.comma or bool(pc.any(pc.match_substring(numbers, ",")).as_py())
 
-    def _update_steps(self, integers: np.ndarray) -> None:
-        """Collect differences between neighboring integers; two tell that it is no running number."""
-        joined = integers if self._last is None else np.r_[self._last, integers]
+    def _update_steps(self, numbers: np.ndarray) -> None:
+        """Collect differences between neighboring numbers; two tell that it is no running number."""
+        joined = numbers if self._last is None else np.r_[self._last, numbers]
         self._steps.update(np.unique(np.diff(joined))[:2].tolist())
-        self._last = int(integers[-1]) if len(integers) else self._last
+        self._last = float(numbers[-1]) if len(numbers) else self._last
 
     # --- judge --------------------------------------------------------------------------------------------------
 
@@ -125,8 +139,9 @@ class Column:
 
     @property
     def is_running_number(self) -> bool:
-        """Whether each cell is an integer, and the difference to the one before it is always the same."""
-        return self.is_integer and self.n_observed == self.n_rows and len(self._steps) == 1 and 0 not in self._steps
+        """Whether all cells are numbers, and the whole difference to the one before is always the same."""
+        is_steady = self.is_number and self.n_observed == self.n_rows and len(self._steps) == 1
+        return is_steady and all(step and step.is_integer() for step in self._steps)
 
     def reason_to_leave_out(self, sample: pa.Array) -> str:
         """Return why the column cannot help a model, judging by some of its cells, too; "" if it can."""
@@ -136,7 +151,7 @@ class Column:
             return f"its type is {self.type}"
         observed = sample.drop_null()
         n_distinct = pc.count_distinct(observed).as_py()
-        if pa.types.is_temporal(self.type) or self.n_dates == self.n_observed:
+        if pa.types.is_temporal(self.type) or self.n_dates >= MOSTLY_DATES * self.n_observed:
             return "dates and times are not read; add a column with a number, such as days since the first one"
         if self.n_telephones == self.n_observed:
             return "telephone numbers"
@@ -145,7 +160,8 @@ class Column:
         if self.is_running_number:
             return "a running number"
         if self.is_number:
-            is_identifier = self.is_integer and n_distinct == len(observed) and NAME_OF_IDENTIFIER.search(self.name)
+            is_whole = self.is_integer or self.n_whole == self.n_observed
+            is_identifier = is_whole and n_distinct == len(observed) and NAME_OF_IDENTIFIER.search(self.name)
             return "an identifier: every number is different" if is_identifier else ""
         if n_distinct > MAX_DISTINCT_SHARE * len(observed):
             return self.mark or "names, identifiers or free text: most cells are different"
@@ -161,6 +177,11 @@ class Column:
             f"{count} of its {self.n_observed} cells read {text!r} and the others are numbers. If that marks a missing "
             f"cell, add --missing {text!r}"
         )
+
+    @property
+    def has_thousands(self) -> bool:
+        """Whether all points in its numbers may be separators of thousands, in a file with decimal commas."""
+        return self.decimal_comma and self.is_number and 0 < self.n_thousands == self.n_pointed
 
     # --- convert ------------------------------------------------------------------------------------------------
 

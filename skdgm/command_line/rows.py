@@ -163,6 +163,9 @@ def usable_columns(found: Scan, ignore: Sequence[str], keep: Sequence[str]) -> l
         elif found.columns[name].mark:
             note(f"{name!r} is read as text, because {found.columns[name].mark}.")
     names = [name for name, reason in reasons.items() if not reason]
+    for name in names:
+        if found.columns[name].has_thousands:
+            note(f"{name!r} has numbers such as 1.234, read as decimals. If they are thousands, remove the points.")
     if not names:
         raise CommandError(f"{found.table.path} has no column that a model could read. Choose some with --keep.")
     return names

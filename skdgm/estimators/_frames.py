@@ -168,7 +168,7 @@ def check_is_table(X: Any, owner: str) -> None:
     way_out = None
     if isinstance(X, str | bytes | PathLike):
         way_out = "Read the file, for example by pandas.read_csv; skdgm.readers reads those that do not fit in memory"
-    elif isinstance(X, dict):
+    elif isinstance(X, dict) and not issparse(X):  # a matrix of SciPy may be one
         way_out = "Make a frame: pandas.DataFrame(X)"
     elif isinstance(X, Iterator):
         way_out = "Make a list of its rows: list(X)"

@@ -25,6 +25,7 @@ OF_PRIOR, OF_FITTED = 2, 2
 MIN_DRAWS = 25  # of the encoder, to fit a normal to
 # Weights are raised to the power at most 1 at which their effective number is this share of the draws.
 EFFECTIVE_SHARE, N_BISECTIONS = 0.1, 10
+MAX_ROWS = 16_384  # that are decoded together
 # The fitted normal is wider than the draws, since weights fall off if a proposal is too narrow.
 INFLATION, MIN_VARIANCE = 1.3, 1e-4
 
@@ -76,10 +77,16 @@ def adapted_draws(
     n_first = max(n_draws, MIN_DRAWS)
     z, log_q = drawn((q_z, n_first), (p_z, OF_PRIOR * n_first))
     for _ in range(N_ROUNDS):
-        fitted = Proposal.of(fitted_normal(z, log_joint(z) - log_q), rng)
+        fitted = Proposal.of(fitted_normal(z, in_parts(log_joint, z) - log_q), rng)
         z, log_q = drawn((fitted, OF_FITTED * n_first))
     z, log_q = drawn((q_z, n_draws), (p_z, n_draws), (fitted, OF_FITTED * n_draws))
-    return log_joint(z) - log_q, z
+    return in_parts(log_joint, z) - log_q, z
+
+
+def in_parts(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """Apply a function of draws, (n_draws, ..., n, n_latent), to some of them at a time, which bounds the memory."""
+    n_together = max(1, MAX_ROWS // math.prod(z.shape[1:-1]))
+    return torch.cat([function(part) for part in z.split(n_together)])
 
 
 def drawn(*parts: tuple[Proposal, int]) -> tuple[Tensor, Tensor]:

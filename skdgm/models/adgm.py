@@ -9,10 +9,11 @@ import torch
 from torch import Generator, Tensor
 
 from skdgm.distributions import Categorical, Normal, contiguous_last, log_mean_exp, log_standard_normal
-from skdgm.models.holes import has_new_holes
+from skdgm.models.holes import N_FILLS, has_new_holes
 from skdgm.models.m2 import M2Module, at_rows
 from skdgm.networks import MLP, ColumnLayers, NormalNetwork
 from skdgm.noise import Rng, standard_normal
+from skdgm.structured_normals import EqualMixture
 
 # q(y | x) averages q(y | a, x) over this many values of a, pairs on both sides of its mean.
 N_POINTS = 32
@@ -181,8 +182,14 @@ class ADGMModule(M2Module):
     def weighted_draws(
         self, x: Tensor, y: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As in M2, but proposals do not adapt: they are mixtures already, over a."""
-        return self.encoder_draws(x, y, rng, n_draws, observed)
+        """As in M2; under ``skip``, where the code is z and a, proposals do not adapt to missing cells."""
+        weighted = self.encoder_draws if self.skip else super().weighted_draws
+        return weighted(x, y, rng, n_draws, observed)
+
+    def proposal(self, x: Tensor, y: Tensor, rng: Rng, observed: Tensor | None = None) -> EqualMixture:
+        """q(z | x_observed, y) of k classes y, (k, 1), as a mixture over draws of a; rows of shape (k, n, n_latent)."""
+        read, mask = self.draws_to_read(x, y, rng, N_FILLS, observed)
+        return EqualMixture(self.q_z_of(read, y, mask))
 
     def prior_draws(self, y: Tensor, shape: Sequence[int], rng: Rng) -> Tensor:
         """As in M2; under ``skip``, with draws of p(a | z, y) behind those of p(z)."""

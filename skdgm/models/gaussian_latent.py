@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from skdgm.distributions import Distribution, contiguous_last, log_mean_exp
-from skdgm.models.adaptive import Proposal, adapted_draws, chosen_by_weight, draws_at
+from skdgm.models.adaptive import Proposal, adapted_draws, chosen_by_weight, draws_at, in_parts
 from skdgm.models.bound import Bound, ImportanceBound
 from skdgm.models.holes import N_FILLS, N_STARTS, EncoderInput, fills, has_holes, has_new_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
@@ -145,7 +145,8 @@ class GaussianLatentModule(nn.Module):
     def filled(self, x: Tensor, rng: Rng, observed: Tensor) -> EncoderInput:
         """Rows filled by independent Markov chains, (n_fills, n, n_columns), and the mask with which to read them."""
         z = self.prior(x, rng).draw(N_STARTS)
-        start = self.p_x(draws_at(z, chosen_by_weight(self.p_x(z, observed).log_prob(x), rng, N_FILLS)))
+        log_w = in_parts(lambda z: self.p_x(z, observed).log_prob(x), z)
+        start = self.p_x(draws_at(z, chosen_by_weight(log_w, rng, N_FILLS)))
 
         def step(x: Tensor, mask: Tensor) -> Distribution:
             return self.p_x(self.q_z(x, mask).rsample(rng))

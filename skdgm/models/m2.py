@@ -19,7 +19,7 @@ from skdgm.distributions import (
     scaled_gradient,
 )
 from skdgm.likelihoods.columns import Groups, MixedLikelihood
-from skdgm.models.adaptive import Proposal, adapted_draws, chosen_by_weight, draws_at
+from skdgm.models.adaptive import Proposal, adapted_draws, chosen_by_weight, draws_at, in_parts
 from skdgm.models.bound import LabelBound
 from skdgm.models.holes import N_FILLS, N_STARTS, EncoderInput, fills, has_holes, has_new_holes, learned_holes
 from skdgm.models.imputation import chosen_rows, mixture_center, resampled_draws
@@ -334,7 +334,8 @@ class M2Module(nn.Module):
             return self.p_x(y, self.draw(self.read(x, rng, mask), y, rng, mask))
 
         code = self.prior_draws(y, (N_STARTS, len(y), len(x)), rng)
-        index = chosen_by_weight(self.p_x(y, code, observed).log_prob(x), rng, N_FILLS)
+        log_w = in_parts(lambda code: self.p_x(y, code, observed).log_prob(x), code)
+        index = chosen_by_weight(log_w, rng, N_FILLS)
         start = self.p_x(y, draws_at(code, index))
         return fills(x, rng, observed, self.learned_holes, start, step, (N_FILLS, len(y)))
 
