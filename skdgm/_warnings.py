@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from threading import RLock
 
 # Packages in whose lines a warning does not help the user: it should point at the call of fit.
-INTERNAL = ("skdgm", "sklearn", "contextlib", "joblib", "concurrent", "threading")
+INTERNAL = ("skdgm", "sklearn", "torch", "contextlib", "joblib", "concurrent", "threading")
 
 _is_silent: ContextVar[bool] = ContextVar("_is_silent", default=False)
 _filters = RLock()

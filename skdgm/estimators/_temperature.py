@@ -110,7 +110,8 @@ def temperatures(
         used.append(fold)
         with interrupts_raise(), silenced():  # no model yet that could be kept; it warns for all of them
             model = fitted(y)
-        scales.append((model.class_prior_ / of_labels[model.classes_])[np.searchsorted(model.classes_, targets[fold])])
+        prior = model.class_prior_[np.searchsorted(model.classes_, targets[fold])]
+        scales.append(prior / of_labels[targets[fold]])  # probabilities are those under p(y), not the labels' shares
         for method in methods:
             found = np.full((len(fold), n_classes), np.log(SMALLEST_PROBABILITY))
             found[:, model.classes_] = of_rows(model.set_params(proba_method=method).predict_log_proba, X, fold)

@@ -283,7 +283,7 @@ class ADGMClassifier(BaseRowClassifier):
         proportionally longer.
 
         The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
-        ``proba_method="bayes"``.
+        ``proba_method="bayes"``. A row with missing cells gets four times as many, and some more to adapt to it.
 
     Attributes
     ----------

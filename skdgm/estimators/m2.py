@@ -248,10 +248,10 @@ class M2Classifier(BaseRowClassifier):
 
     n_importance_samples : int, default=50
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
-        proportionally longer. A row with missing cells gets four times as many, and some to adapt to it.
+        proportionally longer.
 
         The draws are per row and class, in ``score_samples``, ``elbo_samples``, ``impute``, and under
-        ``proba_method="bayes"``.
+        ``proba_method="bayes"``. A row with missing cells gets four times as many, and some more to adapt to it.
 
     Attributes
     ----------
