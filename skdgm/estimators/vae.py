@@ -209,8 +209,8 @@ class VAE(HasPresets, BaseLatentDensity):
         Number of latent draws per row that estimate a density, at least 1. More draws tighten the estimate and take
         proportionally longer.
 
-        They are used in ``score_samples``, ``elbo_samples``, and ``impute``. A row with missing cells gets four times as
-        many, and some more to adapt to it.
+        They are used in ``score_samples``, ``elbo_samples``, and ``impute``. A row with missing cells gets four times
+        as many, and some more to adapt to it.
 
     n_refinement_steps : int, default=0
         Steps of gradient ascent by which ``score_samples`` improves the posterior of each row before it draws from it,
