@@ -115,6 +115,8 @@ def stopped(estimator):
     return estimator.set_callbacks(StopAfter(60)) if hasattr(estimator, "set_callbacks") else estimator
 
 
+# CalibratedClassifierCV says of TransductiveSVC that it takes no weights
+@pytest.mark.filterwarnings("ignore:Since WithUnlabeledRows does not appear to accept sample_weight")
 @checks.parametrize_with_checks(list(variants()), expected_failed_checks=expected_failures, **NEW_FOR_STRICT)
 def test_scikit_learns_checks(estimator, check):
     """All checks that check_estimator runs."""

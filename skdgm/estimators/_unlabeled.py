@@ -463,8 +463,17 @@ def checksums(X: Any) -> set[int]:
         with np.errstate(over="ignore"):
             values = np.ascontiguousarray(X, dtype=np.float32)
     except (TypeError, ValueError):
-        return {crc32(repr(row).encode()) for row in np.asarray(X, dtype=object).tolist()}
+        return {checksum_of_objects(row) for row in np.asarray(X, dtype=object)}
     return {crc32(row) for row in values}
+
+
+def checksum_of_objects(row: np.ndarray) -> int:
+    """Return the checksum of a row of objects: that of numbers if all of them are."""
+    try:
+        with np.errstate(over="ignore"):
+            return crc32(np.asarray(row, dtype=np.float32).tobytes())
+    except (TypeError, ValueError):
+        return crc32(repr(row.tolist()).encode())
 
 
 def select_rows(params: dict[str, Any], indices: np.ndarray, n_rows: int) -> dict[str, Any]:

@@ -112,8 +112,8 @@ class M1M2Module(nn.Module):
 
         Returns the weights, (n_draws, k, n), and the draws of z1, (n_draws, n, n_latent of the lower layer).
         """
-        log_w, z = self.lower.weighted_draws(x, rng, n_draws, observed)
-        below = log_w - self.lower.p_z.log_prob(z) + self.log_p_inactive(z)
+        z, log_q_z = self.lower.proposal(x, rng, observed).expand(n_draws).rsample_and_log_prob(rng)
+        below = self.lower.p_x(z, observed).log_prob(x) + self.log_p_inactive(z) - log_q_z
         above = self.upper.weighted_draws(self.standardized(z)[:, None], y, rng, 1)[0][0]
         return below[:, None] + self.log_p_active(above) + self.upper.log_p_y[y], z
 

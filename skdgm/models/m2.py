@@ -269,8 +269,10 @@ class M2Module(nn.Module):
 
     def log_joint(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """Importance-weighted bound on log p(x, y) of every class; (n, n_classes)."""
-        log_w = self.log_weights(x, rng, n_draws, observed)
-        return (log_mean_exp(log_w) + self.log_p_y[:, None]).T.contiguous()
+        log_p = log_mean_exp(self.log_weights(x, rng, n_draws, observed))
+        if observed is not None:
+            log_p = torch.where(observed.any(-1), log_p, 0.0)
+        return (log_p + self.log_p_y[:, None]).T.contiguous()
 
     def log_weights(self, x: Tensor, rng: Rng, n_draws: int, observed: Tensor | None = None) -> Tensor:
         """log p(x, z | y) - log q(z | x, y) at ``n_draws`` draws of z for each class; (n_draws, n_classes, n).
