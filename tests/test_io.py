@@ -322,6 +322,7 @@ def test_mlflow_logs_a_model_in_a_run(tmp_path, monkeypatch):
     model = fitted("M2Classifier", "pandas")
     with warnings.catch_warnings(action="ignore"):
         mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
+        mlflow.set_experiment("models")  # that of another test may be active, in another folder
         with mlflow.start_run():
             info = mlflow_sklearn.log_model(
                 model, name="model", skops_trusted_types=TRUSTED_TYPES, pip_requirements=["skdgm"]
