@@ -57,6 +57,7 @@ from skdgm.estimators._streams import (
     is_sparse,
     matrix_of,
 )
+from skdgm.models.adaptive import DRAWS_PER_DRAW
 from skdgm.networks import ACTIVATIONS
 from skdgm.noise import RowNoise
 from skdgm.readers import Rows
@@ -394,7 +395,8 @@ class BaseDeepGenerative(CallbackSupportMixin, ModuleState, BaseReader):
 
         Rows with missing cells come in chunks of their own, with more draws.
         """
-        complete, holed = (partial(self._apply_in_chunks, function, n_draws=n) for n in (n_draws, 4 * n_draws))
+        complete = partial(self._apply_in_chunks, function, n_draws=n_draws)
+        holed = partial(self._apply_in_chunks, function, n_draws=DRAWS_PER_DRAW * n_draws)
         return self._by_holes(X, complete, holed, learned=np.asarray(False))
 
     def _by_holes(

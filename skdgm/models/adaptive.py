@@ -22,6 +22,7 @@ from skdgm.noise import Rng, standard_normal
 N_ROUNDS = 2
 # Draws of p(z), and of the fitted normal, per draw of the encoder.
 OF_PRIOR, OF_FITTED = 2, 2
+DRAWS_PER_DRAW = 2 + OF_FITTED  # how many of the last round have weights, per draw of the encoder
 MIN_DRAWS = 25  # of the encoder, to fit a normal to
 # Weights are raised to the power at most 1 at which their effective number is this share of the draws.
 EFFECTIVE_SHARE, N_BISECTIONS = 0.1, 10
@@ -60,7 +61,7 @@ class Proposal(NamedTuple):
 def adapted_draws(
     log_joint: Callable[[Tensor], Tensor], q_z: Proposal, p_z: Proposal, rng: Rng, n_draws: int
 ) -> tuple[Tensor, Tensor]:
-    """Logarithms of weights, (m, ..., n), and draws of z, (m, ..., n, n_latent), with m of about 4 ``n_draws``.
+    """Logarithms of weights, (m, ..., n), and draws of z, (m, ..., n, n_latent); m = ``DRAWS_PER_DRAW * n_draws``.
 
     The mean of the weights is an unbiased estimate of p(x_observed): the last draws do not determine what they are
     drawn from.
